@@ -45,6 +45,19 @@ class GeometryModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeechEncoderConfig:
+    """Which layers of the speech encoder are used.
+
+    Attributes:
+        dim: width of the encoder.
+        output_layers: layers, counted from 1, whose outputs stand side by side in the features.
+    """
+
+    dim: int = 384
+    output_layers: list[int] = field(default_factory=lambda: [2, 3])
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """What the training loop needs, whichever stage it trains.
 
