@@ -1,0 +1,16 @@
+"""Video and sound in and out, as streams: what a file is, its frames, its waveform, and a writer that keeps timing."""
+
+from personatalk.media.sound import read_audio
+from personatalk.media.video import ColourTags, Frame, VideoInfo, probe_video, read_frames
+from personatalk.media.writer import AI_MODIFIED, VideoWriter
+
+__all__ = [
+    "AI_MODIFIED",
+    "ColourTags",
+    "Frame",
+    "VideoInfo",
+    "VideoWriter",
+    "probe_video",
+    "read_audio",
+    "read_frames",
+]

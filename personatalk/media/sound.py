@@ -1,0 +1,149 @@
+"""Sound in: a file's waveform, and its packets for another file, copied or encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.container import InputContainer, OutputContainer
+
+from personatalk.errors import MediaError
+from personatalk.media.opening import decoded, open_media
+
+COPIED_CODECS = ("aac", "mp3", "alac")  # MP4 carries them and players expect them there
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_BITS_PER_CHANNEL = 128_000
+MIN_MP3_RATE = 16000  # Hz; MP4 has no MPEG-2.5
+MAX_GAP_S = 0.005  # rounded timestamps stay below; anything longer is a real gap
+
+
+def read_audio(path: Path, sample_rate: int = 16000) -> np.ndarray:
+    """Read the sound of an audio or video file.
+
+    Args:
+        sample_rate: Hz of what is returned.
+
+    Returns:
+        [S] float32 in [-1, 1]: the mean of all channels, from the stream's first sample on.
+
+    Raises:
+        MediaError: no such file, no sound in it, sound of no length, or broken.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = audio_stream(container, path)
+        frames = _resampled(decoded(container, stream), sample_rate)
+        pieces = [frame.to_ndarray().mean(0, dtype=np.float32) for frame in frames]
+    if not sum(map(len, pieces)):
+        raise MediaError(f"The sound in {path.name} is 0 s long, or broken; give a recording that holds speech.")
+    return np.concatenate(pieces)
+
+
+def audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
+    """Return a file's first audio stream.
+
+    Raises:
+        MediaError: there is none.
+    """
+    if not container.streams.audio:
+        raise MediaError(f"{path.name} has no sound in it; give a file with an audio stream.")
+    return container.streams.audio[0]
+
+
+def add_sound(output: OutputContainer, container: InputContainer, path: Path) -> Iterator[av.Packet]:
+    """Add a file's sound to an MP4 and return its packets, to be muxed in order.
+
+    Sound starts at 0 s and is whole: copied bit by bit if MP4 can carry it, else encoded as AAC
+    at its own rate and with its own channels.
+
+    Args:
+        output: MP4 that is being set up.
+        container: the file, just opened.
+        path: its name, for messages.
+
+    Raises:
+        MediaError: there is no sound.
+    """
+    source = audio_stream(container, path)
+    first_pts = _copyable_from(path)
+    if first_pts is not None:
+        return _copied(container, source, output.add_stream_from_template(source), first_pts)
+    context = source.codec_context
+    rate = min(AAC_RATES, key=lambda known: abs(known - context.sample_rate))
+    stream = output.add_stream("aac", rate=rate, layout=context.layout.name)
+    stream.bit_rate = AAC_BITS_PER_CHANNEL * context.layout.nb_channels
+    return _encoded(decoded(container, source), stream)
+
+
+def _resampled(frames: Iterator[av.AudioFrame], rate: int, layout: str | None = None) -> Iterator[av.AudioFrame]:
+    """Convert to planar floats at one rate; a stream may change its form midway."""
+    resampler, form = None, None
+    for frame in frames:
+        if form != (frame.format.name, frame.layout.name, frame.sample_rate):
+            if resampler is not None:
+                yield from resampler.resample(None)
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            resampler = AudioResampler(format="fltp", layout=layout or frame.layout, rate=rate)
+        frame.pts = None  # samples follow each other without gaps, as in the waveform
+        yield from resampler.resample(frame)
+    if resampler is not None:
+        yield from resampler.resample(None)
+
+
+def _encoded(frames: Iterator[av.AudioFrame], stream: av.AudioStream) -> Iterator[av.Packet]:
+    num_samples = 0
+    for frame in _resampled(frames, stream.rate, stream.layout.name):
+        frame.pts, frame.time_base = num_samples, Fraction(1, stream.rate)
+        num_samples += frame.samples
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _copied(
+    container: InputContainer, source: av.AudioStream, target: av.AudioStream, first_pts: int
+) -> Iterator[av.Packet]:
+    for packet in _packets(container, source):
+        packet.pts -= first_pts
+        packet.dts = packet.pts
+        packet.stream = target
+        yield packet
+
+
+def _packets(container: InputContainer, stream: av.AudioStream) -> Iterator[av.Packet]:
+    """Read packets up to the end or to where the file breaks off."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            return
+        if packet is None:
+            return
+        if packet.pts is not None and packet.size:
+            yield packet
+
+
+def _copyable_from(path: Path) -> int | None:
+    """Return the timestamp of the first sample that sounds, or None if the sound must be encoded.
+
+    Copied packets keep their timestamps, and a waveform has no gaps: only where both agree is a copy true.
+    """
+    with open_media(path) as container:
+        stream = audio_stream(container, path)
+        context = stream.codec_context
+        if context.name not in COPIED_CODECS and context.codec.canonical_name not in COPIED_CODECS:
+            return None
+        if "mp3" in context.name and context.sample_rate < MIN_MP3_RATE:
+            return None
+        end = None
+        for packet in _packets(container, stream):
+            if end is not None and abs(float((packet.pts - end) * stream.time_base)) > MAX_GAP_S:
+                return None
+            end = packet.pts + (packet.duration or 0)
+    with open_media(path) as container:
+        first = next(decoded(container, audio_stream(container, path)), None)
+    return None if first is None or end is None else first.pts

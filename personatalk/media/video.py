@@ -1,0 +1,248 @@
+"""Pictures in: what a video is, and its frames one by one, upright, each with its own timestamp."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from personatalk.errors import MediaError
+from personatalk.media.opening import decoded, open_media
+
+DEFAULT_FPS = Fraction(25)
+IMAGE_BRANDS = ("avif", "heic", "heix", "mif1")
+HD_HEIGHT = 720  # from here on, untagged video is taken as BT.709
+UNSPECIFIED = 2  # colour code of ISO/IEC 23091-2: "not stated"
+FULL_RANGE = 2
+SWS_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+# Without these flags every conversion darkens the picture by about one level in 255.
+SWS_FLAGS = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
+CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourTags:
+    """How a video's numbers stand for colours; codes of ISO/IEC 23091-2, 2 = not stated.
+
+    Attributes:
+        matrix: RGB to YUV matrix.
+        range: 1 limited (16..235), 2 full (0..255), 0 not stated, which means limited.
+        primaries: colours of the three primaries.
+        transfer: transfer characteristic.
+    """
+
+    matrix: int = UNSPECIFIED
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file is.
+
+    Attributes:
+        width: px, upright.
+        height: px, upright.
+        fps: frames per second, the average where the rate varies.
+        num_frames: an estimate from the file's header; None where it does not tell.
+        duration: s, an estimate too.
+        has_audio: whether there is an audio stream.
+        rotation: degrees clockwise by which decoded pictures are turned to stand upright.
+        time_base: s per tick of `Frame.pts`.
+        sample_aspect_ratio: width of a pixel over its height, upright.
+        colour: colour tags of the source.
+        start_pts: ticks, timestamp of the first frame in the file.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    num_frames: int | None
+    duration: float
+    has_audio: bool
+    rotation: int
+    time_base: Fraction
+    sample_aspect_ratio: Fraction
+    colour: ColourTags
+    start_pts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        index: counts from 0 at the first frame read.
+        time: s since the video's first frame.
+        image: uint8 [H, W, 3] RGB, upright.
+        pts: ticks since the video's first frame.
+        time_base: s per tick.
+    """
+
+    index: int
+    time: float
+    image: np.ndarray
+    pts: int
+    time_base: Fraction
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Read what a video file is, decoding its first frame only.
+
+    Raises:
+        MediaError: no such file, not a video, or broken; the message says which.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        first = next(decoded(container, stream), None)
+        if first is None:
+            raise MediaError(f"{path.name} is broken: none of its frames can be decoded; export or download it again.")
+        fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        num_frames, duration = _extent(container, stream, fps)
+        _refuse_image(container, num_frames, path)
+        orientation = _orientation(first)
+        turned = orientation[0] == 0
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        return VideoInfo(
+            width=first.height if turned else first.width,
+            height=first.width if turned else first.height,
+            fps=fps,
+            num_frames=num_frames,
+            duration=duration,
+            has_audio=bool(container.streams.audio),
+            rotation=CLOCKWISE_TURNS[orientation[:2]],
+            time_base=stream.time_base,
+            sample_aspect_ratio=1 / aspect if turned else aspect,
+            colour=_colour_tags(first),
+            start_pts=first.pts or 0,
+        )
+
+
+def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
+    """Stream a video's frames, holding none of them.
+
+    Every call gives the same frames in the same order. A file that is cut off gives those that it has.
+
+    Args:
+        start_time: s since the first frame; frames before it are left out, and `index` counts from the first given.
+
+    Raises:
+        MediaError: as `probe_video`.
+    """
+    path = Path(path)
+    info = probe_video(path)
+    converter = VideoReformatter()
+    numbers = itertools.count()
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        if start_time > 0:
+            container.seek(info.start_pts + int(start_time / info.time_base), stream=stream)
+        for picture, pts in _timed(decoded(container, stream), info):
+            time = float(pts * info.time_base)
+            if time < start_time:
+                continue
+            image = _upright_rgb(picture, info, converter)
+            yield Frame(index=next(numbers), time=time, image=image, pts=pts, time_base=info.time_base)
+
+
+def sws_matrix(tags: ColourTags, height: int) -> Colorspace:
+    """Return the matrix to convert with; untagged video has the one of its size."""
+    return SWS_MATRICES.get(tags.matrix, Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601)
+
+
+def sws_range(tags: ColourTags) -> ColorRange:
+    """Return the range to convert with; untagged video is limited."""
+    return ColorRange.JPEG if tags.range == FULL_RANGE else ColorRange.MPEG
+
+
+def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Give each picture its ticks since the first: always there, and always more than the last one's."""
+    step = max(1, round(1 / info.fps / info.time_base))
+    last = None
+    for picture in pictures:
+        pts = (0 if last is None else last + step) if picture.pts is None else picture.pts - info.start_pts
+        last = pts if last is None else max(pts, last + 1)  # some files repeat a timestamp; MP4 cannot
+        yield picture, last
+
+
+def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    """Return the first video stream that is not a cover picture."""
+    attached = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & attached:
+            stream.thread_type = "AUTO"
+            return stream
+    if container.streams.audio:
+        raise MediaError(f"{path.name} holds sound but no video; give a video file.")
+    raise MediaError(f"{path.name} has no video stream; give a video file.")
+
+
+def _extent(container: InputContainer, stream: av.VideoStream, fps: Fraction) -> tuple[int | None, float]:
+    """Return number of frames and seconds, as far as the header tells them."""
+    if stream.duration:
+        duration = float(stream.duration * stream.time_base)
+    else:
+        duration = (container.duration or 0) / av.time_base
+    return stream.frames or round(duration * fps) or None, duration or float(stream.frames / fps)
+
+
+def _refuse_image(container: InputContainer, num_frames: int | None, path: Path) -> None:
+    is_still = container.format.name == "gif" and (num_frames or 1) == 1
+    if is_still or container.metadata.get("major_brand") in IMAGE_BRANDS:
+        raise MediaError(f"{path.name} is an image; give a video file.")
+
+
+def _orientation(picture: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Return (a, b, c, d), each -1, 0 or 1: the picture's (x, y) is shown at (a x + c y, b x + d y)."""
+    side_data = picture.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(side_data, "<i4")[:5].astype(np.int64)
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (-1 if a < 0 else 1), 0, 0, (-1 if d < 0 else 1)
+    return 0, (-1 if b < 0 else 1), (-1 if c < 0 else 1), 0
+
+
+def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: VideoReformatter) -> np.ndarray:
+    a, b, c, d = _orientation(picture)
+    width, height = (info.width, info.height) if a else (info.height, info.width)
+    image = converter.reformat(
+        picture,
+        width=width,  # a file may change its size midway; its first frame's size counts
+        height=height,
+        format="rgb24",
+        src_colorspace=sws_matrix(info.colour, info.height),
+        src_color_range=sws_range(info.colour),
+        interpolation=SWS_FLAGS,
+    ).to_ndarray()
+    upright = image[:: d or 1, :: a or 1] if a else image.transpose(1, 0, 2)[:: b or 1, :: c or 1]
+    return np.ascontiguousarray(upright)
+
+
+def _colour_tags(picture: av.VideoFrame) -> ColourTags:
+    full = picture.format.name.startswith("yuvj")
+    return ColourTags(
+        matrix=int(picture.colorspace),
+        range=FULL_RANGE if full else int(picture.color_range),
+        primaries=int(picture.color_primaries),
+        transfer=int(picture.color_trc),
+    )
