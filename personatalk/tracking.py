@@ -1,0 +1,164 @@
+"""Frames to a face track: one face followed through a video, 478 landmarks in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+NUM_LANDMARKS = 478  # MediaPipe Face Mesh with refined lips and irises
+DETECTION_CONFIDENCE = 0.5
+WINDOW_SCALE = 2.0  # side of the search window over the side of the detected face box
+MIN_WINDOW_PX = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceTrack:
+    """One face over all frames of a video.
+
+    Attributes:
+        landmarks: [T, 478, 3] px in the full frame; z in px too, smaller is nearer. Undefined where not detected.
+        detected: [T] bool.
+        times: [T] seconds, each frame's own timestamp.
+        width: px.
+        height: px.
+    """
+
+    landmarks: np.ndarray
+    detected: np.ndarray
+    times: np.ndarray
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.detected)
+
+
+class LandmarkTracker(Protocol):
+    """Follows one face: is given the frames of a video in order."""
+
+    def track(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
+
+
+class MediaPipeTracker:
+    """MediaPipe Face Mesh inside a window that follows the face.
+
+    The full-range detector finds faces that fill only a small part of the frame; the mesh
+    then looks at a square window around the one chosen, so that cost and accuracy do not depend
+    on the size of the frame. The window stands still while the face stays inside.
+
+    Args:
+        point: (x, y) px; the face nearest to it is followed. Without it, the largest.
+
+    Ours: the paper does not name its tracker.
+    """
+
+    def __init__(self, point: tuple[float, float] | None = None) -> None:
+        from mediapipe.python.solutions.face_detection import FaceDetection
+        from mediapipe.python.solutions.face_mesh import FaceMesh
+
+        self._detector = FaceDetection(model_selection=1, min_detection_confidence=DETECTION_CONFIDENCE)
+        self._mesh = FaceMesh(refine_landmarks=True, max_num_faces=1)
+        self._point = point
+        self._window: tuple[int, int, int] | None = None  # left, top, side
+
+    def __enter__(self) -> MediaPipeTracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._detector.close()
+        self._mesh.close()
+
+    def track(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
+        landmarks = self._landmarks_in_window(image) if self._window else None
+        if landmarks is None and self._place_window(image):
+            landmarks = self._landmarks_in_window(image)
+        if landmarks is None:
+            self._window = None
+            return None
+        self._point = tuple(landmarks[:, :2].mean(0))
+        if not self._holds(landmarks):
+            self._window = None
+        return landmarks
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        """Find all faces of an image.
+
+        Returns:
+            [N, 4] px: left, top, right, bottom; the largest first.
+        """
+        height, width = image.shape[:2]
+        boxes = []
+        for detection in self._detector.process(image).detections or []:
+            box = detection.location_data.relative_bounding_box
+            boxes.append((box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height))
+        boxes = np.array(boxes, np.float32).reshape(-1, 4) * (width, height, width, height)
+        return boxes[np.argsort(-(boxes[:, 2] - boxes[:, 0]))]
+
+    def _place_window(self, image: np.ndarray) -> bool:
+        boxes = self.detect(image)
+        if not len(boxes):
+            return False
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        chosen = 0 if self._point is None else int(np.linalg.norm(centres - self._point, axis=1).argmin())
+        side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * (boxes[chosen, 2:] - boxes[chosen, :2]).max()))
+        left, top = (centres[chosen] - side / 2).astype(int)
+        self._window = (int(left), int(top), side)
+        self._mesh.reset()
+        return True
+
+    def _landmarks_in_window(self, image: np.ndarray) -> np.ndarray | None:
+        left, top, side = self._window
+        found = self._mesh.process(_cut(image, left, top, side)).multi_face_landmarks
+        if not found:
+            return None
+        points = np.array([(p.x, p.y, p.z) for p in found[0].landmark], np.float32) * side
+        return points + np.array((left, top, 0), np.float32)
+
+    def _holds(self, landmarks: np.ndarray) -> bool:
+        """Whether the window still fits the face, with room to move."""
+        left, top, side = self._window
+        low, high = landmarks[:, :2].min(0) - (left, top), landmarks[:, :2].max(0) - (left, top)
+        extent = (high - low).max() / side
+        return bool(low.min() > 0.05 * side and high.max() < 0.95 * side and 0.35 < extent < 0.85)
+
+
+def track_face(
+    frames: Iterable[tuple[float, np.ndarray]], tracker: LandmarkTracker, *, width: int, height: int
+) -> FaceTrack:
+    """Follow one face through a stream of frames, holding none of them.
+
+    Args:
+        frames: (time in s, uint8 [H, W, 3] RGB) in order.
+    """
+    times, landmarks = [], []
+    missing = np.full((NUM_LANDMARKS, 3), np.nan, np.float32)
+    for time, image in frames:
+        found = tracker.track(image)
+        times.append(time)
+        landmarks.append(missing if found is None else found)
+    stacked = np.stack(landmarks) if landmarks else np.zeros((0, NUM_LANDMARKS, 3), np.float32)
+    detected = np.isfinite(stacked[:, 0, 0]) if len(stacked) else np.zeros(0, bool)
+    return FaceTrack(
+        landmarks=stacked, detected=detected, times=np.array(times, np.float64), width=width, height=height
+    )
+
+
+def _cut(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+    """Cut a square out of an image, black where it lies outside."""
+    height, width = image.shape[:2]
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        return np.ascontiguousarray(image[top : top + side, left : left + side])
+    square = np.zeros((side, side, 3), np.uint8)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    if x0 < x1 and y0 < y1:
+        square[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return square
