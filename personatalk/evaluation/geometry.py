@@ -1,0 +1,145 @@
+"""How good the geometry estimation is: on tracked clips, and on faces whose geometry is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from personatalk.errors import NoFaceError
+from personatalk.evaluation import metrics
+from personatalk.evaluation.corpus import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
+from personatalk.face_model import LIPS, NUM_VERTICES, FaceModel, openness, stability_weight
+from personatalk.fitting import FaceGeometry, fit_track, procrustes, unpose
+from personatalk.tracking import NUM_LANDMARKS, FaceTrack
+
+FACE_MODEL_FILE = "face_model.safetensors"
+SYNTHETIC_SCALE_PX = 80.0
+SYNTHETIC_FRAMES = 75
+SYNTHETIC_FPS = 25.0
+NOISE_LEVELS_IOD = (0.0, 0.005, 0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFace:
+    """A face whose geometry is known: [T, V, 3] IOD vertices, [T, 3, 3] camera_from_head, and its track."""
+
+    vertices: np.ndarray
+    rotation: np.ndarray
+    track: FaceTrack
+
+
+def evaluate_fitting(inputs: EvaluationInputs) -> dict:
+    """Fit each clip's track and compare the fit with the landmarks, then faces of known geometry.
+
+    Returns:
+        what `report_of` gives: one row of real clips, one for each level of noise on the known faces.
+    """
+    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    rows, skipped = [], 0
+    for clip in spread_over_persons(read_clips(inputs.manifest, inputs.split), inputs.limit):
+        track = read_track(inputs.corpus, clip)
+        try:
+            geometry = fit_track(track, face_model) if track is not None else None
+        except NoFaceError:
+            geometry = None
+        if geometry is None:
+            skipped += 1
+            continue
+        rows.append(fitting_figures(track, geometry, face_model))
+    table = {"tracked clips": rows}
+    for noise in NOISE_LEVELS_IOD:
+        faces = [known_face(face_model, noise_iod=noise, seed=seed) for seed in range(10)]
+        table[f"known faces, noise {100 * noise:g} %"] = [round_trip_figures(face, face_model) for face in faces]
+    return report_of("fitting", table, clips=len(rows), skipped=skipped)
+
+
+def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceModel) -> dict[str, float]:
+    """Judge one fit by the landmarks that it explains.
+
+    Returns:
+        errors in % of the inter-ocular distance; jitter = mean length of the second difference over time; openness
+        of the fit against that of the landmarks, unposed.
+    """
+    valid = geometry.valid
+    points = track.landmarks[valid, :NUM_VERTICES].astype(np.float64)
+    vertices = face_model.vertices(geometry.template, geometry.expression)[valid]
+    miss = np.linalg.norm(geometry.project(vertices, valid)[..., :2] - points[..., :2], axis=-1)
+    miss = 100 * miss / geometry.scale[valid][:, None]
+    pose = procrustes(geometry.template, points, stability_weight(face_model.mean))
+    seen = openness(unpose(points, *pose))
+    iod = geometry.scale[valid].mean()
+    return {
+        "lips_%": float(miss[:, list(LIPS)].mean()),
+        "face_%": float(miss.mean()),
+        "rotation_jitter_before_deg": rotation_jitter(pose[0]),
+        "rotation_jitter_after_deg": rotation_jitter(geometry.rotation[valid]),
+        "translation_jitter_before_%": 100 * metrics.jitter(pose[2][:, :2]) / iod,
+        "translation_jitter_after_%": 100 * metrics.jitter(geometry.translation[valid]) / iod,
+        "scale_jitter_before_%": 100 * metrics.jitter(np.log(pose[1])),
+        "scale_jitter_after_%": 100 * metrics.jitter(np.log(geometry.scale[valid])),
+        "openness_r": metrics.correlation(openness(vertices), seen),
+        "openness_deviation_ratio": metrics.deviation_ratio(openness(vertices), seen),
+    }
+
+
+def rotation_jitter(rotation: np.ndarray) -> float:
+    """Mean length of the second difference of rotations [T, 3, 3], in degrees."""
+    turns = Rotation.from_matrix(rotation)
+    return float(np.degrees(metrics.jitter((turns.mean().inv() * turns).as_rotvec())))
+
+
+def known_face(face_model: FaceModel, *, noise_iod: float, seed: int) -> KnownFace:
+    """Make a face that speaks and turns its head, from coefficients drawn at random, and its noisy landmarks.
+
+    Args:
+        noise_iod: standard deviation of the noise on each coordinate of each landmark.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.arange(SYNTHETIC_FRAMES) / SYNTHETIC_FPS
+    shape = np.tensordot(rng.normal(size=len(face_model.shape_basis)), face_model.shape_basis, 1)
+    waves = _smooth_series(rng, times, face_model.num_expression, fastest_hz=4.0)
+    vertices = face_model.vertices(face_model.mean + shape, waves)
+    corners = vertices[:, (33, 263)]
+    vertices = (vertices / np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1).mean()).astype(np.float64)
+    angles = _smooth_series(rng, times, 3, fastest_hz=0.7) * np.radians((4, 8, 3))
+    rotation = Rotation.from_rotvec(angles).as_matrix()
+    points = vertices @ np.swapaxes(rotation, -1, -2) * SYNTHETIC_SCALE_PX
+    points = points + np.pad(_smooth_series(rng, times, 2, fastest_hz=0.7) * 5 + 150, ((0, 0), (0, 1)))[:, None]
+    points += rng.normal(scale=noise_iod * SYNTHETIC_SCALE_PX, size=points.shape)
+    landmarks = np.zeros((len(times), NUM_LANDMARKS, 3), np.float32)
+    landmarks[:, :NUM_VERTICES] = points
+    detected = np.ones(len(times), bool)
+    track = FaceTrack(landmarks=landmarks, detected=detected, times=times, width=300, height=300)
+    return KnownFace(vertices=vertices, rotation=rotation, track=track)
+
+
+def round_trip_figures(face: KnownFace, face_model: FaceModel) -> dict[str, float]:
+    """Fit a known face from its landmarks and compare with what it was made of.
+
+    The rest pose of a face is a convention, so vertices are compared, not coefficients.
+    """
+    geometry = fit_track(face.track, face_model)
+    fitted = face_model.vertices(geometry.template, geometry.expression).astype(np.float64)
+    # head space is known up to one similarity for the whole clip
+    count = len(fitted)
+    weight = np.full(count * NUM_VERTICES, 1 / (count * NUM_VERTICES))
+    aligned = procrustes(fitted.reshape(1, -1, 3), face.vertices.reshape(1, -1, 3), weight)
+    fitted = aligned[1][0] * fitted @ aligned[0][0].T + aligned[2][0]
+    turn = Rotation.from_matrix(geometry.rotation @ aligned[0][0].T) * Rotation.from_matrix(face.rotation).inv()
+    miss = 100 * np.linalg.norm(fitted - face.vertices, axis=-1)
+    return {
+        "lips_%": float(miss[:, list(LIPS)].mean()),
+        "face_%": float(miss.mean()),
+        "rotation_error_deg": float(np.degrees(turn.magnitude().mean())),
+        "openness_r": metrics.correlation(openness(fitted), openness(face.vertices)),
+        "openness_deviation_ratio": metrics.deviation_ratio(openness(fitted), openness(face.vertices)),
+    }
+
+
+def _smooth_series(rng: np.random.Generator, times: np.ndarray, count: int, *, fastest_hz: float) -> np.ndarray:
+    """[T, count] sums of waves with a standard deviation of about one."""
+    rates = rng.uniform(0.2, fastest_hz, (4, count))
+    phases = rng.uniform(0, 2 * np.pi, (4, count))
+    return np.sin(2 * np.pi * times[:, None, None] * rates + phases).sum(1) / np.sqrt(2)
