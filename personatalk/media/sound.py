@@ -16,6 +16,7 @@ from personatalk.media.opening import decoded, open_media
 
 COPIED_CODECS = ("aac", "mp3", "alac")  # MP4 carries them and players expect them there
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}  # by number of channels
 AAC_BITS_PER_CHANNEL = 128_000
 MIN_MP3_RATE = 16000  # Hz; MP4 has no MPEG-2.5
 MAX_GAP_S = 0.005  # rounded timestamps stay below; anything longer is a real gap
@@ -73,9 +74,10 @@ def add_sound(output: OutputContainer, container: InputContainer, path: Path) ->
     if first_pts is not None:
         return _copied(container, source, output.add_stream_from_template(source), first_pts)
     context = source.codec_context
-    rate = min(AAC_RATES, key=lambda known: abs(known - context.sample_rate))
-    stream = output.add_stream("aac", rate=rate, layout=context.layout.name)
-    stream.bit_rate = AAC_BITS_PER_CHANNEL * context.layout.nb_channels
+    rate = min((known for known in AAC_RATES if known >= context.sample_rate), default=max(AAC_RATES))
+    layout = AAC_LAYOUTS.get(context.layout.nb_channels, "stereo")  # files often leave the layout open
+    stream = output.add_stream("aac", rate=rate, layout=layout)
+    stream.bit_rate = AAC_BITS_PER_CHANNEL * stream.layout.nb_channels
     return _encoded(decoded(container, source), stream)
 
 
@@ -139,11 +141,11 @@ def _copyable_from(path: Path) -> int | None:
             return None
         if "mp3" in context.name and context.sample_rate < MIN_MP3_RATE:
             return None
-        end = None
+        end, usual = None, Fraction(context.frame_size or 0, context.sample_rate) / stream.time_base
         for packet in _packets(container, stream):
             if end is not None and abs(float((packet.pts - end) * stream.time_base)) > MAX_GAP_S:
                 return None
-            end = packet.pts + (packet.duration or 0)
+            end = packet.pts + (packet.duration or usual)
     with open_media(path) as container:
         first = next(decoded(container, audio_stream(container, path)), None)
     return None if first is None or end is None else first.pts
