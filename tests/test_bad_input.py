@@ -154,12 +154,13 @@ def test_bad_targets_are_refused_before_any_work(tmp_path, samples):
         VideoWriter(tmp_path / "folder.mp4", clip, audio=None)
 
 
-def test_names_that_look_like_addresses_are_files(tmp_path, samples):
+def test_names_that_look_like_addresses_are_files(tmp_path, samples, monkeypatch):
     """Taken for the name of a protocol, `tcp:` would reach for the network."""
-    path = tmp_path / "tcp:clip 100%d.mp4"
+    monkeypatch.chdir(tmp_path)
+    path = Path("tcp:clip 100%d.mp4")
     path.write_bytes((samples / "silent.mp4").read_bytes())
     assert len(_frames(path)) == 10
-    output = tmp_path / "tcp:out.mp4"
+    output = Path("tcp:out.mp4")
     with VideoWriter(output, path, audio=None) as writer:
         for frame in read_frames(path):
             writer.write(frame.image, frame.pts)

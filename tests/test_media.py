@@ -162,6 +162,11 @@ def test_other_formats_keep_frames_and_times(tmp_path, name, codec, pix_fmt):
     assert min(psnr(frame.image, image) for frame, image in zip(frames, IMAGES, strict=True)) > 38
 
 
+def test_rgb_video_is_written_with_a_matrix_that_says_so(tmp_path):
+    source = write_video(tmp_path / "in.mov", IMAGES[:1], codec="png", pix_fmt="rgb24")
+    assert probe_video(rewrite(source, tmp_path / "out.mp4")).colour.matrix == 6  # BT.601, for its size
+
+
 def test_frames_are_streamed(clip):
     frames = read_frames(clip)
     assert next(frames).index == 0 and next(frames).index == 1
@@ -289,20 +294,20 @@ def test_nothing_is_left_after_an_error_and_the_old_file_stays(tmp_path, clip, e
     target = tmp_path / "out.mp4"
     target.write_bytes(b"old")
     with pytest.raises(error), VideoWriter(target, clip, audio=None) as writer:
-        for frame in read_frames(clip):
-            writer.write(frame.image, frame.pts)
-            if frame.index == 5:
-                raise error
+        for pts in range(80):
+            writer.write(IMAGES[pts % 12], pts * 512)
+        assert len(list(tmp_path.iterdir())) == 2  # the unfinished file lies beside its target
+        raise error
     assert list(tmp_path.iterdir()) == [target] and target.read_bytes() == b"old"
 
 
-def test_pictures_and_sound_alternate_in_the_file(tmp_path):
-    """Otherwise one of them would have to wait in memory for the other, as long as the clip."""
-    source = write_video(tmp_path / "in.mp4", [picture(64, 64, index % 40) for index in range(250)])
+def test_the_file_grows_with_the_frames(tmp_path):
+    """If sound waited until the end, the pictures would wait for it in memory, as long as the clip."""
+    source = write_video(tmp_path / "in.mp4", [picture(64, 64, index % 40) for index in range(240)])
     sound = write_sound(tmp_path / "a.wav", voice(10.0, 16000), 16000, codec="pcm_s16le")
-    output = rewrite(source, tmp_path / "out.mp4", sound)
-    with av.open(str(output)) as container:
-        ends = {0: 0.0, 1: 0.0}
-        for packet in sorted((p for p in container.demux() if p.size), key=lambda p: p.pos):
-            ends[packet.stream_index] = float(packet.dts * packet.time_base)
-            assert abs(ends[0] - ends[1]) < 3
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with VideoWriter(tmp_path / "out.mp4", source, audio=sound) as writer:
+        for frame in read_frames(source):
+            writer.write(np.roll(noise, frame.index * 7, 0), frame.pts)
+        grown = next(tmp_path.glob(".out.*")).stat().st_size
+    assert grown > 0.6 * (tmp_path / "out.mp4").stat().st_size

@@ -30,7 +30,7 @@ SWS_MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-# Without these flags every conversion darkens the picture by about one level in 255.
+# Without these flags reading darkens the picture by about one level in 255.
 SWS_FLAGS = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )

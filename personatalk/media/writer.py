@@ -94,7 +94,7 @@ class VideoWriter:
         frame = self._yuv(image)
         frame.pts, frame.time_base = pts, self.info.time_base
         try:
-            self._mux_video(self._video.encode(frame))
+            self._output.mux(self._video.encode(frame))
             self._mux_sound(until=float(pts * self.info.time_base))
         except (OSError, av.error.FFmpegError) as error:
             raise self._cannot_write(error) from error
@@ -141,11 +141,6 @@ class VideoWriter:
         frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
         return frame
 
-    def _mux_video(self, packets: list[av.Packet]) -> None:
-        for packet in packets:
-            packet.duration = packet.duration or max(1, round(1 / self.info.fps / packet.time_base))
-            self._output.mux(packet)
-
     def _mux_sound(self, until: float) -> None:
         """Keep sound in step with the pictures, so that neither waits in memory for the other."""
         while self._pending is not None and float(self._pending.pts * self._pending.time_base) <= until:
@@ -156,7 +151,7 @@ class VideoWriter:
         if not self.num_frames:
             raise MediaError(f"{self._path.name} was not written: there was no frame to write.")
         try:
-            self._mux_video(self._video.encode(None))
+            self._output.mux(self._video.encode(None))
             self._mux_sound(until=float("inf"))
             self._output.close()
             self._partial.replace(self._path)

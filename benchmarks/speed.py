@@ -1,0 +1,94 @@
+"""Time of a dub, stage by stage, against the video's own duration.
+
+python benchmarks/speed.py [clip.mp4] [speech.wav] [--seconds 5] [--json speed.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from samples import build_clip, build_speech, default_clip, default_speech
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print."""
+    args = parse_arguments(arguments)
+    from personatalk import load_pipeline
+
+    started = time.perf_counter()
+    pipeline = load_pipeline()
+    loading = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        clip, speech = inputs(args, Path(folder))
+        runs = [dub(pipeline, clip, speech, Path(folder) / "out.mp4") for _ in range(args.runs)]
+    report = summarise(min(runs, key=lambda run: run["total_s"]), loading, args.runs)
+    print_report(report)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clip", type=Path, nargs="?", help="clip of a face (default: the example in assets/)")
+    parser.add_argument("speech", type=Path, nargs="?", help="sound to dub it with (default: the example in assets/)")
+    parser.add_argument("--seconds", type=float, help="place the clip in a 1280x720 picture and loop it for so long")
+    parser.add_argument("--width", type=int, default=1280, help="px, with --seconds")
+    parser.add_argument("--height", type=int, default=720, help="px, with --seconds")
+    parser.add_argument("--runs", type=int, default=2, help="the fastest of so many is reported (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    args = parser.parse_args(arguments)
+    args.clip, args.speech = args.clip or default_clip(), args.speech or default_speech()
+    return args
+
+
+def inputs(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
+    """Return clip and speech as given, or built to the length asked for."""
+    if not args.seconds:
+        return args.clip, args.speech
+    clip = build_clip(args.clip, folder / "clip.mp4", seconds=args.seconds, width=args.width, height=args.height)
+    return clip, build_speech(args.speech, folder / "speech.wav", seconds=args.seconds)
+
+
+def dub(pipeline, clip: Path, speech: Path, output: Path) -> dict:
+    """Run once and return the figures of the run."""
+    started = time.perf_counter()
+    result = pipeline.dub(clip, speech, output)
+    total = time.perf_counter() - started
+    return {"total_s": total, "num_frames": result.num_frames, "fps": result.fps, "stages_s": dict(result.timings)}
+
+
+def summarise(run: dict, loading: float, num_runs: int) -> dict:
+    """Add what follows from the times of a run."""
+    duration = run["num_frames"] / run["fps"]
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "best_of": num_runs,
+        "load_s": loading,
+        **run,
+        "video_s": duration,
+        "frames_per_second": run["num_frames"] / run["total_s"],
+        "times_video_duration": run["total_s"] / duration,
+    }
+
+
+def print_report(report: dict) -> None:
+    """Print a table of stages and the totals."""
+    print(f"{report['num_frames']} frames, {report['video_s']:.2f} s of video, {report['cores']} cores")
+    print(f"{'load':<24}{report['load_s']:8.2f} s")
+    for name, seconds in report["stages_s"].items():
+        print(f"{name:<24}{seconds:8.2f} s {1000 * seconds / report['num_frames']:8.1f} ms a frame")
+    print(f"{'total':<24}{report['total_s']:8.2f} s {1000 * report['total_s'] / report['num_frames']:8.1f} ms a frame")
+    rate, share = report["frames_per_second"], report["times_video_duration"]
+    print(f"{rate:.1f} frames a second, {share:.2f} x the video's duration")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
