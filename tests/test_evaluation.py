@@ -5,10 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH
 from personatalk.errors import MediaError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import read_clips, report_of, spread_over_persons, to_markdown
+from personatalk.evaluation.dubbing import foreign_clip, partial_correlation
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
+from personatalk.evaluation.rendering import (
+    REFERENCE_GAP,
+    WindowClip,
+    choose_runs,
+    face_masks,
+    pick_nearest,
+    warp_frame,
+)
 from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.fitting import fit_track
 from personatalk.perceptual import CHECKPOINTS, Lpips
@@ -195,3 +205,51 @@ def test_markdown_holds_every_figure_and_marks_what_is_missing():
     assert "| ours | 0.6 [0.5, 0.7] |" in text
     assert "| mean mouth | – |" in text
     assert "clips: 2" in text
+
+
+def test_partial_correlation_takes_away_what_is_shared():
+    rng = np.random.default_rng(0)
+    common, first, second = rng.normal(size=(3, 4000))
+    assert metrics.correlation(first + common, second + common) == pytest.approx(0.5, abs=0.05)
+    assert partial_correlation(first + common, second + common, common) == pytest.approx(0, abs=0.05)
+
+
+def test_no_clip_is_dubbed_with_its_own_person(tmp_path):
+    lines = [(f"{i}.mp4", "val", person, "1") for i, person in enumerate("aab")]
+    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
+    assert [foreign_clip(clip, clips).person for clip in clips] == ["b", "b", "a"]
+    with pytest.raises(ValueError, match="two persons"):
+        foreign_clip(clips[0], clips[:2])
+
+
+def test_runs_never_see_a_reference_within_eight_frames():
+    runs = choose_runs(np.ones(80, bool))
+    assert len(runs) == 2
+    for run, allowed in runs:
+        assert np.abs(run[:, None] - allowed[None]).min() == REFERENCE_GAP
+    assert choose_runs(np.ones(20, bool)) == []
+
+
+def test_a_frame_warped_to_its_own_geometry_is_itself_and_a_moved_lip_moves(face_model):
+    geometry = fit_track(known_face(face_model, noise_iod=0, seed=2).track, face_model)
+    head = face_model.vertices(geometry.template, geometry.expression)
+    vertices = head * WINDOW_SCALE + (WINDOW_WIDTH / 2, WINDOW_HEIGHT / 2 - 0.93 * WINDOW_SCALE, 0)
+    images = np.random.default_rng(0).integers(0, 255, (2, WINDOW_HEIGHT, WINDOW_WIDTH, 3)).astype(np.uint8)
+    vertices = np.repeat(vertices[:1], 2, axis=0).astype(np.float32)
+    vertices[1] += (5, 0, 0)
+    clip = WindowClip(images=images, vertices=vertices, geometry=geometry, head_vertices=head[:2])
+    own = warp_frame(clip, 0, 0, face_model)
+    assert np.abs(own.astype(int) - images[0]).max() <= 4  # interpolation in steps of 1/32 px
+    lower, lips = face_masks(vertices[1], face_model)
+    assert lips.sum() < lower.sum()
+    moved = warp_frame(clip, 0, 1, face_model)
+    inside = lower & np.roll(face_masks(vertices[0], face_model)[0], 5, axis=1)
+    assert np.abs(moved.astype(int) - np.roll(images[0], 5, axis=1))[inside].mean() < 3
+
+
+def test_the_nearest_frame_has_the_same_lips(face_model):
+    geometry = fit_track(known_face(face_model, noise_iod=0, seed=3).track, face_model)
+    head = face_model.vertices(geometry.template, geometry.expression)
+    head[60] = head[10]
+    clip = WindowClip(images=np.zeros(0), vertices=head, geometry=geometry, head_vertices=head)
+    assert pick_nearest(clip, np.array([10]), np.arange(30, 75)).tolist() == [60]

@@ -65,6 +65,7 @@ class Clip:
 
     @property
     def name(self) -> str:
+        """The file name without its ending."""
         return Path(self.file).stem
 
 

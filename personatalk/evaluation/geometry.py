@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -12,12 +13,15 @@ from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
 from personatalk.face_model import LIPS, NUM_VERTICES, FaceModel, openness, stability_weight
 from personatalk.fitting import FaceGeometry, fit_track, procrustes, unpose
-from personatalk.tracking import NUM_LANDMARKS, FaceTrack
+from personatalk.media import read_frames
+from personatalk.rasterizer import interpolate, rasterize
+from personatalk.tracking import NUM_LANDMARKS, FaceTrack, MediaPipeTracker, track_face
 
 FACE_MODEL_FILE = "face_model.safetensors"
 SYNTHETIC_SCALE_PX = 80.0
 SYNTHETIC_FRAMES = 75
 SYNTHETIC_FPS = 25.0
+RENDERED_CLIPS, RENDERED_MIN_FRAMES = 12, 40
 NOISE_LEVELS_IOD = (0.0, 0.005, 0.01)
 
 
@@ -48,7 +52,12 @@ def evaluate_fitting(inputs: EvaluationInputs) -> dict:
             skipped += 1
             continue
         rows.append(fitting_figures(track, geometry, face_model))
-    table = {"tracked clips": rows}
+    table = {"tracked clips": rows, "rendered faces, tracked again": []}
+    for clip in spread_over_persons(read_clips(inputs.manifest, inputs.split), RENDERED_CLIPS):
+        track = read_track(inputs.corpus, clip)
+        if track is not None and track.detected.sum() >= RENDERED_MIN_FRAMES:
+            frames = [frame.image for frame in read_frames(inputs.clip_path(clip))]
+            table["rendered faces, tracked again"].append(rendered_figures(track, frames, face_model))
     for noise in NOISE_LEVELS_IOD:
         faces = [known_face(face_model, noise_iod=noise, seed=seed) for seed in range(10)]
         table[f"known faces, noise {100 * noise:g} %"] = [round_trip_figures(face, face_model) for face in faces]
@@ -82,6 +91,60 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
         "openness_r": metrics.correlation(openness(vertices), seen),
         "openness_deviation_ratio": metrics.deviation_ratio(openness(vertices), seen),
     }
+
+
+def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: FaceModel) -> dict[str, float]:
+    """Render a clip's face with known geometry, track the pictures, fit, and compare with what was drawn.
+
+    The face is textured with the clip's frame whose mouth is widest open, keeps that frame's surroundings, and speaks
+    the clip's own coefficients backwards, so that no picture is one that the tracker has seen.
+
+    Args:
+        frames: the clip's pictures, uint8 [H, W, 3].
+    """
+    geometry = fit_track(track, face_model)
+    geometry = replace(geometry, expression=geometry.expression[::-1].copy())
+    known = geometry.project(face_model.vertices(geometry.template, geometry.expression))
+    valid = np.flatnonzero(geometry.valid)
+    widest = int(valid[np.argmax(openness(track.landmarks[valid, :NUM_VERTICES]) / geometry.scale[valid])])
+    seen = track.landmarks[widest, :NUM_VERTICES, :2]
+    triangles = face_model.triangles.astype(np.int32)
+    with MediaPipeTracker() as tracker:
+        pictures = (draw_face(frames[widest], seen, known[t], triangles) for t in valid)
+        again = track_face(
+            zip(track.times[valid], pictures, strict=True), tracker, width=track.width, height=track.height
+        )
+    fitted = fit_track(again, face_model)
+    found = fitted.valid
+    head = face_model.vertices(fitted.template, fitted.expression)
+    miss = np.linalg.norm((fitted.project(head) - known[valid])[found, :, :2], axis=-1)
+    miss = 100 * miss / geometry.scale[valid][found, None]
+    opening = openness(face_model.vertices(geometry.template, geometry.expression))[valid][found]
+    return {
+        "lips_%": float(miss[:, list(LIPS)].mean()),
+        "face_%": float(miss.mean()),
+        "openness_r": metrics.correlation(openness(head[found]), opening),
+        "openness_deviation_ratio": metrics.deviation_ratio(openness(head[found]), opening),
+        "found": float(found.mean()),
+    }
+
+
+def draw_face(picture: np.ndarray, seen: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Draw a mesh over a picture, textured with that picture.
+
+    Args:
+        picture: uint8 [H, W, 3].
+        seen: [V, 2] px, where the vertices lie in the picture.
+        vertices: [V, 3] px, where they are to be drawn.
+        triangles: [F, 3].
+
+    Returns:
+        uint8 [H, W, 3]
+    """
+    index, barycentric = rasterize(vertices.astype(np.float32), triangles, *picture.shape[:2])
+    source = interpolate(index, barycentric, triangles, seen.astype(np.float32)) - 0.5
+    drawn = cv2.remap(picture, source[0], source[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.where((index >= 0)[..., None], drawn, picture)
 
 
 def rotation_jitter(rotation: np.ndarray) -> float:

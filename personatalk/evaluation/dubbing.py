@@ -1,0 +1,200 @@
+"""How good whole dubs are: each clip is given another's speech, and the result is tracked and measured again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import soundfile
+import torch
+
+from personatalk.errors import NoFaceError
+from personatalk.evaluation import metrics
+from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.identity import FaceEmbedder, cut_face_chip
+from personatalk.face_model import FaceModel, openness
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.media import probe_video, read_audio, read_frames
+from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+
+MIN_SECONDS = 2.0
+MAX_LAG = 8  # frames
+SAMPLE_RATE = 16000
+IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself
+AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
+
+# (video, audio, output) -> None: writes the dubbed video
+Dub = Callable[[Path, Path, Path], None]
+# (sound's path, source's geometry) -> openness [T] asked for at the source's frames
+Ask = Callable[[Path, FaceGeometry], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenFace:
+    """A video as it looks: its track, its geometry, and dlib chips [N, 150, 150, 3] every ten frames."""
+
+    track: FaceTrack
+    geometry: FaceGeometry
+    opening: np.ndarray
+    chips: np.ndarray
+    num_frames: int
+
+
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask) -> dict:
+    """Dub each clip that has sound with the speech of another person's clip.
+
+    Args:
+        dub: writes a dubbed video.
+        ask: what stage 1 alone asks of the mouth.
+
+    Returns:
+        what `report_of` gives; `follows_r` and `lag` compare the mouth seen in the dub with the one asked for,
+        `leak_r` with the source's own; `details` has the figures of each clip.
+    """
+    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    embedder = FaceEmbedder.load(*sorted(inputs.checkpoints.glob("dlib_face_resnet_*.safetensors")))
+    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.seconds < MIN_SECONDS]
+    clips = spread_over_persons(usable, inputs.limit)
+    rows, details, skipped = [], [], []
+    for clip in clips:
+        other = foreign_clip(clip, clips)
+        with tempfile.TemporaryDirectory() as folder:
+            output = (inputs.output or Path(folder)) / f"{clip.name}.dub.mp4"
+            output.parent.mkdir(parents=True, exist_ok=True)
+            sound = Path(folder) / "speech.wav"
+            soundfile.write(sound, read_audio(inputs.clip_path(other)), SAMPLE_RATE)
+            try:
+                source = see_face(inputs.clip_path(clip), face_model)
+                dub(inputs.clip_path(clip), sound, output)
+                figures = dub_figures(
+                    source, inputs.clip_path(clip), output, sound, ask(sound, source.geometry), face_model, embedder
+                )
+            except NoFaceError as error:
+                skipped.append({"clip": clip.name, "reason": str(error)})
+                continue
+        rows.append(figures)
+        details.append({"clip": clip.name, "speech": other.name, **figures})
+    return report_of("dubbing", {"dubs": rows}, clips=len(rows), skipped=len(skipped), details=details, why=skipped)
+
+
+def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
+    """The next clip of another person, so that no clip is dubbed with its own speech.
+
+    Raises:
+        ValueError: all clips show one person.
+    """
+    start = clips.index(clip)
+    for other in clips[start + 1 :] + clips[:start]:
+        if other.person != clip.person:
+            return other
+    raise ValueError("dubs need clips with sound of at least two persons")
+
+
+def see_face(video: Path, face_model: FaceModel) -> SeenFace:
+    """Track a video and fit its geometry.
+
+    Raises:
+        NoFaceError: it shows no face.
+    """
+    info = probe_video(video)
+    kept: dict[int, np.ndarray] = {}
+
+    def frames():
+        for frame in read_frames(video):
+            if frame.index % IDENTITY_STEP == 0:
+                kept[frame.index] = frame.image
+            yield frame.time, frame.image
+
+    with MediaPipeTracker() as tracker:
+        track = track_face(frames(), tracker, width=info.width, height=info.height)
+    geometry = fit_track(track, face_model)
+    chips = [cut_face_chip(image, track.landmarks[i]) for i, image in kept.items() if track.detected[i]]
+    return SeenFace(
+        track=track,
+        geometry=geometry,
+        opening=openness(face_model.vertices(geometry.template, geometry.expression)),
+        chips=np.stack(chips) if chips else np.zeros((0, 150, 150, 3), np.uint8),
+        num_frames=len(track),
+    )
+
+
+def dub_figures(
+    source: SeenFace,
+    video: Path,
+    dubbed: Path,
+    sound: Path,
+    asked: np.ndarray,
+    face_model: FaceModel,
+    embedder: FaceEmbedder,
+) -> dict[str, float]:
+    """Measure one dub.
+
+    Args:
+        asked: [T] IOD, openness that stage 1 asks for.
+
+    Returns:
+        kept_*: 1 where the file kept what it must; follows_r, lag_frames; leak_r; speech_against_source_r, the same
+        correlation of what was asked for, to be read beside leak_r; identity distances.
+    """
+    seen = see_face(dubbed, face_model)
+    count = min(source.num_frames, seen.num_frames)
+    trusted = (source.geometry.valid[:count] & seen.geometry.valid[:count]).nonzero()[0]
+    result, true, wanted = seen.opening[trusted], source.opening[trusted], asked[trusted]
+    lag, _ = metrics.best_lag(result, wanted, MAX_LAG)
+    chips = min(len(source.chips), len(seen.chips))
+    embeddings = [embed(embedder, chips_of[:chips]) for chips_of in (source.chips, seen.chips)]
+    real = metrics.identity_distance(embeddings[0][1:], embeddings[0][:-1]) if chips > 1 else float("nan")
+    identity = metrics.identity_distance(*embeddings) if chips else float("nan")
+    return {
+        **kept_figures(video, dubbed, sound, source.num_frames, seen.num_frames),
+        "follows_r": metrics.correlation(result, wanted),
+        "lag_frames": float(lag),
+        "deviation_ratio": metrics.deviation_ratio(result, wanted),
+        "leak_r": metrics.correlation(result, true),
+        "speech_against_source_r": metrics.correlation(wanted, true),
+        "leak_beyond_speech_r": partial_correlation(result, true, wanted),
+        "identity": identity,
+        "identity_real": real,
+        "identity_ratio": identity / real if real else float("nan"),
+    }
+
+
+def kept_figures(video: Path, dubbed: Path, sound: Path, frames_before: int, frames_after: int) -> dict[str, float]:
+    """1 for each thing that a dub must keep and kept: frame count, rate, size, and all of the sound."""
+    before, after = probe_video(video), probe_video(dubbed)
+    missing = len(read_audio(sound)) / SAMPLE_RATE - len(read_audio(dubbed)) / SAMPLE_RATE
+    return {
+        "kept_frames": float(frames_before == frames_after),
+        "kept_fps": float(before.fps == after.fps),
+        "kept_size": float((before.width, before.height) == (after.width, after.height)),
+        "kept_sound": float(missing <= AUDIO_TOLERANCE_S),
+    }
+
+
+def partial_correlation(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> float:
+    """Correlation of two series [T] once what each shares with a third is taken away."""
+
+    def rest(series: np.ndarray) -> np.ndarray:
+        centred, other = series - series.mean(), given - given.mean()
+        return centred - other * (centred @ other) / max(other @ other, 1e-12)
+
+    return metrics.correlation(rest(first), rest(second))
+
+
+def embed(embedder: FaceEmbedder, chips: np.ndarray) -> np.ndarray:
+    """[N, 128] of chips uint8 [N, 150, 150, 3]."""
+    with torch.no_grad():
+        return embedder(torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255).numpy()
+
+
+def write_comparison(video: Path, dubbed: Path, path: Path, count: int = 6) -> None:
+    """Write a picture of source frames above the dub's, spread over the clip."""
+    pairs = list(zip(read_frames(video), read_frames(dubbed), strict=False))
+    chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).astype(int)]
+    rows = [np.concatenate([pair[side].image for pair in chosen], 1) for side in (0, 1)]
+    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
