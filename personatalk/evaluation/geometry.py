@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from personatalk.camera import invert_affine, warp_image, window_from_image
 from personatalk.errors import NoFaceError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
@@ -96,8 +97,8 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
 def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: FaceModel) -> dict[str, float]:
     """Render a clip's face with known geometry, track the pictures, fit, and compare with what was drawn.
 
-    The face is textured with the clip's frame whose mouth is widest open, keeps that frame's surroundings, and speaks
-    the clip's own coefficients backwards, so that no picture is one that the tracker has seen.
+    The face is textured with the clip's frame whose mouth is widest open; that frame's surroundings follow the head's
+    place, size and roll. It speaks the clip's own coefficients backwards, so that no picture is one of the clip.
 
     Args:
         frames: the clip's pictures, uint8 [H, W, 3].
@@ -110,7 +111,11 @@ def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: Fac
     seen = track.landmarks[widest, :NUM_VERTICES, :2]
     triangles = face_model.triangles.astype(np.int32)
     with MediaPipeTracker() as tracker:
-        pictures = (draw_face(frames[widest], seen, known[t], triangles) for t in valid)
+        window = window_from_image(geometry)
+        pictures = (
+            draw_face(frames[widest], seen, known[t], triangles, chain_affine(invert_affine(window[t]), window[widest]))
+            for t in valid
+        )
         again = track_face(
             zip(track.times[valid], pictures, strict=True), tracker, width=track.width, height=track.height
         )
@@ -129,7 +134,9 @@ def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: Fac
     }
 
 
-def draw_face(picture: np.ndarray, seen: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def draw_face(
+    picture: np.ndarray, seen: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, moved: np.ndarray
+) -> np.ndarray:
     """Draw a mesh over a picture, textured with that picture.
 
     Args:
@@ -137,14 +144,21 @@ def draw_face(picture: np.ndarray, seen: np.ndarray, vertices: np.ndarray, trian
         seen: [V, 2] px, where the vertices lie in the picture.
         vertices: [V, 3] px, where they are to be drawn.
         triangles: [F, 3].
+        moved: [2, 3] new place of the surroundings from their old one.
 
     Returns:
         uint8 [H, W, 3]
     """
-    index, barycentric = rasterize(vertices.astype(np.float32), triangles, *picture.shape[:2])
+    height, width = picture.shape[:2]
+    index, barycentric = rasterize(vertices.astype(np.float32), triangles, height, width)
     source = interpolate(index, barycentric, triangles, seen.astype(np.float32)) - 0.5
     drawn = cv2.remap(picture, source[0], source[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.where((index >= 0)[..., None], drawn, picture)
+    return np.where((index >= 0)[..., None], drawn, warp_image(picture, moved, width, height))
+
+
+def chain_affine(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Do one map [2, 3] after another."""
+    return np.concatenate([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2:] + second[:, 2:]], 1)
 
 
 def rotation_jitter(rotation: np.ndarray) -> float:
