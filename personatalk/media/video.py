@@ -66,6 +66,7 @@ class VideoInfo:
         duration: s, an estimate too.
         has_audio: whether there is an audio stream.
         rotation: degrees clockwise by which decoded pictures are turned to stand upright.
+        orientation: (a, b, c, d), each -1, 0 or 1: a decoded picture's (x, y) is shown at (a x + c y, b x + d y).
         time_base: s per tick of `Frame.pts`.
         sample_aspect_ratio: width of a pixel over its height, upright.
         colour: colour tags of the source.
@@ -79,6 +80,7 @@ class VideoInfo:
     duration: float
     has_audio: bool
     rotation: int
+    orientation: tuple[int, int, int, int]
     time_base: Fraction
     sample_aspect_ratio: Fraction
     colour: ColourTags
@@ -130,6 +132,7 @@ def probe_video(path: Path) -> VideoInfo:
             duration=duration,
             has_audio=bool(container.streams.audio),
             rotation=CLOCKWISE_TURNS[orientation[:2]],
+            orientation=orientation,
             time_base=stream.time_base,
             sample_aspect_ratio=1 / aspect if turned else aspect,
             colour=_colour_tags(first),
@@ -212,7 +215,11 @@ def _refuse_image(container: InputContainer, num_frames: int | None, path: Path)
 
 
 def _orientation(picture: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Return (a, b, c, d), each -1, 0 or 1: the picture's (x, y) is shown at (a x + c y, b x + d y)."""
+    """Return (a, b, c, d) of `VideoInfo`.
+
+    To be asked of one frame only: its side data and the frame hold each other, and a stream of such
+    frames piles up until Python looks for cycles.
+    """
     side_data = picture.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return 1, 0, 0, 1
@@ -223,7 +230,7 @@ def _orientation(picture: av.VideoFrame) -> tuple[int, int, int, int]:
 
 
 def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: VideoReformatter) -> np.ndarray:
-    a, b, c, d = _orientation(picture)
+    a, b, c, d = info.orientation
     width, height = (info.width, info.height) if a else (info.height, info.width)
     image = converter.reformat(
         picture,
