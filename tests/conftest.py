@@ -1,0 +1,85 @@
+"""What several tests share: a small clip with sound, a speech, and pipelines that need no weights."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import wave
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from personatalk.errors import CancelledError, NoFaceError
+
+
+def write_clip(path: Path, num_frames: int = 5) -> Path:
+    """Write a small grey film that gets lighter, without sound."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(num_frames):
+            image = np.full((48, 64, 3), 20 + 10 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_speech(path: Path, seconds: float = 0.5) -> Path:
+    """Write a tone as a WAV file."""
+    samples = 0.3 * np.sin(2 * np.pi * 220 * np.arange(int(16000 * seconds)) / 16000)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    return write_speech(tmp_path / "speech.wav")
+
+
+class CopyPipeline:
+    """Hands the input clip back, so that callers can be tested without a model."""
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+        self.options, self.folder, self.audio = options, output.parent, audio
+        if progress:
+            progress(0.5, "copying")
+        shutil.copy(video, output)
+        return SimpleNamespace(
+            video=output, num_frames=5, num_passed_through=1, fps=25.0, timings={"copying": 0.5}, report={"frames": 5}
+        )
+
+
+class FacelessPipeline:
+    """Finds no face in anything."""
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+        self.folder = output.parent
+        raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
+
+
+class EndlessPipeline:
+    """Works until it is asked to stop, ten seconds at most."""
+
+    def __init__(self) -> None:
+        self.started = self.stopped = False
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+        self.folder, self.started = output.parent, True
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if should_stop and should_stop():
+                self.stopped = True
+                raise CancelledError("stopped")
+            time.sleep(0.02)
+        raise AssertionError("nobody asked the run to stop")

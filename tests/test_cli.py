@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import CopyPipeline, FacelessPipeline
+
+from personatalk import cli
+from personatalk.cli import main
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    pipeline = CopyPipeline()
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pipeline)
+    return pipeline
+
+
+def test_dub_writes_video_and_report(pipeline, clip, speech, tmp_path, capsys):
+    output, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    assert main(["dub", str(clip), str(speech), "-o", str(output), "--report", str(report), "--quiet"]) == 0
+    assert output.stat().st_size > 0
+    assert json.loads(report.read_text()) == {"frames": 5}
+    assert capsys.readouterr().out == f"{output}: 5 frames in 0.5 s, 1 without a usable face left as they are\n"
+
+
+def test_dub_passes_every_option_on(pipeline, clip, speech, tmp_path):
+    options = "--style-strength 0.5 --mouth-amplitude 1.2 --length audio --references paper --face 3 4 --crf 20"
+    main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--quiet", *options.split()])
+    used = pipeline.options
+    assert (used.style_strength, used.mouth_amplitude, used.length) == (0.5, 1.2, "audio")
+    assert (used.reference_strategy, used.face_point, used.crf) == ("paper", (3.0, 4.0), 20)
+
+
+def test_mendable_error_is_one_sentence_and_exit_code_two(monkeypatch, clip, speech, tmp_path, capsys):
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: FacelessPipeline())
+    before = sorted(tmp_path.iterdir())
+    assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr == "personatalk: no face was found in the clip; use one where the face is seen from the front\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_output_in_a_missing_folder_is_refused_before_the_work(pipeline, clip, speech, tmp_path, capsys):
+    assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "none" / "out.mp4")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not hasattr(pipeline, "options")
+
+
+def test_option_out_of_range_is_refused(pipeline, clip, speech, tmp_path, capsys):
+    assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--style-strength", "9"]) == 2
+    assert capsys.readouterr().err == "personatalk: style_strength=9.0 must lie between 0 and 3\n"
+
+
+def test_track_of_a_clip_without_a_face_leaves_no_file(clip, tmp_path, capsys):
+    output = tmp_path / "track.npz"
+    assert main(["track", str(clip), "-o", str(output)]) == 2
+    assert "no face was found" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_preprocess_of_a_file_is_refused(clip, tmp_path, capsys):
+    assert main(["preprocess", str(clip), "-o", str(tmp_path / "corpus")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "teaches"),
+    [
+        ([], "dub a clip"),
+        (["dub"], "personatalk dub clip.mp4 speech.wav -o dubbed.mp4"),
+        (["track"], "478 landmarks"),
+        (["preprocess"], "personatalk preprocess my_videos"),
+    ],
+)
+def test_help_teaches(command, teaches, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    assert teaches in capsys.readouterr().out
+
+
+def test_help_does_not_load_the_networks():
+    code = "import sys; from personatalk.cli import build_parser; build_parser(); assert 'torch' not in sys.modules"
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.monotonic() - started < 5
