@@ -15,28 +15,26 @@ class GeometryModelConfig:
 
     Attributes:
         audio_dim: width of the speech features.
-        expression_dim: Ke, number of expression coefficients.
+        expression_dim: K, number of speech coefficients of the face model.
         dim: width of the network.
         heads: attention heads; divides dim.
         depth: layers of the geometry decoder.
         style_tokens: number of query tokens that carry the speaking style.
-        window_s: seconds of sound that a frame listens to, half of them before it.
-        window_samples: features taken from that window.
-        context_frames: frames on either side that one decoder layer attends to.
-        frame_rate: Hz of the time grid on which the decoder works, whatever the video's rate.
+        frame_rate: Hz of the grid of time on which the network works, whatever the video's rate.
+        window_frames: points of the grid on either side whose sound the style tokens ask for one of them.
+        context_frames: points of the grid on either side that a decoder layer attends to.
         dropout: share of activations dropped in training.
     """
 
     audio_dim: int = 768
-    expression_dim: int = 40
+    expression_dim: int = 32
     dim: int = 96
     heads: int = 4
     depth: int = 2
     style_tokens: int = 4
-    window_s: float = 0.6
-    window_samples: int = 15
-    context_frames: int = 12
     frame_rate: float = 25.0
+    window_frames: int = 7
+    context_frames: int = 12
     dropout: float = 0.25
 
     def __post_init__(self) -> None:
@@ -96,18 +94,26 @@ class GeometryTrainingConfig(TrainingConfig):
 
     Attributes:
         num_frames: length of a training excerpt, frames at 25 Hz.
+        min_style_frames: shortest excerpt from which style is taken, frames at 25 Hz.
         min_fit: clips whose sound fits the face less than this are left out.
+        noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
+        spoilt_share: share of excerpts with noise added to the voice.
+        jitter_s: seconds by which the sound may be moved either way.
     """
 
-    num_steps: int = 6000
+    num_steps: int = 4000
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
     num_frames: int = 50
+    min_style_frames: int = 25
     min_fit: float = 0.3
+    noise_share: float = 0.06
+    spoilt_share: float = 0.4
+    jitter_s: float = 0.02
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {"vertex": 1.0, "velocity": 1.0, "closure": 1.0, "deviation": 1.0}
+        default_factory=lambda: {"vertex": 1.0, "velocity": 1.0, "openness": 0.5, "closure": 0.5, "deviation": 0.5}
     )
 
 
@@ -132,3 +138,90 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
 def to_dict(config: Any) -> dict[str, Any]:
     """Turn a config into what JSON can hold."""
     return dataclasses.asdict(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererConfig:
+    """Stage 2: geometry and references to face pixels.
+
+    Attributes:
+        dim: width of queries, keys and values.
+        widths: channels of the decoder at 1/4, 1/8 and 1/16 of the window.
+        num_lip_references: lip references that attend to one target.
+        num_face_references: face references that attend to one target.
+        attention: "anchored" samples at the mesh's correspondence, "dense" looks everywhere.
+        max_offset_px: how far a learnt offset may lead away from the correspondence; 0 for none.
+        has_decoder: without it the attention's samples are the result.
+    """
+
+    dim: int = 48
+    widths: tuple[int, int, int] = (64, 96, 128)
+    num_lip_references: int = 5
+    num_face_references: int = 2
+    attention: str = "anchored"
+    max_offset_px: float = 4.0
+    has_decoder: bool = True
+
+    def __post_init__(self) -> None:
+        if self.attention not in ("anchored", "dense"):
+            raise ValueError(f"attention={self.attention!r} must be 'anchored' or 'dense'")
+
+
+REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
+LENGTH_RULES = ("video", "audio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubbingOptions:
+    """What a caller may choose for one dub.
+
+    Attributes:
+        style_strength: 0 speaks as the average person, 1 as this one, above 1 exaggerates.
+        mouth_amplitude: factor on the motion of the mouth about its rest.
+        length: "video" keeps the video's frames and the whole audio; "audio" plays the video back and
+            forth, or cuts it, so that both end together.
+        reference_strategy: how lip references are chosen, one of REFERENCE_STRATEGIES.
+        face_point: (x, y) px in the first frame; the face nearest to it is dubbed. Without it, the largest.
+        style_video: another clip whose speaking style is used.
+        reference_video: another clip of the same person that gives style and lip references.
+        crf: quality of the H.264 output, lower is better; 16 is visually lossless.
+    """
+
+    style_strength: float = 1.0
+    mouth_amplitude: float = 1.0
+    length: str = "video"
+    reference_strategy: str = "coverage"
+    face_point: tuple[float, float] | None = None
+    style_video: Any = None
+    reference_video: Any = None
+    crf: int = 16
+
+    def __post_init__(self) -> None:
+        if self.length not in LENGTH_RULES:
+            raise ValueError(f"length={self.length!r} must be one of {LENGTH_RULES}")
+        if self.reference_strategy not in REFERENCE_STRATEGIES:
+            raise ValueError(f"reference_strategy={self.reference_strategy!r} must be one of {REFERENCE_STRATEGIES}")
+        for name in ("style_strength", "mouth_amplitude"):
+            if not 0 <= getattr(self, name) <= 3:
+                raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererTrainingConfig(TrainingConfig):
+    """A run of stage 2.
+
+    Attributes:
+        bank_size: lip references that a training clip offers; the nearest few attend.
+        lip_weight: factor on the reconstruction inside the lip region.
+        disturbance: deviation of the noise put on the target's speech coefficients in a third of the samples.
+    """
+
+    learning_rate: float = 6e-4
+    batch_size: int = 6
+    num_steps: int = 4000
+    warmup_steps: int = 100
+    bank_size: int = 12
+    lip_weight: float = 2.0
+    loss_weights: dict[str, float] = field(
+        default_factory=lambda: {"reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.02}
+    )

@@ -1,0 +1,290 @@
+"""Stage 1: speech features and speaking style to speech coefficients of the face, tied to time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from personatalk.audio import SpeechFeatures, sample_rows
+from personatalk.config import GeometryModelConfig
+from personatalk.style import STYLE_VERTICES, Style
+
+CHUNK_FRAMES = 500  # of the grid of time, 20 s at 25 Hz
+SILENT_DB, SPEAKING_DB = -58.0, -48.0  # the gate opens between them; loud speech is at -23 dB
+LEAD_S, HOLD_S = 0.16, 0.24  # the mouth gets ready before the sound, and pauses shorter than this stay open
+GATE_SMOOTH_S = 0.16
+
+
+class GeometryModel(nn.Module):
+    """Drive a person's template geometry by speech, in the person's style.
+
+    The network works on a fixed grid of time (25 Hz, from second 0), whatever the video's rate, and sees
+    only a window around each point of it: results do not depend on chunks, length or frame rate.
+
+    Source: PersonaTalk (arXiv 2409.05379), stage 1: style embedding, style-aware audio encoding, geometry decoder.
+    Ours: sizes, windows, and that it predicts the deviation from the person's mean mouth in coefficients.
+    """
+
+    def __init__(self, config: GeometryModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_style = len(STYLE_VERTICES) * 3
+        self.style_encoder = StyleEncoder(2 * num_style + config.expression_dim, config)
+        self.audio_input = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.audio_dim, config.dim))
+        self.audio_encoder = StyleAwareAudioEncoder(config)
+        self.template_input = nn.Linear(num_style, config.dim)
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, config.expression_dim)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("audio_mean", torch.zeros(config.audio_dim))
+        self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
+        self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
+        for field in fields(Style):  # the average style of the training speakers, and the deviation between them
+            single = (config.expression_dim,) if field.name in ("mean", "rest") else (len(STYLE_VERTICES), 3)
+            self.register_buffer(f"average_{field.name}", torch.zeros(single))
+            self.register_buffer(f"spread_{field.name}", torch.ones(single))
+
+    @property
+    def average_style(self) -> Style:
+        """The mean style of the training speakers."""
+        return Style(**{field.name: getattr(self, f"average_{field.name}") for field in fields(Style)})
+
+    @property
+    def reach(self) -> int:
+        """Frames of the grid on either side that can change a frame's result."""
+        return self.config.window_frames + 2 * self.config.depth * self.config.context_frames
+
+    def forward(self, speech: Tensor, valid: Tensor, style: Style) -> Tensor:
+        """Predict speech coefficients on the grid of time.
+
+        Args:
+            speech: [B, T, C] features at the grid's times.
+            valid: [B, T] bool, false where there is no sound (padding, before its start, after its end).
+            style: a batch of B.
+
+        Returns:
+            [B, T, K] coefficients; undefined where not valid.
+        """
+        code, template = self._style_inputs(style)
+        audio = self.audio_input((speech - self.audio_mean) / self.audio_deviation)
+        audio = self.audio_encoder(self.style_encoder(code), audio, valid)
+        x = audio + self.template_input(template)[:, None]
+        for layer in self.decoder:
+            x = layer(x, audio, valid)
+        return style.mean[:, None] + self.head(self.norm(x)) * self.expression_deviation
+
+    def _style_inputs(self, style: Style) -> tuple[Tensor, Tensor]:
+        """Standardise: what the style encoder reads [B, .], and the template geometry [B, .]."""
+        scaled = {
+            f.name: ((getattr(style, f.name) - getattr(self, f"average_{f.name}")) / getattr(self, f"spread_{f.name}"))
+            .flatten(1)
+            .clamp(-3, 3)
+            for f in fields(Style)
+        }
+        code = torch.cat([scaled["vertex_mean"], scaled["vertex_deviation"], scaled["rest"]], dim=1)
+        return code, scaled["template"]
+
+
+class StyleEncoder(nn.Module):
+    """Style statistics to a few style tokens, by an MLP."""
+
+    def __init__(self, num_inputs: int, config: GeometryModelConfig) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(config.style_tokens, config.dim))
+        self.mlp = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(num_inputs, config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.dim, config.style_tokens * config.dim),
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Return [B, S, D] for [B, num_inputs]."""
+        return self.tokens + rearrange(self.mlp(code), "b (s d) -> b s d", s=len(self.tokens))
+
+
+class StyleAwareAudioEncoder(nn.Module):
+    """One cross-attention layer: style tokens ask, audio features answer.
+
+    Source: PersonaTalk (arXiv 2409.05379): style as query, audio as key and value.
+    Ours: how the answer gets back on the time axis. Each frame is asked anew, with only the features in a window
+        around it as keys and values and a learnt bias by token and distance; the tokens' answers of a frame
+        are joined, projected, and added to the frame's own feature.
+    """
+
+    def __init__(self, config: GeometryModelConfig) -> None:
+        super().__init__()
+        self.heads, self.window = config.heads, config.window_frames
+        self.norm = nn.LayerNorm(config.dim)
+        self.to_q = nn.Linear(config.dim, config.dim)
+        self.to_k = nn.Linear(config.dim, config.dim, bias=False)
+        self.to_v = nn.Linear(config.dim, config.dim)
+        self.bias = nn.Parameter(0.5 * torch.randn(config.heads * config.style_tokens, 2 * self.window + 1))
+        self.to_out = nn.Linear(config.style_tokens * config.dim, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, tokens: Tensor, audio: Tensor, valid: Tensor) -> Tensor:
+        """Return stylised audio features.
+
+        Args:
+            tokens: [B, S, D]
+            audio: [B, T, D]
+            valid: [B, T] bool.
+
+        Returns:
+            [B, T, D]
+        """
+        normed = self.norm(audio)
+        query = rearrange(self.to_q(tokens), "b s (h d) -> b h s d", h=self.heads)
+        key, value = (rearrange(f(normed), "b t (h d) -> b h t d", h=self.heads) for f in (self.to_k, self.to_v))
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # [B, heads, S, memory]
+        bias = band(self.bias, audio.shape[1]).unflatten(0, (self.heads, -1))  # [heads, S, frame, memory]
+        scores = (scores[..., None, :] + bias).masked_fill(~valid[:, None, None, None, :], -1e9)
+        answers = scores.softmax(-1) @ value[:, :, None]  # [B, heads, S, frame, D / heads]
+        return audio + self.dropout(self.to_out(rearrange(answers, "b h s t d -> b t (s h d)")))
+
+
+class LocalAttention(nn.Module):
+    """Attention from each frame to the frames near it, with a learnt bias by distance.
+
+    Args:
+        dim: width.
+        heads: number of heads; divides dim.
+        reach: frames on either side.
+        dropout: on the output.
+    """
+
+    def __init__(self, dim: int, heads: int, reach: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+        self.to_out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
+        """Return [B, T, D] for query [B, T, D], memory [B, T, D] and valid [B, T] bool of the memory."""
+        q, k, v = (
+            rearrange(x, "b t (h d) -> b h t d", h=self.heads)
+            for x in (self.to_q(query), self.to_k(memory), self.to_v(memory))
+        )
+        mask = band(self.bias, memory.shape[1])[None].masked_fill(~valid[:, None, None, :], -1e9)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.dropout(self.to_out(rearrange(mixed, "b h t d -> b t (h d)")))
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention to the stylised audio, self-attention over time, and an MLP; all pre-norm."""
+
+    def __init__(self, config: GeometryModelConfig) -> None:
+        super().__init__()
+        sizes = (config.dim, config.heads, config.context_frames, config.dropout)
+        self.cross_norm, self.audio_norm, self.self_norm = (nn.LayerNorm(config.dim) for _ in range(3))
+        self.cross_attention = LocalAttention(*sizes)
+        self.self_attention = LocalAttention(*sizes)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(config.dim),
+            nn.Linear(config.dim, 4 * config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * config.dim, config.dim),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, x: Tensor, audio: Tensor, valid: Tensor) -> Tensor:
+        """Return [B, T, D] for geometry tokens and audio [B, T, D]."""
+        x = x + self.cross_attention(self.cross_norm(x), self.audio_norm(audio), valid)
+        normed = self.self_norm(x)
+        x = x + self.self_attention(normed, normed, valid)
+        return x + self.mlp(x)
+
+
+def band(bias: Tensor, num_frames: int) -> Tensor:
+    """Spread a bias by distance over a square of frames; out of reach it is next to minus infinity.
+
+    Args:
+        bias: [H, 2 * reach + 1] for distances from -reach to reach.
+
+    Returns:
+        [H, T, T], frame by memory.
+    """
+    reach = bias.shape[1] // 2
+    frames = torch.arange(num_frames, device=bias.device)
+    distance = frames[None] - frames[:, None]
+    spread = bias[:, (distance + reach).clamp(0, 2 * reach)]
+    return spread.masked_fill(distance.abs() > reach, -1e9)
+
+
+@torch.inference_mode()
+def predict_expression(
+    model: GeometryModel,
+    features: SpeechFeatures,
+    times: Tensor,
+    style: Style,
+    *,
+    style_strength: float = 1.0,
+    mouth_amplitude: float = 1.0,
+    chunk_frames: int = CHUNK_FRAMES,
+) -> Tensor:
+    """Predict the speech coefficients of a video's frames.
+
+    Where the recording is silent, or has ended, the mouth is at rest.
+
+    Args:
+        times: [T] seconds of the frames on the recording's clock.
+        style: one speaker's, unbatched.
+        style_strength: 0 the average speaker's style, 1 this speaker's, above 1 overdone.
+        mouth_amplitude: scales the way from the mouth at rest.
+        chunk_frames: points of the grid worked on at once; bounds memory, does not change the result.
+
+    Returns:
+        [T, K]
+    """
+    style = model.average_style.lerp(style.to(model.audio_mean.device), style_strength)
+    rate = model.config.frame_rate
+    times = times.to(torch.float64)
+    heard = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
+    first, last = math.floor(heard.min().item() * rate), math.floor(heard.max().item() * rate) + 1
+    parts = []
+    for start in range(first, last + 1, chunk_frames):
+        stop = min(start + chunk_frames, last + 1)
+        grid = torch.arange(start - model.reach, stop + model.reach, dtype=torch.float64) / rate
+        valid = (grid >= 0) & (grid < features.duration)
+        speech = sample_rows(features.values, grid * features.rate).float()
+        predicted = model(speech[None], valid[None], style.batched())[0]
+        parts.append(predicted[model.reach : model.reach + stop - start])
+    expression = sample_rows(torch.cat(parts), heard * rate - first)
+    gate = speech_gate(features, times)[:, None].to(style.rest)
+    return style.rest + mouth_amplitude * gate * (expression - style.rest)
+
+
+def speech_gate(features: SpeechFeatures, times: Tensor) -> Tensor:
+    """How far the mouth may leave its rest: 0 in silence, 1 in sound, with smooth ways between.
+
+    The gate opens a little before the sound, as people do, and stays open through short pauses.
+
+    Args:
+        times: [T] seconds; before and after the recording all is silence.
+
+    Returns:
+        [T] in [0, 1]
+
+    Ours: the paper does not speak of silence.
+    """
+    lead, hold = round(LEAD_S * features.rate), round(HOLD_S * features.rate)
+    smooth = round(GATE_SMOOTH_S * features.rate / 2)
+    margin = lead + hold + smooth
+    share = ((features.level_db - SILENT_DB) / (SPEAKING_DB - SILENT_DB)).clamp(0, 1)
+    share = F.pad(share, (margin + hold + smooth, margin + lead + smooth))
+    widened = F.max_pool1d(share[None, None], lead + hold + 1, 1)
+    window = torch.hann_window(2 * smooth + 3, periodic=False)[1:-1].to(share)
+    gate = F.conv1d(widened, (window / window.sum())[None, None])[0, 0].clamp(0, 1)
+    return sample_rows(gate, times * features.rate + margin)
