@@ -1,0 +1,120 @@
+"""Geometry as the renderer sees it: maps of the face over the window, its mask, and correspondences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine
+from personatalk.face_model import FaceModel, add_rings, ring_triangles, smoothstep
+from personatalk.fitting import FaceGeometry
+from personatalk.rasterizer import interpolate, rasterize
+
+MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
+NUM_MAP_CHANNELS = 8
+DISPLACEMENT_GAIN = 8.0
+MASK_CENTRE = (0.0, 0.9)  # IOD, head space
+MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
+MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
+LIP_CENTRE, LIP_RADII = (0.0, 0.77), (0.46, 0.36)
+
+
+class FaceMesh:
+    """The face model's mesh with the rings around it, ready for the window.
+
+    Args:
+        face_model: gives topology and canonical positions.
+    """
+
+    def __init__(self, face_model: FaceModel) -> None:
+        self.face_model = face_model
+        self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, ring_triangles()]), np.int32)
+        self.canonical = add_rings(face_model.mean, face_model.mean)
+        centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
+        radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
+        self.lip_region = (1 - smoothstep(radius, 0.75, 1.15)).astype(np.float32)
+        first_mouth = len(face_model.triangles) - 18
+        self.is_mouth_triangle = np.zeros(len(self.triangles), bool)
+        self.is_mouth_triangle[first_mouth : len(face_model.triangles)] = True
+
+    def place(
+        self, head_vertices: np.ndarray, geometry: FaceGeometry, frame: int, target_from_image: np.ndarray
+    ) -> np.ndarray:
+        """Carry head-space vertices of one frame into a window.
+
+        Args:
+            head_vertices: [V, 3] IOD.
+            geometry: gives template and pose.
+            frame: index of the pose.
+            target_from_image: [2, 3].
+
+        Returns:
+            [N, 3] px of the window, rings included.
+        """
+        full = add_rings(head_vertices, geometry.template)
+        image = geometry.project(full, slice(frame, frame + 1))[0]
+        gain = np.float32(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
+        return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(np.float32)
+
+    def geometry_map(self, placed: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+        """Draw the face over the window at 1/4 of its size.
+
+        Args:
+            placed: [N, 3] px of the window.
+            head_vertices: [V, 3] IOD.
+            template: [V, 3] IOD.
+
+        Returns:
+            [8, H / 4, W / 4]: canonical x, y; displacement x, y, z; inside of the mouth; face; lip region.
+        """
+        displacement = add_rings(head_vertices, template) - add_rings(template, template)
+        ones = np.ones((len(placed), 1), np.float32)
+        attributes = np.concatenate(
+            [self.canonical[:, :2], displacement * DISPLACEMENT_GAIN, 0 * ones, ones, self.lip_region[:, None]], 1
+        ).astype(np.float32)
+        height, width = WINDOW_HEIGHT // MAP_STRIDE, WINDOW_WIDTH // MAP_STRIDE
+        index, barycentric = rasterize(placed / np.float32(MAP_STRIDE), self.triangles, height, width)
+        maps = interpolate(index, barycentric, self.triangles, attributes)
+        maps[5] = self.is_mouth_triangle[index] & (index >= 0)
+        return maps
+
+    def mask(self, placed_template: np.ndarray, template: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Draw the region that is rendered anew.
+
+        It follows the template under the head's pose, reaches below any chin that may drop, and so
+        tells nothing of the true mouth.
+
+        Args:
+            placed_template: [N, 3] px, the template with rings, placed.
+            template: [V, 3] IOD.
+            height: px.
+            width: px.
+
+        Returns:
+            [height, width] in [0, 1]
+        """
+        index, barycentric = rasterize(placed_template, self.triangles, height, width)
+        flat = np.ascontiguousarray(add_rings(template, template)[:, :2])
+        x, y = interpolate(index, barycentric, self.triangles, flat)
+        below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
+        vertical = np.where(y < MASK_CENTRE[1], (y - MASK_CENTRE[1]) / MASK_ABOVE, (y - MASK_CENTRE[1]) / below)
+        radius = np.hypot((x - MASK_CENTRE[0]) / MASK_HALF_WIDTH, vertical)
+        return np.where(index >= 0, 1 - smoothstep(radius, MASK_EDGE, 1.0), 0).astype(np.float32)
+
+    def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Find where each pixel of the target lies in each reference.
+
+        Args:
+            placed: [N, 3] px of the target, the target's grid.
+            references: [R, N, 2] px, each in its own image.
+            height: px of the target's grid.
+            width: px of the target's grid.
+
+        Returns:
+            [R, height, width, 2] px; far outside (-1e4) where the target has no face.
+        """
+        index, barycentric = rasterize(placed, self.triangles, height, width)
+        count = len(references)
+        attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(placed), 2 * count), np.float32)
+        grids = interpolate(index, barycentric, self.triangles, attributes)
+        grids[:, index < 0] = -1e4
+        return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)

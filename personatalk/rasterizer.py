@@ -1,0 +1,85 @@
+"""Meshes to pixel maps: which triangle a pixel lies in, and anything interpolated over it."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+FAR = np.float32(1e9)
+
+
+@numba.njit(cache=True, nogil=True)
+def rasterize(
+    vertices: np.ndarray, triangles: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest triangle under each pixel centre.
+
+    Args:
+        vertices: [N, 3] px; x right, y down, z away. First pixel centre at (0.5, 0.5).
+        triangles: [F, 3].
+        height: px.
+        width: px.
+
+    Returns:
+        index [H, W] int32, -1 where there is none; barycentric [H, W, 3] float32.
+    """
+    index = np.full((height, width), -1, np.int32)
+    barycentric = np.zeros((height, width, 3), np.float32)
+    depth = np.full((height, width), FAR, np.float32)
+    for f in range(len(triangles)):
+        a, b, c = triangles[f]
+        ax, ay, bx, by, cx, cy = (
+            vertices[a, 0], vertices[a, 1], vertices[b, 0], vertices[b, 1], vertices[c, 0], vertices[c, 1]
+        )  # fmt: skip
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-9:
+            continue
+        x0, x1 = max(0, int(np.floor(min(ax, bx, cx) - 0.5))), min(width - 1, int(np.ceil(max(ax, bx, cx) - 0.5)))
+        y0, y1 = max(0, int(np.floor(min(ay, by, cy) - 0.5))), min(height - 1, int(np.ceil(max(ay, by, cy) - 0.5)))
+        for row in range(y0, y1 + 1):
+            py = row + 0.5
+            for column in range(x0, x1 + 1):
+                px = column + 0.5
+                u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
+                v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
+                w = 1 - u - v
+                if u < -1e-6 or v < -1e-6 or w < -1e-6:
+                    continue
+                z = u * vertices[a, 2] + v * vertices[b, 2] + w * vertices[c, 2]
+                if z < depth[row, column]:
+                    depth[row, column] = z
+                    index[row, column] = f
+                    barycentric[row, column, 0] = u
+                    barycentric[row, column, 1] = v
+                    barycentric[row, column, 2] = w
+    return index, barycentric
+
+
+@numba.njit(cache=True, nogil=True)
+def interpolate(
+    index: np.ndarray, barycentric: np.ndarray, triangles: np.ndarray, attributes: np.ndarray
+) -> np.ndarray:
+    """Spread vertex attributes over the pixels.
+
+    Args:
+        index: [H, W] from `rasterize`.
+        barycentric: [H, W, 3] from `rasterize`.
+        triangles: [F, 3].
+        attributes: [N, C].
+
+    Returns:
+        [C, H, W] float32; 0 where there is no triangle.
+    """
+    height, width = index.shape
+    channels = attributes.shape[1]
+    pixels = np.zeros((channels, height, width), np.float32)
+    for row in range(height):
+        for column in range(width):
+            f = index[row, column]
+            if f < 0:
+                continue
+            a, b, c = triangles[f]
+            u, v, w = barycentric[row, column]
+            for k in range(channels):
+                pixels[k, row, column] = u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
+    return pixels

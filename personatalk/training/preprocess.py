@@ -1,0 +1,216 @@
+"""Videos to training clips on disk: tracks, geometry and the renderer's windows, each cached once."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.face_model import FaceModel
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.media import probe_video, read_frames
+from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+MIN_FRAMES = 20
+MIN_SCALE_PX = 30.0  # smallest inter-ocular distance worth training on
+MAX_WINDOWS_PER_PERSON = 900  # frames; keeps one speaker from filling the disk
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A row of the manifest. Offset: frames by which the picture comes after the sound; None if unknown."""
+
+    file: str
+    split: str
+    person: str
+    has_sound: bool
+    source: str
+    language: str
+    offset: float | None
+    fit: float | None
+
+    @property
+    def name(self) -> str:
+        return Path(self.file).stem
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read a tab-separated manifest: file, split, person, and where known sound, source, language, offset, fit."""
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return [
+        Clip(
+            file=row["file"],
+            split=row["split"],
+            person=row["person"],
+            has_sound=row.get("sound", "1") == "1",
+            source=row.get("source") or "",
+            language=row.get("language") or "",
+            offset=float(row["offset"]) if row.get("offset") else None,
+            fit=float(row["fit"]) if row.get("fit") else None,
+        )
+        for row in rows
+    ]
+
+
+def clips_of_folder(folder: Path, validation_share: int = 10) -> list[Clip]:
+    """Make a manifest of a folder of videos; a video's parent folder, or its own name, is the person."""
+    clips = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES):
+        person = path.parent.name if path.parent != folder else path.stem
+        split = "val" if sum(person.encode()) % validation_share == 0 else "train"
+        clips.append(
+            Clip(
+                file=str(path.relative_to(folder)), split=split, person=person, has_sound=True, source=folder.name,
+                language="", offset=None, fit=None,
+            )
+        )  # fmt: skip
+    return clips
+
+
+def save_track(track: FaceTrack, path: Path) -> None:
+    """Write a track to .npz."""
+    np.savez(path, **vars(track))
+
+
+def load_track(path: Path) -> FaceTrack:
+    """Read what `save_track` wrote."""
+    with np.load(path) as arrays:
+        return FaceTrack(
+            landmarks=arrays["landmarks"], detected=arrays["detected"], times=arrays["times"],
+            width=int(arrays["width"]), height=int(arrays["height"]),
+        )  # fmt: skip
+
+
+def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
+    """Follow the face of a clip and cache the track; returns what became of it."""
+    target = corpus / "tracks" / f"{clip.name}.npz"
+    if target.exists():
+        return "cached"
+    info = probe_video(data / clip.file)
+    with MediaPipeTracker() as tracker:
+        frames = ((frame.time, frame.image) for frame in read_frames(data / clip.file))
+        track = track_face(frames, tracker, width=info.width, height=info.height)
+    save_whole(partial(save_track, track), target)
+    return "tracked"
+
+
+def fit_clip(clip: Clip, corpus: Path, face_model: FaceModel) -> str:
+    """Estimate the geometry of a tracked clip and cache it."""
+    target = corpus / "geometry" / f"{clip.name}.npz"
+    if target.exists():
+        return "cached"
+    try:
+        geometry = fit_track(load_track(corpus / "tracks" / f"{clip.name}.npz"), face_model)
+    except NoFaceError:
+        return "no face"
+    if geometry.valid.sum() < MIN_FRAMES:
+        return "too short"
+    if float(np.median(geometry.scale)) < MIN_SCALE_PX:
+        return "face too small"
+    save_whole(geometry.save, target)
+    return "fitted"
+
+
+def cut_windows(clip: Clip, data: Path, corpus: Path) -> str:
+    """Cache the renderer's window of every frame of a clip, uint8 [T, 160, 192, 3]."""
+    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "geometry" / f"{clip.name}.npz"
+    if target.exists() or not source.exists():
+        return "cached" if target.exists() else "no geometry"
+    affines = window_from_image(FaceGeometry.load(source))
+    windows = np.empty((len(affines), WINDOW_HEIGHT, WINDOW_WIDTH, 3), np.uint8)
+    for frame in read_frames(data / clip.file):
+        windows[frame.index] = warp_image(frame.image, affines[frame.index], WINDOW_WIDTH, WINDOW_HEIGHT)
+    save_whole(lambda path: np.save(path, windows), target)
+    return "cut"
+
+
+def save_whole(save: Callable[[Path], None], target: Path) -> None:
+    """Write beside the target and rename, so that a crash leaves no half file."""
+    unfinished = target.with_suffix(".unfinished" + target.suffix)
+    save(unfinished)
+    unfinished.replace(target)
+
+
+def limit_windows(clips: list[Clip], corpus: Path) -> list[Clip]:
+    """Drop clips of persons that have enough frames already."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for clip in clips:
+        path = corpus / "geometry" / f"{clip.name}.npz"
+        if path.exists() and counts[clip.person] < MAX_WINDOWS_PER_PERSON:
+            with np.load(path) as arrays:
+                counts[clip.person] += len(arrays["valid"])
+            kept.append(clip)
+    return kept
+
+
+def _guarded(task: Callable[[Clip], str], clip: Clip) -> str:
+    try:
+        return task(clip)
+    except PersonaTalkError as error:
+        logger.warning("%s: %s", clip.file, error)
+        return "refused"
+
+
+def run_stage(task: Callable[[Clip], str], clips: list[Clip], workers: int) -> Iterator[Counter[str]]:
+    """Run one stage over all clips in several processes, yielding the counts so far."""
+    counts: Counter[str] = Counter()
+    with ProcessPoolExecutor(workers) as pool:
+        for outcome in pool.map(partial(_guarded, task), clips, chunksize=4):
+            counts[outcome] += 1
+            yield counts
+
+
+def preprocess(
+    data: Path,
+    corpus: Path,
+    face_model: FaceModel,
+    *,
+    manifest: Path | None = None,
+    workers: int | None = None,
+    report: Callable[[str], None] = logger.info,
+) -> dict[str, dict[str, int]]:
+    """Track, fit and cut all clips of a folder; what is done already is kept.
+
+    Args:
+        data: folder of videos.
+        corpus: folder for the caches.
+        face_model: for the fit.
+        manifest: .tsv of the clips; without it every video below `data` is taken.
+        workers: processes; default one per core.
+        report: is told how far the work is.
+
+    Returns:
+        for each stage how many clips ended how.
+    """
+    clips = read_manifest(manifest) if manifest else clips_of_folder(data)
+    for name in ("tracks", "geometry", "windows"):
+        (corpus / name).mkdir(parents=True, exist_ok=True)
+    workers = workers or os.cpu_count() or 1
+    totals: dict[str, dict[str, int]] = {}
+
+    def run(stage: str, task: Callable[[Clip], str], some: list[Clip]) -> None:
+        counts: Counter[str] = Counter()
+        for done, counts in enumerate(run_stage(task, some, workers), 1):
+            if done % 100 == 0 or done == len(some):
+                report(f"{stage}: {done} of {len(some)} clips")
+        totals[stage] = dict(counts)
+
+    run("track", partial(track_clip, data=data, corpus=corpus), clips)
+    run("fit", partial(fit_clip, corpus=corpus, face_model=face_model), clips)
+    run("windows", partial(cut_windows, data=data, corpus=corpus), limit_windows(clips, corpus))
+    return totals
