@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from personatalk.media.video import SWS_FLAGS
+from personatalk.media.colour import SWS_FLAGS
 
 CLEAR_QUALITY = {"crf": "1"}
 CLEAR_BIT_RATE = 8_000_000

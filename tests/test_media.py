@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from media_samples import picture, psnr, voice, write_sound, write_video
 
-from personatalk.media import AI_MODIFIED, VideoWriter, probe_video, read_audio, read_frames
+from personatalk.media import AI_MODIFIED, ColourTags, VideoWriter, probe_video, read_audio, read_frames
+from personatalk.media.colour import SWS_FLAGS, SWS_MATRICES, ColourConverter
 
 IMAGES = [picture(96, 128, index) for index in range(12)]
 VARIABLE_TICKS = [0, 40, 80, 200, 233, 266, 300, 500, 533, 900, 901, 1500]  # ms
@@ -75,7 +76,7 @@ def test_colours_and_their_tags_survive(tmp_path, matrix, colour_range):
     assert (after.matrix, after.primaries, after.transfer) == (before.matrix, before.primaries, before.transfer)
     assert after.range == colour_range or (after.range, colour_range) == (0, 1)  # limited is what silence means
     for true, read, written in zip(IMAGES, read_frames(source), read_frames(output), strict=False):
-        assert psnr(true, read.image) > 46
+        assert psnr(true, read.image) > 44
         assert psnr(read.image, written.image) > 42
         assert abs(read.image.mean((0, 1)) - written.image.mean((0, 1))).max() < 1
 
@@ -96,17 +97,29 @@ def test_luma_is_what_the_standards_say(tmp_path, matrix, luma_weights, colour_r
     assert np.abs(luma - expected).max() <= 1.5
 
 
-def test_converting_there_and_back_does_not_darken(tmp_path):
-    """libswscale's default loses a whole level, which shows at the edge of a replaced mouth after some generations."""
-    source = write_video(tmp_path / "in.mp4", [picture(96, 128)])
-    with av.open(str(source)) as container:
-        before = next(container.decode(video=0)).to_ndarray()[:96]
-    with VideoWriter(tmp_path / "out.mp4", source, audio=None, crf=0) as writer:
-        writer.write(next(read_frames(source)).image, 0)
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        after = next(container.decode(video=0)).to_ndarray()[:96]
-    assert abs(after.astype(float).mean() - before.mean()) < 0.1
-    assert psnr(before, after) > 55
+@pytest.mark.parametrize("matrix", [1, 4, 6, 7, 9])
+@pytest.mark.parametrize("colour_range", [1, 2])
+def test_a_picture_that_was_not_changed_comes_out_as_it_went_in(matrix, colour_range):
+    """Else copies of copies would darken, and their colours would spread."""
+    converter = ColourConverter(ColourTags(matrix=matrix, range=colour_range), 96)
+    before = converter.yuv(np.random.default_rng(0).integers(90, 160, (96, 128, 3), np.uint8))
+    after = converter.yuv(converter.rgb(before, 128, 96))
+    difference = after.to_ndarray().astype(int) - before.to_ndarray()
+    assert np.abs(difference).max() <= 1
+    assert np.abs(difference).mean() < 0.15 and abs(difference.mean()) < 0.02
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 6, 7, 9])
+@pytest.mark.parametrize("colour_range", [1, 2])
+def test_own_colour_conversion_agrees_with_libswscale(matrix, colour_range):
+    """Colours are constant over 8x8 blocks, so that interpolating them makes no difference inside."""
+    blocks = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    converter = ColourConverter(ColourTags(matrix=matrix, range=colour_range), 96)
+    names = {"src_colorspace": SWS_MATRICES[matrix], "src_color_range": colour_range}
+    expected = converter.yuv(blocks).reformat(format="rgb24", interpolation=SWS_FLAGS, **names).to_ndarray()
+    difference = np.abs(converter.rgb(converter.yuv(blocks), 128, 96).astype(int) - expected)
+    inside = difference.reshape(12, 8, 16, 8, 3)[:, 3:5, :, 3:5]
+    assert inside.max() <= 1
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
@@ -116,7 +129,7 @@ def test_pictures_come_upright_and_go_out_upright(tmp_path, turns):
     info, first = probe_video(source), next(read_frames(source)).image
     assert first.shape == upright.shape == (info.height, info.width, 3)
     assert info.rotation == (-90 * turns) % 360
-    assert psnr(first, upright) > 46
+    assert psnr(first, upright) > 44
     output = rewrite(source, tmp_path / "out.mp4")
     assert probe_video(output).rotation == 0
     assert psnr(next(read_frames(output)).image, upright) > 42

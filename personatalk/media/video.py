@@ -11,47 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from personatalk.errors import MediaError
+from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
 from personatalk.media.opening import decoded, open_media
 
 DEFAULT_FPS = Fraction(25)
 IMAGE_BRANDS = ("avif", "heic", "heix", "mif1")
-HD_HEIGHT = 720  # from here on, untagged video is taken as BT.709
-UNSPECIFIED = 2  # colour code of ISO/IEC 23091-2: "not stated"
-FULL_RANGE = 2
-SWS_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-# Without these flags reading darkens the picture by about one level in 255.
-SWS_FLAGS = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
 CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColourTags:
-    """How a video's numbers stand for colours; codes of ISO/IEC 23091-2, 2 = not stated.
-
-    Attributes:
-        matrix: RGB to YUV matrix.
-        range: 1 limited (16..235), 2 full (0..255), 0 not stated, which means limited.
-        primaries: colours of the three primaries.
-        transfer: transfer characteristic.
-    """
-
-    matrix: int = UNSPECIFIED
-    range: int = 0
-    primaries: int = UNSPECIFIED
-    transfer: int = UNSPECIFIED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +120,7 @@ def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
     """
     path = Path(path)
     info = probe_video(path)
-    converter = VideoReformatter()
+    converter = ColourConverter(info.colour, info.height)
     numbers = itertools.count()
     with open_media(path) as container:
         stream = _video_stream(container, path)
@@ -165,16 +132,6 @@ def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
                 continue
             image = _upright_rgb(picture, info, converter)
             yield Frame(index=next(numbers), time=time, image=image, pts=pts, time_base=info.time_base)
-
-
-def sws_matrix(tags: ColourTags, height: int) -> Colorspace:
-    """Return the matrix to convert with; untagged video has the one of its size."""
-    return SWS_MATRICES.get(tags.matrix, Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601)
-
-
-def sws_range(tags: ColourTags) -> ColorRange:
-    """Return the range to convert with; untagged video is limited."""
-    return ColorRange.JPEG if tags.range == FULL_RANGE else ColorRange.MPEG
 
 
 def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
@@ -229,18 +186,10 @@ def _orientation(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     return 0, (-1 if b < 0 else 1), (-1 if c < 0 else 1), 0
 
 
-def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: VideoReformatter) -> np.ndarray:
+def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: ColourConverter) -> np.ndarray:
     a, b, c, d = info.orientation
     width, height = (info.width, info.height) if a else (info.height, info.width)
-    image = converter.reformat(
-        picture,
-        width=width,  # a file may change its size midway; its first frame's size counts
-        height=height,
-        format="rgb24",
-        src_colorspace=sws_matrix(info.colour, info.height),
-        src_color_range=sws_range(info.colour),
-        interpolation=SWS_FLAGS,
-    ).to_ndarray()
+    image = converter.rgb(picture, width, height)  # a file may change its size midway; the first frame's counts
     upright = image[:: d or 1, :: a or 1] if a else image.transpose(1, 0, 2)[:: b or 1, :: c or 1]
     return np.ascontiguousarray(upright)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from personatalk.errors import MediaError
+from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pixel_format
 from personatalk.media.opening import open_media
 from personatalk.media.sound import add_sound
-from personatalk.media.video import HD_HEIGHT, SWS_FLAGS, ColourTags, probe_video, sws_matrix, sws_range
+from personatalk.media.video import probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class VideoWriter:
         self._colour = _stated_colour(self.info.colour, self.info.height)
         self._crf = crf
         self._partial = self._path.with_name(f".{self._path.stem}.{secrets.token_hex(4)}.part")
-        self._converter = VideoReformatter()
+        self._converter = ColourConverter(self._colour, self.info.height)
         self._last_pts: int | None = None
         self._output: av.container.OutputContainer | None = None
         self._audio_input: av.container.InputContainer | None = None
@@ -111,8 +111,7 @@ class VideoWriter:
     def _add_video(self) -> av.VideoStream:
         stream = self._output.add_stream("libx264", rate=self.info.fps)
         stream.width, stream.height = self.info.width, self.info.height
-        # 4:2:0 halves both sides, so H.264 has odd sizes in 4:4:4 only
-        stream.pix_fmt = "yuv444p" if self.info.width % 2 or self.info.height % 2 else "yuv420p"
+        stream.pix_fmt = pixel_format(self.info.width, self.info.height)
         stream.time_base = self.info.time_base
         stream.options = {"crf": str(self._crf), "preset": X264_PRESET}
         context = stream.codec_context
@@ -130,13 +129,7 @@ class VideoWriter:
         return packet
 
     def _yuv(self, image: np.ndarray) -> av.VideoFrame:
-        frame = self._converter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
-            format=self._video.pix_fmt,
-            dst_colorspace=sws_matrix(self._colour, self.info.height),
-            dst_color_range=sws_range(self._colour),
-            interpolation=SWS_FLAGS,
-        )
+        frame = self._converter.yuv(np.ascontiguousarray(image))
         frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
         return frame

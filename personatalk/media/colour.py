@@ -1,0 +1,183 @@
+"""RGB to YUV and back: what a video's numbers mean, and conversions that undo each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import numba
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+HD_HEIGHT = 720  # from here on, untagged video is taken as BT.709
+UNSPECIFIED = 2  # colour code of ISO/IEC 23091-2: "not stated"
+FULL_RANGE = 2
+SWS_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+LUMA_WEIGHTS = {  # of red and blue
+    Colorspace.ITU709: (0.2126, 0.0722),
+    Colorspace.FCC: (0.3, 0.11),
+    Colorspace.ITU601: (0.299, 0.114),
+    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.BT2020: (0.2627, 0.0593),
+}
+# Without these flags libswscale darkens the picture by about one level in 255 when it reads.
+SWS_FLAGS = (
+    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourTags:
+    """How a video's numbers stand for colours; codes of ISO/IEC 23091-2, 2 = not stated.
+
+    Attributes:
+        matrix: RGB to YUV matrix.
+        range: 1 limited (16..235), 2 full (0..255), 0 not stated, which means limited.
+        primaries: colours of the three primaries.
+        transfer: transfer characteristic.
+    """
+
+    matrix: int = UNSPECIFIED
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+
+def pixel_format(width: int, height: int) -> str:
+    """Return the format to encode: 4:2:0 halves both sides, so odd sizes need 4:4:4."""
+    return "yuv444p" if width % 2 or height % 2 else "yuv420p"
+
+
+class ColourConverter:
+    """Converts pictures of one video between its YUV and RGB.
+
+    8-bit 4:2:0, which nearly all video is, goes through our own loops: each 2x2 block of pixels
+    has one colour difference, given to all four on the way in and averaged over them on the way
+    out, so that a picture that was not changed comes out as it went in. All else goes through libswscale.
+
+    Ours: no colour is interpolated, as that cannot be undone.
+
+    Args:
+        tags: the video's colour tags; what they leave open is decided by the height.
+        height: px, upright.
+    """
+
+    def __init__(self, tags: ColourTags, height: int) -> None:
+        self._matrix = SWS_MATRICES.get(tags.matrix, Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601)
+        self._range = ColorRange.JPEG if tags.range == FULL_RANGE else ColorRange.MPEG
+        self._sws = VideoReformatter()
+        self._to_rgb, self._to_yuv, self._black = _coefficients(self._matrix, self._range)
+
+    def rgb(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Return uint8 [height, width, 3] for a decoded picture, scaled if its size differs."""
+        is_plain = picture.format.name in ("yuv420p", "yuvj420p") and (picture.width, picture.height) == (width, height)
+        if is_plain and pixel_format(width, height) == "yuv420p":
+            image = np.empty((height, width, 3), np.uint8)
+            _rgb_from_yuv420(*(_plane(plane) for plane in picture.planes), image, self._to_rgb, self._black)
+            return image
+        return self._sws.reformat(
+            picture,
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=self._matrix,
+            src_color_range=self._range,
+            interpolation=SWS_FLAGS,
+        ).to_ndarray()
+
+    def yuv(self, image: np.ndarray) -> av.VideoFrame:
+        """Return a picture to encode, in its `pixel_format`, for uint8 [H, W, 3]."""
+        height, width = image.shape[:2]
+        if pixel_format(width, height) == "yuv420p":
+            planes = np.empty((height * 3 // 2, width), np.uint8)
+            chroma = planes[height:].reshape(2, height // 2, width // 2)
+            _yuv420_from_rgb(image, planes[:height], chroma[0], chroma[1], self._to_yuv, self._black)
+            return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        return self._sws.reformat(
+            av.VideoFrame.from_ndarray(image, format="rgb24"),
+            format=pixel_format(width, height),
+            dst_colorspace=self._matrix,
+            dst_color_range=self._range,
+            interpolation=SWS_FLAGS,
+        )
+
+
+def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    """View a plane's numbers, uint8 [H, W], without the padding of its lines."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+
+
+def _coefficients(matrix: Colorspace, colour_range: ColorRange) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    """Return RGB from YUV [3, 3], YUV from RGB [3, 3] and the luma of black; colour differences count from 128."""
+    red, blue = LUMA_WEIGHTS[matrix]
+    luma = np.array((red, 1 - red - blue, blue))
+    blue_difference = (np.array((0, 0, 1)) - luma) / (2 * (1 - blue))
+    red_difference = (np.array((1, 0, 0)) - luma) / (2 * (1 - red))
+    luma_span, chroma_span = (255, 255) if colour_range == ColorRange.JPEG else (219, 224)
+    to_yuv = np.stack((luma * luma_span, blue_difference * chroma_span, red_difference * chroma_span)) / 255
+    black = np.float32(0 if colour_range == ColorRange.JPEG else 16)
+    return np.linalg.inv(to_yuv).astype(np.float32), to_yuv.astype(np.float32), black
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _rounded(value: np.float32) -> np.uint8:
+    return np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _rgb_from_yuv420(
+    luma: np.ndarray, blue: np.ndarray, red: np.ndarray, image: np.ndarray, to_rgb: np.ndarray, black: np.float32
+) -> None:
+    """Fill image [H, W, 3] from luma [H, W] and colour differences [H / 2, W / 2]; single precision vectorises."""
+    height, width = image.shape[:2]
+    middle, scale, red_v = np.float32(128), to_rgb[0, 0], to_rgb[0, 2]
+    green_u, green_v, blue_u = to_rgb[1, 1], to_rgb[1, 2], to_rgb[2, 1]
+    parts = np.empty((3, width), np.float32)  # what colour adds to each channel along two rows
+    for row in range(height):
+        if row % 2 == 0:
+            for x in range(width):
+                u, v = np.float32(blue[row >> 1, x >> 1]) - middle, np.float32(red[row >> 1, x >> 1]) - middle
+                parts[0, x] = red_v * v - scale * black
+                parts[1, x] = green_u * u + green_v * v - scale * black
+                parts[2, x] = blue_u * u - scale * black
+        for x in range(width):
+            grey = scale * np.float32(luma[row, x])
+            image[row, x, 0] = _rounded(grey + parts[0, x])
+            image[row, x, 1] = _rounded(grey + parts[1, x])
+            image[row, x, 2] = _rounded(grey + parts[2, x])
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _yuv420_from_rgb(
+    image: np.ndarray, luma: np.ndarray, blue: np.ndarray, red: np.ndarray, to_yuv: np.ndarray, black: np.float32
+) -> None:
+    """Fill luma [H, W] and colour differences [H / 2, W / 2] from image [H, W, 3]."""
+    height, width = image.shape[:2]
+    middle, quarter = np.float32(128), np.float32(0.25)
+    y_r, y_g, y_b = to_yuv[0]
+    u_r, u_g, u_b = to_yuv[1]
+    v_r, v_g, v_b = to_yuv[2]
+    sums = np.empty((3, width), np.float32)  # of two rows
+    for row in range(0, height, 2):
+        sums[:] = 0
+        for y in range(row, row + 2):
+            for x in range(width):
+                r, g, b = np.float32(image[y, x, 0]), np.float32(image[y, x, 1]), np.float32(image[y, x, 2])
+                luma[y, x] = _rounded(y_r * r + y_g * g + y_b * b + black)
+                sums[0, x] += r
+                sums[1, x] += g
+                sums[2, x] += b
+        for x in range(0, width, 2):
+            r = (sums[0, x] + sums[0, x + 1]) * quarter
+            g = (sums[1, x] + sums[1, x + 1]) * quarter
+            b = (sums[2, x] + sums[2, x + 1]) * quarter
+            blue[row >> 1, x >> 1] = _rounded(u_r * r + u_g * g + u_b * b + middle)
+            red[row >> 1, x >> 1] = _rounded(v_r * r + v_g * g + v_b * b + middle)
