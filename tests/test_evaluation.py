@@ -4,24 +4,35 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH
+from personatalk.config import RendererConfig
 from personatalk.errors import MediaError
 from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import read_clips, report_of, spread_over_persons, to_markdown
+from personatalk.evaluation.corpus import (
+    EvaluationInputs,
+    read_clips,
+    read_track,
+    report_of,
+    spread_over_persons,
+    to_markdown,
+)
 from personatalk.evaluation.dubbing import foreign_clip, partial_correlation
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
 from personatalk.evaluation.rendering import (
     REFERENCE_GAP,
-    WindowClip,
     choose_runs,
-    face_masks,
+    lip_mask,
     pick_nearest,
+    put_into,
     warp_frame,
 )
+from personatalk.evaluation.windows import cut_windows, model_renderer
 from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.fitting import fit_track
+from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import CHECKPOINTS, Lpips
+from personatalk.renderer import DualAttentionRenderer
 
 
 @pytest.fixture(scope="module")
@@ -230,26 +241,87 @@ def test_runs_never_see_a_reference_within_eight_frames():
     assert choose_runs(np.ones(20, bool)) == []
 
 
-def test_a_frame_warped_to_its_own_geometry_is_itself_and_a_moved_lip_moves(face_model):
-    geometry = fit_track(known_face(face_model, noise_iod=0, seed=2).track, face_model)
-    head = face_model.vertices(geometry.template, geometry.expression)
-    vertices = head * WINDOW_SCALE + (WINDOW_WIDTH / 2, WINDOW_HEIGHT / 2 - 0.93 * WINDOW_SCALE, 0)
-    images = np.random.default_rng(0).integers(0, 255, (2, WINDOW_HEIGHT, WINDOW_WIDTH, 3)).astype(np.uint8)
-    vertices = np.repeat(vertices[:1], 2, axis=0).astype(np.float32)
-    vertices[1] += (5, 0, 0)
-    clip = WindowClip(images=images, vertices=vertices, geometry=geometry, head_vertices=head[:2])
-    own = warp_frame(clip, 0, 0, face_model)
-    assert np.abs(own.astype(int) - images[0]).max() <= 4  # interpolation in steps of 1/32 px
-    lower, lips = face_masks(vertices[1], face_model)
-    assert lips.sum() < lower.sum()
-    moved = warp_frame(clip, 0, 1, face_model)
-    inside = lower & np.roll(face_masks(vertices[0], face_model)[0], 5, axis=1)
-    assert np.abs(moved.astype(int) - np.roll(images[0], 5, axis=1))[inside].mean() < 3
+def window_clip(face_model, seed):
+    """Random pictures over a known face of 75 frames."""
+    geometry = fit_track(known_face(face_model, noise_iod=0, seed=seed).track, face_model)
+    frames = np.random.default_rng(seed).integers(0, 255, (len(geometry), 300, 300, 3)).astype(np.uint8)
+    mesh = FaceMesh(face_model)
+    return cut_windows(frames, geometry, mesh), mesh
+
+
+def test_a_frame_warped_to_its_own_geometry_is_itself_and_a_moved_face_moves(face_model):
+    clip, mesh = window_clip(face_model, 2)
+    own = warp_frame(clip, 0, 0, mesh)
+    assert np.abs(own.astype(int) - clip.images[0])[clip.masks[0] > 0].max() <= 8  # interpolation in steps of 1/32 px
+    clip.placed[1] = clip.placed[0] + np.float32((5, 0, 0))
+    moved, inside = warp_frame(clip, 0, 1, mesh), np.roll(clip.masks[0] > 0, 5, axis=1)
+    assert np.abs(moved.astype(int) - np.roll(clip.images[0], 5, axis=1))[inside].mean() < 3
+
+
+def test_what_is_painted_stays_inside_the_mask(face_model):
+    clip, _ = window_clip(face_model, 2)
+    painted = put_into(clip.images[:2], np.full_like(clip.images[:2], 200), clip.masks[:2])
+    assert np.array_equal(painted[clip.masks[:2] == 0], clip.images[:2][clip.masks[:2] == 0])
+    assert (painted[clip.masks[:2] == 1] == 200).all()
+    lips = np.stack([lip_mask(placed) for placed in clip.placed[:2]])
+    assert clip.masks[:2][lips].mean() > 0.99
 
 
 def test_the_nearest_frame_has_the_same_lips(face_model):
-    geometry = fit_track(known_face(face_model, noise_iod=0, seed=3).track, face_model)
-    head = face_model.vertices(geometry.template, geometry.expression)
-    head[60] = head[10]
-    clip = WindowClip(images=np.zeros(0), vertices=head, geometry=geometry, head_vertices=head)
+    clip, _ = window_clip(face_model, 3)
+    clip.head_vertices[60] = clip.head_vertices[10]
     assert pick_nearest(clip, np.array([10]), np.arange(30, 75)).tolist() == [60]
+
+
+def tiny_renderer(attention):
+    torch.manual_seed(0)
+    config = RendererConfig(
+        dim=8, widths=(8, 8, 8), num_lip_references=3, num_face_references=2, attention=attention, max_offset_px=2.0
+    )
+    model = DualAttentionRenderer(config).eval()
+    for weight in model.parameters():  # some are zero at the start, and would hide a leak
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize("attention", ["anchored", "dense"])
+def test_the_true_mouth_never_reaches_what_is_rendered(face_model, attention):
+    """Other pixels under the target's mask, and in the frames beside it, change nothing; in references they do."""
+    clip, mesh = window_clip(face_model, 4)
+    run, allowed = np.array([40]), np.setdiff1d(np.arange(75), np.arange(33, 48))
+    render = model_renderer(tiny_renderer(attention), mesh)
+    before = render(clip, run, allowed)
+    hidden = clip.masks[40] > 0
+    clip.images[40][hidden] = 255 - clip.images[40][hidden]
+    clip.images[33:40] = 255 - clip.images[33:40]
+    clip.images[41:48] = 255 - clip.images[41:48]
+    assert np.array_equal(render(clip, run, allowed), before)
+    clip.images[allowed] = 255 - clip.images[allowed]
+    assert np.abs(render(clip, run, allowed) - before).max() > 1
+
+
+def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face_model, tmp_path):
+    """The "sound" is eight mixtures of eight coefficients, so that one frame says all about them."""
+    speech = pytest.importorskip("personatalk.evaluation.speech")
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(8, 8))
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "audio").mkdir()
+    lines = [("file", "split", "person", "sound")]
+    for seed in range(10):
+        track = known_face(face_model, noise_iod=0, seed=seed).track
+        expression = fit_track(track, face_model).expression[:, :8]
+        lines.append((f"{seed}.mp4", "train", str(seed), "1"))
+        np.savez(tmp_path / "tracks" / f"{seed}.npz", **vars(track))
+        at_50_hz = np.stack([np.interp(np.arange(150) / 50, track.times, column) for column in expression.T], 1)
+        values = (at_50_hz - expression.mean(0)) @ mixing
+        np.savez(tmp_path / "audio" / f"{seed}.npz", clean_values=values, clean_level_db=np.zeros(150))
+    inputs = EvaluationInputs(
+        data=tmp_path, manifest=manifest(tmp_path, lines), corpus=tmp_path, checkpoints=tmp_path, split="train"
+    )
+    clip = read_clips(inputs.manifest, "train")[0]
+    fitted = speech.fit_linear_map(inputs, face_model, reach_s=0.0)
+    geometry = fit_track(read_track(tmp_path, clip), face_model)
+    predicted = fitted(speech.read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
+    truth = geometry.expression[:, :8] - geometry.expression[:, :8].mean(0)
+    assert np.abs(predicted - truth).mean() < 0.25 * np.abs(truth).mean()

@@ -16,7 +16,7 @@ from personatalk.errors import NoFaceError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.identity import FaceEmbedder, cut_face_chip
+from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_chip
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.media import probe_video, read_audio, read_frames
@@ -57,7 +57,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask) -> dict:
         `leak_r` with the source's own; `details` has the figures of each clip.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
-    embedder = FaceEmbedder.load(*sorted(inputs.checkpoints.glob("dlib_face_resnet_*.safetensors")))
+    embedder = FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES))
     usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.seconds < MIN_SECONDS]
     clips = spread_over_persons(usable, inputs.limit)
     rows, details, skipped = [], [], []

@@ -116,8 +116,8 @@ def seam_gradient_ratio(output: np.ndarray, truth: np.ndarray, mask: np.ndarray)
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Pearson correlation of two series [T]; not a number where either stands still."""
     a, b = first - first.mean(), second - second.mean()
-    length = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / length) if length > 1e-12 else float("nan")
+    still = any(c.std() <= 1e-6 * (np.abs(series).max() + 1e-12) for c, series in ((a, first), (b, second)))
+    return float("nan") if still else float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
 def deviation_ratio(output: np.ndarray, truth: np.ndarray) -> float:

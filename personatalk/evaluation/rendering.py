@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine, warp_image, window_from_image
-from personatalk.errors import NoFaceError
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import (
-    Clip,
-    EvaluationInputs,
-    read_clips,
-    read_track,
-    report_of,
-    spread_over_persons,
-)
+from personatalk.evaluation.corpus import EvaluationInputs, read_clips, report_of, spread_over_persons
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.windows import Renderer, WindowClip, read_windows
 from personatalk.face_model import LIPS, OUTER_LIPS, FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
-from personatalk.media import read_frames
-from personatalk.perceptual import Lpips
-from personatalk.rasterizer import interpolate, rasterize
+from personatalk.geometry_maps import FaceMesh
+from personatalk.perceptual import LPIPS_FILES, Lpips
 
 RUN_FRAMES = 6  # consecutive frames judged, so that motion is judged too
 RUNS_PER_CLIP = 2
 REFERENCE_GAP = 8  # frames this near to a judged one are nobody's references
 MIN_REFERENCES = 10
-MAX_FRAMES = 200
 LIP_MARGIN_PX = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowClip:
-    """A clip seen through the renderer's window.
-
-    Attributes:
-        images: [T, H, W, 3] uint8.
-        vertices: [T, V, 3] px in the window; z in px of the window, larger is farther.
-        geometry: of the same T frames.
-        head_vertices: [T, V, 3] IOD.
-    """
-
-    images: np.ndarray
-    vertices: np.ndarray
-    geometry: FaceGeometry
-    head_vertices: np.ndarray
-
-
-# (clip, judged frames [N], allowed references [R]) -> [N, H, W, 3] uint8
-Renderer = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray]
 
 
 def evaluate_rendering(inputs: EvaluationInputs, renderers: dict[str, Renderer]) -> dict:
@@ -65,28 +33,30 @@ def evaluate_rendering(inputs: EvaluationInputs, renderers: dict[str, Renderer])
         what `report_of` gives, a row a method.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
-    lpips = Lpips.load(inputs.checkpoints / "lpips_alexnet.safetensors")
-    methods = {**baselines(face_model), **renderers}
+    lpips = Lpips.load(*(inputs.checkpoints / name for name in LPIPS_FILES))
+    mesh = FaceMesh(face_model)
+    methods = {**baselines(mesh), **renderers}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     chosen = spread_over_persons(read_clips(inputs.manifest, inputs.split), inputs.limit)
     judged_clips = 0
     for clip in chosen:
-        windows = read_windows(inputs, clip, face_model)
+        windows = read_windows(inputs, clip, mesh)
         runs = choose_runs(windows.geometry.valid) if windows is not None else []
         judged_clips += bool(runs)
         judged: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
         for run, allowed in runs:
-            painted = {name: method(windows, run, allowed) for name, method in methods.items()}
+            truth, masks = windows.images[run], windows.masks[run]
+            painted = {name: put_into(truth, paint(windows, run, allowed), masks) for name, paint in methods.items()}
             for name, images in painted.items():
-                judged[name].append(rendering_figures(images, windows, run, face_model, lpips))
+                judged[name].append(rendering_figures(images, windows, run, lpips))
             if inputs.output is not None:
-                write_sheet(inputs, f"{clip.name}_{run[0]}", windows.images[run], painted)
+                write_sheet(inputs, f"{clip.name}_{run[0]}", truth, painted)
         for name, figures in judged.items():
             rows[name] += [{key: float(np.mean([f[key] for f in figures])) for key in figures[0]}] if figures else []
     return report_of("rendering", rows, clips=judged_clips, skipped=len(chosen) - judged_clips)
 
 
-def baselines(face_model: FaceModel) -> dict[str, Renderer]:
+def baselines(mesh: FaceMesh) -> dict[str, Renderer]:
     """Four ways to fill the lower face that need no learning."""
 
     def copy(pick: Callable[..., np.ndarray]) -> Renderer:
@@ -95,7 +65,7 @@ def baselines(face_model: FaceModel) -> dict[str, Renderer]:
     def warp(pick: Callable[..., np.ndarray]) -> Renderer:
         def render(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.ndarray:
             picked = pick(clip, run, allowed)
-            return np.stack([warp_frame(clip, s, t, face_model) for s, t in zip(picked, run, strict=True)])
+            return np.stack([warp_frame(clip, s, t, mesh) for s, t in zip(picked, run, strict=True)])
 
         return render
 
@@ -119,42 +89,13 @@ def pick_nearest(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.n
     return allowed[distance.argmin(1)]
 
 
-def warp_frame(clip: WindowClip, source: int, target: int, face_model: FaceModel) -> np.ndarray:
+def warp_frame(clip: WindowClip, source: int, target: int, mesh: FaceMesh) -> np.ndarray:
     """Carry a frame through the mesh to another frame's geometry; outside the mesh it stays as it is."""
-    triangles = face_model.triangles.astype(np.int32)
-    index, barycentric = rasterize(clip.vertices[target], triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
-    places = np.ascontiguousarray(clip.vertices[source, :, :2])
-    x, y = interpolate(index, barycentric, triangles, places) - 0.5
+    places = np.ascontiguousarray(clip.placed[source : source + 1, :, :2])
+    grid = mesh.correspondence(clip.placed[target], places, WINDOW_HEIGHT, WINDOW_WIDTH)[0]
+    x, y = np.moveaxis(grid - 0.5, -1, 0).astype(np.float32)
     warped = cv2.remap(clip.images[source], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.where((index >= 0)[..., None], warped, clip.images[source])
-
-
-def read_windows(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> WindowClip | None:
-    """Cut the renderer's window out of a clip; None where the clip was not tracked or is too short."""
-    track = read_track(inputs.corpus, clip)
-    if track is None or len(track) < RUN_FRAMES + 2 * REFERENCE_GAP + MIN_REFERENCES:
-        return None
-    try:
-        geometry = fit_track(track, face_model)
-    except NoFaceError:
-        return None
-    count = min(len(geometry), MAX_FRAMES)
-    geometry = FaceGeometry(
-        **{name: value if name == "template" else value[:count] for name, value in vars(geometry).items()}
-    )
-    window = window_from_image(geometry)
-    images = []
-    for frame in read_frames(inputs.clip_path(clip)):
-        if frame.index >= count:
-            break
-        images.append(warp_image(frame.image, window[frame.index], WINDOW_WIDTH, WINDOW_HEIGHT))
-    head = face_model.vertices(geometry.template, geometry.expression)
-    vertices = geometry.project(head)
-    gain = np.sqrt(np.abs(np.linalg.det(window[:, :, :2])))
-    placed = np.concatenate([apply_affine(window, vertices[..., :2]), vertices[..., 2:] * gain[:, None, None]], -1)
-    return WindowClip(
-        images=np.stack(images), vertices=placed.astype(np.float32), geometry=geometry, head_vertices=head
-    )
+    return np.where((grid[..., :1] > -1e3), warped, clip.images[source])
 
 
 def choose_runs(valid: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -179,37 +120,30 @@ def choose_runs(valid: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return runs
 
 
-def face_masks(vertices: np.ndarray, face_model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
-    """Where the lower face and the lips are.
-
-    Args:
-        vertices: [V, 3] px in the window.
-
-    Returns:
-        lower face [H, W] bool, the mesh where speech moves it; lips [H, W] bool, with a margin.
-    """
-    triangles = face_model.triangles.astype(np.int32)
-    index, barycentric = rasterize(vertices, triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
-    moved = interpolate(index, barycentric, triangles, np.ascontiguousarray(face_model.speech_weight[:, None]))[0]
-    lips = np.zeros((WINDOW_HEIGHT, WINDOW_WIDTH), np.uint8)
-    cv2.fillPoly(lips, [np.round(vertices[list(OUTER_LIPS), :2]).astype(np.int32)], 1)
-    lips = cv2.dilate(lips, np.ones((2 * LIP_MARGIN_PX + 1, 2 * LIP_MARGIN_PX + 1), np.uint8))
-    return moved > 0.3, lips > 0
+def lip_mask(placed: np.ndarray) -> np.ndarray:
+    """Where the lips are, with a margin: [N, 3] px in the window -> [H, W] bool."""
+    mask = np.zeros((WINDOW_HEIGHT, WINDOW_WIDTH), np.uint8)
+    cv2.fillPoly(mask, [np.round(placed[list(OUTER_LIPS), :2]).astype(np.int32)], 1)
+    return cv2.dilate(mask, np.ones((2 * LIP_MARGIN_PX + 1, 2 * LIP_MARGIN_PX + 1), np.uint8)) > 0
 
 
-def rendering_figures(
-    images: np.ndarray, clip: WindowClip, run: np.ndarray, face_model: FaceModel, lpips: Lpips
-) -> dict[str, float]:
+def put_into(truth: np.ndarray, painted: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Blend what was painted [N, H, W, 3] into the true frames, by masks [N, H, W]; alike for every method."""
+    share = masks[..., None]
+    return np.round(truth * (1 - share) + painted * share).clip(0, 255).astype(np.uint8)
+
+
+def rendering_figures(images: np.ndarray, clip: WindowClip, run: np.ndarray, lpips: Lpips) -> dict[str, float]:
     """Judge painted windows [N, H, W, 3] of a run by the true ones.
+
+    The lower face is where the mask is above a half.
 
     Returns:
         PSNR of lower face and lips in dB; LPIPS of the lower face and of the lips' box; sharpness in the lips as a
         share of the truth's; flicker, mean |dI(out) - dI(true)| in the lower face, levels of 255.
     """
-    truth = clip.images[run]
-    lower, lips = (
-        np.stack(masks) for masks in zip(*(face_masks(clip.vertices[t], face_model) for t in run), strict=True)
-    )
+    truth, lower = clip.images[run], clip.masks[run] > 0.5
+    lips = np.stack([lip_mask(clip.placed[frame]) for frame in run])
     masked = [np.where(lower[..., None], x, 127).astype(np.uint8) for x in (images, truth)]
     return {
         "psnr_lower_face": metrics.psnr(images, truth, lower),
