@@ -142,8 +142,7 @@ def _dub_handler(pipeline: DubbingPipeline, running: RunningDubs) -> Callable[..
         mouth_amplitude: float = 1.0,
         length: str = "video",
         reference_strategy: str = "coverage",
-        *,
-        request: gr.Request,
+        request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (Gradio finds it by its default)
     ) -> Iterator[Result]:
         """Dub a clip with a speech; returns the video, a summary, and a JSON report."""
