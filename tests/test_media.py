@@ -176,6 +176,14 @@ def test_other_formats_keep_frames_and_times(tmp_path, name, codec, pix_fmt):
     assert min(psnr(frame.image, image) for frame, image in zip(frames, IMAGES, strict=True)) > 38
 
 
+def test_a_size_that_changes_midway_is_scaled_to_the_first(tmp_path):
+    parts = [write_video(tmp_path / f"{h}.h264", [picture(h, w)] * 3) for h, w in ((96, 128), (64, 64), (128, 192))]
+    (tmp_path / "in.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames = list(read_frames(rewrite(tmp_path / "in.h264", tmp_path / "out.mp4")))
+    assert [frame.image.shape for frame in frames] == [(96, 128, 3)] * 9
+    assert abs(frames[-1].image.mean() - picture(128, 192).mean()) < 3
+
+
 def test_rgb_video_is_written_with_a_matrix_that_says_so(tmp_path):
     source = write_video(tmp_path / "in.mov", IMAGES[:1], codec="png", pix_fmt="rgb24")
     assert probe_video(rewrite(source, tmp_path / "out.mp4")).colour.matrix == 6  # BT.601, for its size
