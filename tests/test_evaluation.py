@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from personatalk.evaluation.corpus import (
     spread_over_persons,
     to_markdown,
 )
-from personatalk.evaluation.dubbing import foreign_clip, partial_correlation
+from personatalk.evaluation.dubbing import SeenFace, foreign_clip, motion_figures, partial_correlation, sync_figures
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
 from personatalk.evaluation.rendering import (
     REFERENCE_GAP,
@@ -325,3 +326,27 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
     predicted = fitted(speech.read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
     truth = geometry.expression[:, :8] - geometry.expression[:, :8].mean(0)
     assert np.abs(predicted - truth).mean() < 0.25 * np.abs(truth).mean()
+
+
+def seen_face(opening):
+    geometry = SimpleNamespace(valid=np.ones(len(opening), bool))
+    return SeenFace(track=None, geometry=geometry, opening=opening, chips=np.zeros(0), num_frames=len(opening))
+
+
+def test_motion_figures_tell_following_from_copying():
+    rng = np.random.default_rng(0)
+    true, wanted = rng.normal(size=(2, 2000))
+    honest = motion_figures(seen_face(true), seen_face(0.8 * wanted), wanted)
+    assert honest["follows_r"] == pytest.approx(1)
+    assert honest["deviation_ratio"] == pytest.approx(0.8)
+    assert abs(honest["leak_r"]) < 0.1
+    copying = motion_figures(seen_face(true), seen_face(wanted + true), wanted)
+    assert copying["leak_r"] == pytest.approx(0.71, abs=0.05)
+    assert copying["rest_leak_r"] > 0.99
+
+
+def test_sync_figures_allow_for_a_lag_that_is_known():
+    opening = np.random.default_rng(0).normal(size=60)
+    late = seen_face(np.roll(opening, 3))
+    assert sync_figures(late, opening, expected_lag=0)["sync_within_1_frame"] == 0
+    assert sync_figures(late, opening, expected_lag=2)["sync_within_1_frame"] == 1

@@ -14,7 +14,14 @@ import torch
 
 from personatalk.errors import NoFaceError
 from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
+from personatalk.evaluation.corpus import (
+    MANIFEST_RATE,
+    Clip,
+    EvaluationInputs,
+    read_clips,
+    report_of,
+    spread_over_persons,
+)
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_chip
 from personatalk.face_model import FaceModel, openness
@@ -30,8 +37,8 @@ AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 
 # (video, audio, output) -> None: writes the dubbed video
 Dub = Callable[[Path, Path, Path], None]
-# (sound's path, source's geometry) -> openness [T] asked for at the source's frames
-Ask = Callable[[Path, FaceGeometry], np.ndarray]
+# (waveform [S] at 16 kHz, a face's geometry) -> openness [T] that fits the sound at the face's frames
+Ask = Callable[[np.ndarray, FaceGeometry], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,41 +52,50 @@ class SeenFace:
     num_frames: int
 
 
-def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask) -> dict:
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Ask) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:
         dub: writes a dubbed video.
         ask: what stage 1 alone asks of the mouth.
+        judge: what somebody else would, who had no part in the dub.
 
     Returns:
-        what `report_of` gives; `follows_r` and `lag` compare the mouth seen in the dub with the one asked for,
-        `leak_r` with the source's own; `details` has the figures of each clip.
+        what `report_of` gives, a row for the dubs and one for the clips as they are; `details` has each clip's figures.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     embedder = FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES))
     usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.seconds < MIN_SECONDS]
     clips = spread_over_persons(usable, inputs.limit)
-    rows, details, skipped = [], [], []
+    rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}
+    details, skipped = [], []
     for clip in clips:
         other = foreign_clip(clip, clips)
+        video, waveform = inputs.clip_path(clip), read_audio(inputs.clip_path(other))
         with tempfile.TemporaryDirectory() as folder:
             output = (inputs.output or Path(folder)) / f"{clip.name}.dub.mp4"
             output.parent.mkdir(parents=True, exist_ok=True)
             sound = Path(folder) / "speech.wav"
-            soundfile.write(sound, read_audio(inputs.clip_path(other)), SAMPLE_RATE)
+            soundfile.write(sound, waveform, SAMPLE_RATE)
             try:
-                source = see_face(inputs.clip_path(clip), face_model)
-                dub(inputs.clip_path(clip), sound, output)
-                figures = dub_figures(
-                    source, inputs.clip_path(clip), output, sound, ask(sound, source.geometry), face_model, embedder
-                )
+                source = see_face(video, face_model)
+                dub(video, sound, output)
+                seen = see_face(output, face_model)
             except NoFaceError as error:
                 skipped.append({"clip": clip.name, "reason": str(error)})
                 continue
-        rows.append(figures)
+            kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
+        asked = ask(waveform, source.geometry)
+        moved = motion_figures(source, seen, asked)
+        synchronous = sync_figures(seen, judge(waveform, seen.geometry), expected_lag=0.0)
+        own = sync_figures(
+            source, judge(read_audio(video), source.geometry), expected_lag=clip.offset_s * MANIFEST_RATE
+        )
+        figures = {**kept, **moved, **synchronous, **identity_figures(source, seen, embedder)}
+        rows["dubs"].append(figures)
+        rows["the clips themselves"].append(own)
         details.append({"clip": clip.name, "speech": other.name, **figures})
-    return report_of("dubbing", {"dubs": rows}, clips=len(rows), skipped=len(skipped), details=details, why=skipped)
+    return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
 
 
 def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
@@ -123,45 +139,52 @@ def see_face(video: Path, face_model: FaceModel) -> SeenFace:
     )
 
 
-def dub_figures(
-    source: SeenFace,
-    video: Path,
-    dubbed: Path,
-    sound: Path,
-    asked: np.ndarray,
-    face_model: FaceModel,
-    embedder: FaceEmbedder,
-) -> dict[str, float]:
-    """Measure one dub.
+def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[str, float]:
+    """Compare the mouth seen in a dub with the one asked for, and with the source's.
 
     Args:
         asked: [T] IOD, openness that stage 1 asks for.
 
     Returns:
-        kept_*: 1 where the file kept what it must; follows_r, lag_frames; leak_r; speech_against_source_r, the same
-        correlation of what was asked for, to be read beside leak_r; identity distances.
+        follows_r, lag_frames, deviation_ratio against what was asked for; leak_r against the source's own mouth, to be
+        read beside asked_leak_r, the same of what was asked for, and rest_leak_r, with what was asked for taken away.
     """
-    seen = see_face(dubbed, face_model)
     count = min(source.num_frames, seen.num_frames)
     trusted = (source.geometry.valid[:count] & seen.geometry.valid[:count]).nonzero()[0]
     result, true, wanted = seen.opening[trusted], source.opening[trusted], asked[trusted]
-    lag, _ = metrics.best_lag(result, wanted, MAX_LAG)
-    chips = min(len(source.chips), len(seen.chips))
-    embeddings = [embed(embedder, chips_of[:chips]) for chips_of in (source.chips, seen.chips)]
-    real = metrics.identity_distance(embeddings[0][1:], embeddings[0][:-1]) if chips > 1 else float("nan")
-    identity = metrics.identity_distance(*embeddings) if chips else float("nan")
     return {
-        **kept_figures(video, dubbed, sound, source.num_frames, seen.num_frames),
         "follows_r": metrics.correlation(result, wanted),
-        "lag_frames": float(lag),
+        "lag_frames": float(metrics.best_lag(result, wanted, MAX_LAG)[0]),
         "deviation_ratio": metrics.deviation_ratio(result, wanted),
         "leak_r": metrics.correlation(result, true),
-        "speech_against_source_r": metrics.correlation(wanted, true),
-        "leak_beyond_speech_r": partial_correlation(result, true, wanted),
-        "identity": identity,
-        "identity_real": real,
-        "identity_ratio": identity / real if real else float("nan"),
+        "asked_leak_r": metrics.correlation(wanted, true),
+        "rest_leak_r": partial_correlation(result, true, wanted),
     }
+
+
+def sync_figures(seen: SeenFace, expected: np.ndarray, expected_lag: float) -> dict[str, float]:
+    """Ask a judge whether the mouth fits the sound.
+
+    Args:
+        expected: [T] IOD, openness that the judge expects of the sound.
+        expected_lag: frames by which the picture is known to come after the sound.
+
+    Returns:
+        sync_r at the best lag within 8 frames, and whether that lag is within a frame of the one known.
+    """
+    valid = seen.geometry.valid
+    lag, score = metrics.best_lag(seen.opening[valid], expected[valid], MAX_LAG)
+    return {"sync_r": score, "sync_within_1_frame": float(abs(lag - expected_lag) <= 1)}
+
+
+def identity_figures(source: SeenFace, seen: SeenFace, embedder: FaceEmbedder) -> dict[str, float]:
+    """Distance of face embeddings from source to dub, beside that of source frames ten apart."""
+    count = min(len(source.chips), len(seen.chips))
+    if count < 2:
+        return {}
+    before, after = (embed(embedder, chips[:count]) for chips in (source.chips, seen.chips))
+    identity, real = metrics.identity_distance(before, after), metrics.identity_distance(before[1:], before[:-1])
+    return {"identity": identity, "identity_real": real, "identity_ratio": identity / real}
 
 
 def kept_figures(video: Path, dubbed: Path, sound: Path, frames_before: int, frames_after: int) -> dict[str, float]:
