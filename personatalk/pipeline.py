@@ -1,0 +1,291 @@
+"""The dubbing pipeline: calls the stages in the order of the data, reports progress, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personatalk.audio import SpeechEncoder, load_speech_encoder
+from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
+from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
+from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.errors import CancelledError, NoFaceError
+from personatalk.face_model import FaceModel, openness
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.media import Frame, VideoWriter, probe_video, read_audio, read_frames
+from personatalk.references import lip_descriptors
+from personatalk.renderer import DualAttentionRenderer
+from personatalk.style import Style, style_of
+from personatalk.timeline import Timeline, plan_timeline, read_in_order
+from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+
+VERSION = "0.1.0"
+SAMPLE_RATE = 16000
+SHARES = {"listen": 0.02, "track": 0.3, "geometry": 0.05, "references": 0.08, "render": 0.55}  # of the time, for progress
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubbingResult:
+    """What a dub gives back.
+
+    Attributes:
+        video: path of the dubbed video.
+        num_frames: frames in it.
+        num_passed_through: frames in which no usable face was seen, so that the source stands.
+        fps: frames per second.
+        timings: seconds spent in each stage.
+        report: versions, options, timings and figures, ready for JSON.
+    """
+
+    video: Path
+    num_frames: int
+    num_passed_through: int
+    fps: float
+    timings: dict[str, float]
+    report: dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrivenGeometry:
+    """The geometry of the source and what stage 1 makes of it.
+
+    Attributes:
+        source: geometry of the source video.
+        posed: geometry of the frames to render: the source's pose in the output's order.
+        head_vertices: [T, V, 3] IOD, driven by the speech.
+        style: of the speaker.
+    """
+
+    source: FaceGeometry
+    posed: FaceGeometry
+    head_vertices: np.ndarray
+    style: Style
+
+
+class DubbingPipeline:
+    """Dub videos with speech.
+
+    Args:
+        face_model: the 3D morphable model.
+        speech_encoder: waveform to features.
+        geometry_model: stage 1.
+        renderer: stage 2.
+    """
+
+    def __init__(
+        self,
+        face_model: FaceModel,
+        speech_encoder: SpeechEncoder,
+        geometry_model: GeometryModel,
+        renderer: DualAttentionRenderer,
+    ) -> None:
+        self.face_model, self.mesh = face_model, FaceMesh(face_model)
+        self.speech_encoder = speech_encoder
+        self.geometry_model = geometry_model.eval()
+        self.renderer = renderer.eval()
+
+    def dub(
+        self,
+        video: Path,
+        audio: Path,
+        output: Path,
+        options: DubbingOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> DubbingResult:
+        """Make the face of a video speak an audio file.
+
+        Args:
+            video: any clip of a person speaking.
+            audio: any speech; a video's sound may serve.
+            output: .mp4 to write.
+            options: choices; see DubbingOptions.
+            progress: told (share done, what is being done).
+            should_stop: asked often; true ends the run with CancelledError and leaves no file.
+
+        Raises:
+            PersonaTalkError: something that the caller can mend; the message says how.
+        """
+        options = options or DubbingOptions()
+        run = _Run(progress, should_stop)
+        info = probe_video(video)
+        with run.stage("listen", "listening to the speech"):
+            waveform = read_audio(audio, SAMPLE_RATE)
+            features = self.speech_encoder.encode(waveform)
+        with run.stage("track", "following the face"):
+            track, pts = self.track(video, point=options.face_point, run=run)
+            source = fit_track(track, self.face_model)
+        with run.stage("geometry", "shaping the mouth"):
+            timeline = plan_timeline(track.times, pts, len(waveform) / SAMPLE_RATE, options.length)
+            driven = self.drive(source, features, timeline, options, run)
+        reference_video = Path(options.reference_video or video)
+        with run.stage("references", "choosing references"):
+            references = self.gather_references(driven, reference_video, video, options, run)
+        with run.stage("render", "rendering"):
+            passed = self._render(driven, references, timeline, video, audio, output, options, run)
+        report = self._report(options, run, driven, references, timeline, passed, float(info.fps))
+        return DubbingResult(
+            video=output,
+            num_frames=len(timeline.order),
+            num_passed_through=passed,
+            fps=float(info.fps),
+            timings=run.timings,
+            report=report,
+        )
+
+    def track(
+        self, video: Path, *, point: tuple[float, float] | None = None, run: _Run | None = None
+    ) -> tuple[FaceTrack, np.ndarray]:
+        """Follow the face of a video; returns the track and the frames' timestamps [T] in ticks."""
+        info, pts = probe_video(video), []
+
+        def frames() -> Iterator[tuple[float, np.ndarray]]:
+            for frame in read_frames(video):
+                if run:
+                    run.step(frame.index, info.num_frames)
+                pts.append(frame.pts)
+                yield frame.time, frame.image
+
+        with MediaPipeTracker(point) as tracker:
+            track = track_face(frames(), tracker, width=info.width, height=info.height)
+        return track, np.array(pts, np.int64)
+
+    def drive(self, source, features, timeline: Timeline, options: DubbingOptions, run: _Run) -> DrivenGeometry:
+        """Stage 1: speech and style to driven vertices, in the order of the output."""
+        style_video = options.style_video or options.reference_video
+        style_geometry = fit_track(self.track(Path(style_video))[0], self.face_model) if style_video else source
+        run.check()
+        style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
+        speech = predict_expression(
+            self.geometry_model,
+            features,
+            torch.from_numpy(timeline.times - timeline.times[0]),
+            style,
+            style_strength=options.style_strength,
+            mouth_amplitude=options.mouth_amplitude,
+        ).numpy()
+        posed = replace(
+            source,
+            **{name: getattr(source, name)[timeline.order] for name in ("rotation", "translation", "scale", "valid")},
+            expression=np.concatenate([speech, source.expression[timeline.order, speech.shape[1] :]], 1),
+            times=timeline.times,
+        )
+        vertices = self.face_model.vertices(posed.template, posed.expression)
+        return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style)
+
+    def gather_references(
+        self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: _Run
+    ) -> ClipReferences:
+        """Choose, read and encode the references."""
+        is_same = reference_video == Path(video)
+        geometry = driven.source if is_same else fit_track(self.track(reference_video)[0], self.face_model)
+        posed = driven.posed
+        demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
+        references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy)
+
+        def frames() -> Iterator[Frame]:
+            for frame in read_frames(reference_video):
+                run.step(frame.index, len(geometry))
+                yield frame
+
+        references.gather(frames(), self.renderer)
+        return references
+
+    def _render(
+        self, driven: DrivenGeometry, references: ClipReferences, timeline: Timeline, video: Path, audio: Path,
+        output: Path, options: DubbingOptions, run: _Run,
+    ) -> int:  # fmt: skip
+        is_same = references.geometry is driven.source
+        clip = ClipRenderer(
+            self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
+            is_same_clip=is_same, source_indices=timeline.order,
+        )  # fmt: skip
+        passed = 0
+        with VideoWriter(output, source=video, audio=audio, crf=options.crf) as writer:
+            for position, image in enumerate(read_in_order(video, timeline)):
+                run.step(position, len(timeline.order))
+                rendered = clip.render(position, image)
+                passed += not rendered.is_dubbed
+                writer.write(rendered.image, int(timeline.pts[position]))
+        if passed == len(timeline.order):
+            output.unlink(missing_ok=True)
+            raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
+        return passed
+
+    def _report(self, options, run, driven, references, timeline, passed, fps) -> dict:
+        demanded = openness(driven.head_vertices)
+        return {
+            "personatalk": VERSION,
+            "torch": torch.__version__,
+            "label": "AI MODIFIED",
+            "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+            "num_frames": len(timeline.order),
+            "num_passed_through": passed,
+            "fps": fps,
+            "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
+            "face_scale_px": round(float(np.median(driven.source.scale)), 1),
+            "mouth_openness": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
+            "lip_references": references.lip_indices.tolist(),
+            "face_references": references.face_indices.tolist(),
+        }
+
+
+class _Run:
+    """Progress, cancelling and timing of one dub."""
+
+    def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
+        self.progress, self.should_stop = progress, should_stop
+        self.timings: dict[str, float] = {}
+        self.done, self.name, self.message = 0.0, "", ""
+
+    @contextmanager
+    def stage(self, name: str, message: str) -> Iterator[None]:
+        self.name, self.message = name, message
+        self.step(0, 1)
+        start = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - start
+        self.done += SHARES[name]
+
+    def step(self, index: int, count: int | None) -> None:
+        """Tell how far the stage is, and stop if asked to."""
+        self.check()
+        if self.progress:
+            share = min(1.0, index / count) if count else 0.0
+            self.progress(min(1.0, self.done + SHARES[self.name] * share), self.message)
+
+    def check(self) -> None:
+        if self.should_stop and self.should_stop():
+            raise CancelledError("stopped; nothing was written")
+
+
+def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None) -> DubbingPipeline:
+    """Load all weights of a folder.
+
+    Args:
+        checkpoints: folder with face_model, speech_encoder, geometry and renderer.
+        device: of the networks; only "cpu" is served yet.
+
+    Raises:
+        CheckpointError: weights are missing or do not fit.
+    """
+    if device not in (None, "cpu"):
+        raise ValueError(f"device={device!r}: the pipeline runs on the CPU")
+    geometry_model = GeometryModel(load_config(GeometryModelConfig, checkpoints / "geometry.json"))
+    load_into(geometry_model, checkpoints / "geometry.safetensors")
+    renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
+    load_into(renderer, checkpoints / "renderer.safetensors")
+    return DubbingPipeline(
+        FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints), geometry_model, renderer
+    )
