@@ -76,10 +76,11 @@ def geometry_losses(
 ) -> dict[str, Tensor]:
     """Compare predicted and true speech coefficients.
 
-    Lengths are in percent of the inter-ocular distance. `vertex` is the squared distance of the vertices, lips first;
-    `velocity` the same of their steps from frame to frame; `openness` the squared error of the opening; `closure` how far a
-    mouth stands open that should be closed; `deviation` how much less or more than in truth the opening, and the
-    face as a whole, move within an excerpt. Squared error alone makes people mumble; the last term counters it.
+    Lengths are in percent of the inter-ocular distance. `vertex` is the squared distance of the vertices, lips
+    first; `velocity` the same of their steps from frame to frame; `openness` the squared error of the opening;
+    `closure` how far a mouth stands open that should be closed; `deviation` how much less or more than in truth the
+    opening, and the face as a whole, move within an excerpt. Squared error alone makes people mumble; the last
+    term counters it.
 
     Args:
         predicted: [B, T, K]
