@@ -47,6 +47,28 @@ def test_every_frame_keeps_its_own_time_at_a_variable_rate(tmp_path, name):
     assert [frame.index for frame in frames] == list(range(len(IMAGES)))
 
 
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv"])
+def test_the_output_is_as_long_as_its_frames_at_a_variable_rate(tmp_path, name):
+    source = write_video(tmp_path / name, IMAGES, ticks=VARIABLE_TICKS, time_base=Fraction(1, 1000))
+    info = probe_video(rewrite(source, tmp_path / "out.mp4"))
+    assert info.duration == pytest.approx(1.5 + 1 / probe_video(source).fps, abs=0.01)
+
+
+def test_a_browser_recording_tells_its_true_rate_and_length(tmp_path):
+    """Its header has neither: it claims 1000 frames per second."""
+    ticks = np.cumsum(np.random.default_rng(0).integers(25, 60, 30)).tolist()
+    source = write_video(
+        tmp_path / "in.webm", [IMAGES[0]] * 30, ticks=ticks, time_base=Fraction(1, 1000),
+        codec="libvpx", fps=Fraction(1000), options={"live": "1"},
+    )  # fmt: skip
+    info, span = probe_video(source), (ticks[-1] - ticks[0]) / 1000
+    assert info.num_frames == 30
+    assert float(info.fps) == pytest.approx(29 / span, rel=0.01)
+    assert info.duration == pytest.approx(span * 30 / 29, rel=0.01)
+    output = rewrite(source, tmp_path / "out.mp4")
+    assert [frame.time for frame in read_frames(output)] == [(tick - ticks[0]) / 1000 for tick in ticks]
+
+
 def test_time_counts_from_the_first_frame(tmp_path):
     late = write_video(
         tmp_path / "in.mp4", IMAGES, ticks=[500 + 40 * i for i in range(12)], time_base=Fraction(1, 1000)

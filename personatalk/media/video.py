@@ -17,6 +17,7 @@ from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
 from personatalk.media.opening import decoded, open_media
 
 DEFAULT_FPS = Fraction(25)
+RATE_TOLERANCE = 0.02  # of a stated frame rate, against the timestamps
 IMAGE_BRANDS = ("avif", "heic", "heix", "mif1")
 CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
 
@@ -29,8 +30,8 @@ class VideoInfo:
         width: px, upright.
         height: px, upright.
         fps: frames per second, the average where the rate varies.
-        num_frames: an estimate from the file's header; None where it does not tell.
-        duration: s, an estimate too.
+        num_frames: as many as the file says or has packets for; damage can make it fewer.
+        duration: s, from the first frame's start to the last one's end.
         has_audio: whether there is an audio stream.
         rotation: degrees clockwise by which decoded pictures are turned to stand upright.
         orientation: (a, b, c, d), each -1, 0 or 1: a decoded picture's (x, y) is shown at (a x + c y, b x + d y).
@@ -43,7 +44,7 @@ class VideoInfo:
     width: int
     height: int
     fps: Fraction
-    num_frames: int | None
+    num_frames: int
     duration: float
     has_audio: bool
     rotation: int
@@ -85,8 +86,7 @@ def probe_video(path: Path) -> VideoInfo:
         first = next(decoded(container, stream), None)
         if first is None:
             raise MediaError(f"{path.name} is broken: none of its frames can be decoded; export or download it again.")
-        fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
-        num_frames, duration = _extent(container, stream, fps)
+        fps, num_frames, duration = _extent(stream, path)
         _refuse_image(container, num_frames, path)
         orientation = _orientation(first)
         turned = orientation[0] == 0
@@ -156,17 +156,29 @@ def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     raise MediaError(f"{path.name} has no video stream; give a video file.")
 
 
-def _extent(container: InputContainer, stream: av.VideoStream, fps: Fraction) -> tuple[int | None, float]:
-    """Return number of frames and seconds, as far as the header tells them."""
-    if stream.duration:
-        duration = float(stream.duration * stream.time_base)
-    else:
-        duration = (container.duration or 0) / av.time_base
-    return stream.frames or round(duration * fps) or None, duration or float(stream.frames / fps)
+def _extent(stream: av.VideoStream, path: Path) -> tuple[Fraction, int, float]:
+    """Return frames per second, number of frames and seconds, without decoding.
+
+    MP4 states them. Where a file does not count its frames its rate cannot be trusted either:
+    recordings made by browsers claim 1000 frames per second.
+    """
+    stated = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+    if stream.frames and stream.duration:
+        return stated, stream.frames, float(stream.duration * stream.time_base)
+    with open_media(path) as container:
+        packets = container.demux(_video_stream(container, path))
+        ticks = [packet.pts for packet in packets if packet.size]
+    known = [tick for tick in ticks if tick is not None] or [0]
+    span = (max(known) - min(known)) * stream.time_base
+    if not span:
+        return stated, len(ticks), float(len(ticks) / stated)
+    measured = (len(known) - 1) / span
+    fps = stated if abs(stated / measured - 1) < RATE_TOLERANCE else measured.limit_denominator(1001)
+    return fps, len(ticks), float(span + 1 / fps)
 
 
-def _refuse_image(container: InputContainer, num_frames: int | None, path: Path) -> None:
-    is_still = container.format.name == "gif" and (num_frames or 1) == 1
+def _refuse_image(container: InputContainer, num_frames: int, path: Path) -> None:
+    is_still = container.format.name == "gif" and num_frames == 1
     if is_still or container.metadata.get("major_brand") in IMAGE_BRANDS:
         raise MediaError(f"{path.name} is an image; give a video file.")
 

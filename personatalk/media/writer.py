@@ -53,7 +53,9 @@ class VideoWriter:
         self._crf = crf
         self._partial = self._path.with_name(f".{self._path.stem}.{secrets.token_hex(4)}.part")
         self._converter = ColourConverter(self._colour, self.info.height)
+        self._first_pts: int | None = None
         self._last_pts: int | None = None
+        self._first_dts: int | None = None
         self._output: av.container.OutputContainer | None = None
         self._audio_input: av.container.InputContainer | None = None
         self._audio: Iterator[av.Packet] = iter(())
@@ -94,10 +96,11 @@ class VideoWriter:
         frame = self._yuv(image)
         frame.pts, frame.time_base = pts, self.info.time_base
         try:
-            self._output.mux(self._video.encode(frame))
+            self._mux_video(self._video.encode(frame))
             self._mux_sound(until=float(pts * self.info.time_base))
         except (OSError, av.error.FFmpegError) as error:
             raise self._cannot_write(error) from error
+        self._first_pts = pts if self._first_pts is None else self._first_pts
         self._last_pts = pts
         self.num_frames += 1
 
@@ -134,6 +137,18 @@ class VideoWriter:
         frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
         return frame
 
+    def _mux_video(self, packets: list[av.Packet]) -> None:
+        if packets and self._first_dts is None:
+            self._first_dts = packets[0].dts
+        self._output.mux(packets)
+
+    def _close_off(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """Make the track as long as its frames: MP4 adds up decoding times, which lag behind at a variable rate."""
+        start = packets[0].dts if self._first_dts is None else self._first_dts
+        step = max(1, round(1 / self.info.fps / self.info.time_base))
+        packets[-1].duration = max(1, self._last_pts - self._first_pts + step - (packets[-1].dts - start))
+        return packets
+
     def _mux_sound(self, until: float) -> None:
         """Keep sound in step with the pictures, so that neither waits in memory for the other."""
         while self._pending is not None and float(self._pending.pts * self._pending.time_base) <= until:
@@ -144,7 +159,7 @@ class VideoWriter:
         if not self.num_frames:
             raise MediaError(f"{self._path.name} was not written: there was no frame to write.")
         try:
-            self._output.mux(self._video.encode(None))
+            self._mux_video(self._close_off(self._video.encode(None)))
             self._mux_sound(until=float("inf"))
             self._output.close()
             self._partial.replace(self._path)
