@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_track
 from personatalk.fitting import FaceGeometry, fit_track
@@ -32,8 +33,6 @@ from personatalk.render_inputs import (
 from personatalk.renderer import DualAttentionRenderer, References, Target
 
 MAX_FRAMES = 200
-FACE_STRIDE = 10
-LIP_BANK = 24  # references kept for a clip, of which each frame attends to a few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def choose_bank(clip: WindowClip, run: np.ndarray, allowed: np.ndarray, strategy
     descriptors = _descriptors(clip)
     vertices = clip.head_vertices[allowed]
     chosen = select_lip_references(
-        descriptors[allowed], descriptors[run], LIP_BANK, strategy=strategy, vertices=vertices
+        descriptors[allowed], descriptors[run], LIP_BANK_SIZE, strategy=strategy, vertices=vertices
     )
     return allowed[chosen]
 
@@ -134,7 +133,7 @@ def renderer_inputs(
     Args:
         frame: which is rendered.
         bank: frames that serve as lip references.
-        allowed: frames of which every tenth serves as a face reference.
+        allowed: frames of which every twelfth serves as a face reference.
     """
     descriptors = _descriptors(clip)
     lip = rank_lip_references(descriptors[bank], descriptors[frame], bank - frame, model.config.num_lip_references)

@@ -1,0 +1,120 @@
+"""A manifest in, a report and a table out: every evaluation by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personatalk.audio import load_speech_encoder
+from personatalk.checkpoints import load_config, load_into
+from personatalk.config import DubbingOptions, RendererConfig
+from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
+from personatalk.evaluation.dubbing import Ask, evaluate_dubbing
+from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.rendering import evaluate_rendering
+from personatalk.evaluation.speech import RIDGE_REACH_S, evaluate_speech, fit_linear_map, load_geometry_model
+from personatalk.evaluation.windows import Renderer, model_renderer
+from personatalk.face_model import FaceModel, openness
+from personatalk.fitting import FaceGeometry
+from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry_model import predict_expression
+from personatalk.pipeline import load_pipeline
+from personatalk.renderer import DualAttentionRenderer
+from personatalk.style import style_of
+
+# the file that ships, and others that an ablation leaves beside it
+RENDERERS = {"renderer": "ours, anchored", "renderer_dense": "ours, dense", "renderer_no_offsets": "ours, no offsets"}
+
+
+def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
+    """Run one evaluation; with an output folder its report is kept there as JSON and as a table.
+
+    Args:
+        what: one of EVALUATIONS.
+
+    Raises:
+        ValueError: there is no evaluation of that name.
+    """
+    if what not in EVALUATIONS:
+        raise ValueError(f"no evaluation {what!r}, there are {sorted(EVALUATIONS)}")
+    report = EVALUATIONS[what](inputs)
+    if inputs.output is not None:
+        inputs.output.mkdir(parents=True, exist_ok=True)
+        (inputs.output / f"{what}.json").write_text(json.dumps(report, indent=1))
+        (inputs.output / f"{what}.md").write_text(to_markdown(report) + "\n")
+    return report
+
+
+def evaluate_trained_renderers(inputs: EvaluationInputs) -> dict:
+    """Judge the renderers of the checkpoints folder, and the one that ships without its decoder."""
+    mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
+    methods: dict[str, Renderer] = {}
+    for name, title in RENDERERS.items():
+        if (inputs.checkpoints / f"{name}.safetensors").is_file():
+            model = load_renderer(inputs.checkpoints, name)
+            methods[title] = model_renderer(model, mesh)
+            if name == "renderer":
+                bare = load_renderer(inputs.checkpoints, name)
+                bare.decoder = None
+                methods["ours, samples alone"] = model_renderer(bare, mesh)
+    return evaluate_rendering(inputs, methods)
+
+
+def load_renderer(folder: Path, name: str = "renderer") -> DualAttentionRenderer:
+    """Load stage 2.
+
+    Raises:
+        CheckpointError: its weights are missing or do not fit.
+    """
+    model = DualAttentionRenderer(load_config(RendererConfig, folder / f"{name}.json"))
+    load_into(model, folder / f"{name}.safetensors")
+    return model.eval()
+
+
+def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
+    """Judge whole dubs by the pipeline as it ships."""
+    pipeline = load_pipeline(inputs.checkpoints)
+
+    def dub(video: Path, audio: Path, output: Path) -> None:
+        pipeline.dub(video, audio, output, DubbingOptions())
+
+    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), linear_judge(inputs))
+
+
+def stage_one(checkpoints: Path) -> Ask:
+    """What stage 1 asks of the mouth, in the style of the whole clip, without the renderer."""
+    face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
+    model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
+
+    def ask(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
+        speech = predict_expression(
+            model, encoder.encode(waveform), torch.from_numpy(geometry.times - geometry.times[0]), style
+        )
+        return openness(face_model.vertices(geometry.template, speech.numpy()))
+
+    return ask
+
+
+def linear_judge(inputs: EvaluationInputs) -> Ask:
+    """A judge of synchrony that has no part in the dubs: ridge regression on the training clips."""
+    face_model, encoder = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_speech_encoder(inputs.checkpoints)
+    expected = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S)
+
+    def judge(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+        mean = geometry.expression[geometry.valid, : face_model.num_speech].mean(0)
+        speech = mean + expected(encoder.encode(waveform), torch.from_numpy(geometry.times))
+        return openness(face_model.vertices(geometry.template, speech.astype(np.float32)))
+
+    return judge
+
+
+EVALUATIONS = {
+    "fitting": evaluate_fitting,
+    "speech": evaluate_speech,
+    "rendering": evaluate_trained_renderers,
+    "dubbing": evaluate_pipeline,
+}

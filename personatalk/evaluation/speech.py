@@ -1,0 +1,222 @@
+"""How good stage 1 is on persons it never saw, beside the person's mean mouth and a linear map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personatalk.audio import SpeechFeatures, features_at, load_speech_encoder
+from personatalk.checkpoints import load_config, load_into
+from personatalk.config import GeometryModelConfig
+from personatalk.errors import NoFaceError
+from personatalk.evaluation import metrics
+from personatalk.evaluation.corpus import (
+    Clip,
+    EvaluationInputs,
+    read_clips,
+    read_track,
+    report_of,
+    spread_over_persons,
+)
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.face_model import FaceModel, openness
+from personatalk.fitting import fit_track
+from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.media import read_audio
+from personatalk.style import Style, style_of
+
+MIN_SECONDS = 2.0
+MIN_FIT = 0.3  # below, the sound may belong to another face
+CLOSED_IOD = 0.015
+RIDGE_STRENGTHS = (1e2, 1e3, 1e4, 1e5)
+RIDGE_CLIPS = 600
+RIDGE_REACH_S = 0.2
+RIDGE_COMPONENTS = 64  # of the features, where many frames are seen at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechClip:
+    """A clip with sound, cut in two: style is read off the first half, the second is judged.
+
+    Attributes:
+        features: what the encoder heard in the whole clip.
+        times: [T] s on the sound's clock, of the second half.
+        truth: [T, V, 3] IOD, the fitted geometry of the second half.
+        speech: [T, K] the same as speech coefficients.
+        style: of the first half.
+        template: [V, 3] IOD.
+    """
+
+    features: SpeechFeatures
+    times: torch.Tensor
+    truth: np.ndarray
+    speech: np.ndarray
+    style: Style
+    template: np.ndarray
+
+
+def evaluate_speech(inputs: EvaluationInputs) -> dict:
+    """Predict the second half of each clip's mouth from its sound, in the style of its first half.
+
+    Returns:
+        what `report_of` gives, a row a method; errors in % of the inter-ocular distance.
+    """
+    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    model = load_geometry_model(inputs.checkpoints)
+    chosen = spread_over_persons([c for c in read_clips(inputs.manifest, inputs.split) if _usable(c)], inputs.limit)
+    clips = [clip for clip in (read_speech_clip(inputs, c, face_model) for c in chosen) if clip is not None]
+    frame_map = fit_linear_map(inputs, face_model, reach_s=0.0)
+    window_map = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S)
+    rows: dict[str, list[dict[str, float]]] = {}
+    for index, clip in enumerate(clips):
+        foreign = clips[(index + 1) % len(clips)]
+        mean = clip.style.mean.numpy()
+        predictions = {
+            "person's mean mouth": np.broadcast_to(mean, clip.speech.shape),
+            "linear map, one frame": mean + frame_map(clip.features, clip.times),
+            "linear map, 0.2 s either side": mean + window_map(clip.features, clip.times),
+            "ours": predict_expression(model, clip.features, clip.times, clip.style).numpy(),
+            "ours, another clip's speech": predict_expression(model, foreign.features, clip.times, clip.style).numpy(),
+        }
+        for method, speech in predictions.items():
+            rows.setdefault(method, []).append(speech_figures(speech, clip, face_model))
+    return report_of("speech", rows, clips=len(clips), skipped=len(chosen) - len(clips))
+
+
+def load_geometry_model(folder: Path) -> GeometryModel:
+    """Load stage 1.
+
+    Raises:
+        CheckpointError: its weights are missing or do not fit.
+    """
+    model = GeometryModel(load_config(GeometryModelConfig, folder / "geometry.json"))
+    load_into(model, folder / "geometry.safetensors")
+    return model.eval()
+
+
+def speech_figures(speech: np.ndarray, clip: SpeechClip, face_model: FaceModel) -> dict[str, float]:
+    """Judge predicted speech coefficients [T, K] by the true geometry."""
+    output = face_model.vertices(clip.template, np.asarray(speech, np.float32))
+    closed = openness(clip.truth) < CLOSED_IOD
+    return {
+        **metrics.openness_scores(output, clip.truth),
+        "lip_error_%": 100 * metrics.lip_vertex_error(output, clip.truth),
+        "lip_velocity_error_%": 100 * metrics.lip_velocity_error(output, clip.truth),
+        "closures_met": float((openness(output)[closed] < CLOSED_IOD).mean()) if closed.any() else float("nan"),
+    }
+
+
+def read_speech_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SpeechClip | None:
+    """Read a clip for judging; None where it was not tracked or shows too little of the face."""
+    track = read_track(inputs.corpus, clip)
+    if track is None:
+        return None
+    try:
+        geometry = fit_track(track, face_model)
+    except NoFaceError:
+        return None
+    first = np.arange(len(geometry)) < len(geometry) // 2
+    judged = ~first & geometry.valid
+    if (geometry.valid & first).sum() < 10 or judged.sum() < 10:
+        return None
+    return SpeechClip(
+        features=read_features(inputs, clip),
+        times=torch.from_numpy(geometry.times[judged] - clip.offset_s),
+        truth=face_model.vertices(geometry.template, geometry.expression[judged]),
+        speech=geometry.expression[judged, : face_model.num_speech],
+        style=style_of(geometry.expression, geometry.valid & first, geometry.template, face_model),
+        template=geometry.template,
+    )
+
+
+def read_features(inputs: EvaluationInputs, clip: Clip) -> SpeechFeatures:
+    """Read a clip's cached speech features, or encode its sound where they were not kept."""
+    path = inputs.corpus / "audio" / f"{clip.name}.npz"
+    if not path.is_file():
+        return load_speech_encoder(inputs.checkpoints).encode(read_audio(inputs.clip_path(clip)))
+    with np.load(path) as saved:
+        return SpeechFeatures(
+            values=torch.from_numpy(saved["clean_values"]).float(),
+            level_db=torch.from_numpy(saved["clean_level_db"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearMap:
+    """A linear map from speech features around a frame to its speech coefficients, less the person's mean.
+
+    Attributes:
+        offsets: [N] s, where around the frame it listens.
+        mean: [C] of the features.
+        components: [C, P] what is kept of them.
+        weights: [N * P + 1, K].
+    """
+
+    offsets: torch.Tensor
+    mean: torch.Tensor
+    components: torch.Tensor
+    weights: torch.Tensor
+
+    def __call__(self, features: SpeechFeatures, times: torch.Tensor) -> np.ndarray:
+        """Predict [T, K] at times [T] s."""
+        return (self.inputs(features, times) @ self.weights).numpy()
+
+    def inputs(self, features: SpeechFeatures, times: torch.Tensor) -> torch.Tensor:
+        """[T, N * P + 1] what it hears, and a one."""
+        heard = features_at(features, times[:, None] + self.offsets).float()
+        heard = ((heard - self.mean) @ self.components).flatten(1)
+        return torch.cat([heard, torch.ones(len(heard), 1)], dim=1)
+
+
+def fit_linear_map(inputs: EvaluationInputs, face_model: FaceModel, *, reach_s: float) -> LinearMap:
+    """Fit ridge regression on the training clips; a fifth of them choose its strength.
+
+    Args:
+        reach_s: how far on either side it listens; 0 for the frame alone.
+    """
+    examples = _training_examples(inputs, face_model)
+    values = torch.cat([features_at(features, times).float() for features, times, _ in examples])
+    mean = values.mean(0)
+    directions = torch.linalg.eigh(torch.cov(values.T))[1].flip(1)
+    offsets = torch.arange(-5, 6) * reach_s / 5 if reach_s else torch.zeros(1)
+    components = directions[:, :RIDGE_COMPONENTS] if reach_s else directions
+    empty = LinearMap(offsets=offsets, mean=mean, components=components, weights=torch.zeros(0))
+    heard = [empty.inputs(features, times) for features, times, _ in examples]
+    targets = [target for *_, target in examples]
+    cut = len(heard) * 4 // 5
+    inside, outside = (
+        (torch.cat(heard[:cut]), torch.cat(targets[:cut])),
+        (torch.cat(heard[cut:]), torch.cat(targets[cut:])),
+    )
+    errors = {s: float((outside[0] @ _ridge(*inside, s) - outside[1]).square().mean()) for s in RIDGE_STRENGTHS}
+    weights = _ridge(torch.cat(heard), torch.cat(targets), min(errors, key=errors.get))
+    return LinearMap(offsets=offsets, mean=mean, components=components, weights=weights)
+
+
+def _training_examples(
+    inputs: EvaluationInputs, face_model: FaceModel
+) -> list[tuple[SpeechFeatures, torch.Tensor, torch.Tensor]]:
+    """Features, times [T] s, and speech coefficients [T, K] less the clip's mean; persons in turn."""
+    examples = []
+    for clip in spread_over_persons([c for c in read_clips(inputs.manifest, "train") if _usable(c)], RIDGE_CLIPS):
+        track = read_track(inputs.corpus, clip)
+        if track is None or track.detected.sum() < 20:
+            continue
+        geometry = fit_track(track, face_model)
+        speech = torch.from_numpy(geometry.expression[geometry.valid, : face_model.num_speech])
+        times = torch.from_numpy(geometry.times[geometry.valid] - clip.offset_s)
+        examples.append((read_features(inputs, clip), times, speech - speech.mean(0)))
+    return examples
+
+
+def _ridge(inputs: torch.Tensor, targets: torch.Tensor, strength: float) -> torch.Tensor:
+    penalty = torch.eye(inputs.shape[1]) * strength
+    penalty[-1, -1] = 0
+    return torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ targets)
+
+
+def _usable(clip: Clip) -> bool:
+    return clip.has_sound and not clip.seconds < MIN_SECONDS and not clip.fit < MIN_FIT

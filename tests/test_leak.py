@@ -1,0 +1,90 @@
+"""The true mouth must reach no pixel of a dub: not through the target, nor through the frames beside it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from personatalk.config import RendererConfig
+from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.evaluation.geometry import known_face
+from personatalk.face_model import FaceModel
+from personatalk.fitting import fit_track
+from personatalk.geometry_maps import FaceMesh
+from personatalk.media import Frame
+from personatalk.perceptual import CHECKPOINTS
+from personatalk.references import MIN_GAP, lip_descriptors
+from personatalk.renderer import DualAttentionRenderer
+
+TARGET = 40
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A face of known geometry in pictures of coloured blocks, and a tiny network whose every weight counts."""
+    mesh = FaceMesh(FaceModel.load(CHECKPOINTS / "face_model.safetensors"))
+    geometry = fit_track(known_face(mesh.face_model, noise_iod=0, seed=4).track, mesh.face_model)
+    blocks = np.random.default_rng(0).integers(0, 255, (len(geometry), 30, 30, 3)).astype(np.uint8)
+    torch.manual_seed(0)
+    config = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=3, num_face_references=2, max_offset_px=2.0)
+    model = DualAttentionRenderer(config).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    return mesh, geometry, blocks.repeat(10, 1).repeat(10, 2), model
+
+
+def render(scene, pictures):
+    """Render the target frame: its whole picture, and the network's part of it."""
+    mesh, geometry, _, model = scene
+    vertices = mesh.face_model.vertices(geometry.template, geometry.expression)
+    demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
+    references = ClipReferences(mesh, geometry, demanded, "coverage")
+    frames = (
+        Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
+    )
+    references.gather(frames, model)
+    rendered = ClipRenderer(model, mesh, geometry, vertices, references).render(TARGET, pictures[TARGET])
+    return rendered.image.astype(int), rendered.rendering.faces
+
+
+def native_mask(scene):
+    mesh, geometry, pictures, _ = scene
+    placed = mesh.place(geometry.template, geometry, TARGET, np.eye(2, 3, dtype=np.float32))
+    return mesh.mask(placed, geometry.template, *pictures.shape[1:3])
+
+
+def test_the_true_mouth_of_the_target_changes_nothing(scene):
+    pictures, mask = scene[2].copy(), native_mask(scene)
+    image, faces = render(scene, pictures)
+    # a margin, since the network's window is resampled
+    hidden = mask > 0.2
+    pictures[TARGET][hidden] = 255 - pictures[TARGET][hidden]
+    other_image, other_faces = render(scene, pictures)
+    inside = mask > 0.999
+    assert inside.sum() > 1000
+    assert np.abs(other_image - image)[inside].max() <= 1
+    assert (other_faces - faces).abs().max() < 1e-3
+
+
+def test_the_true_mouth_of_the_frames_beside_changes_nothing(scene):
+    pictures = scene[2].copy()
+    image, faces = render(scene, pictures)
+    for frame in range(TARGET - MIN_GAP + 1, TARGET + MIN_GAP):
+        if frame != TARGET:
+            pictures[frame] = 255 - pictures[frame]
+    other_image, other_faces = render(scene, pictures)
+    assert np.abs(other_image - image).max() <= 1
+    assert (other_faces - faces).abs().max() < 1e-3
+
+
+def test_the_references_do_change_the_result(scene):
+    """Without this the two tests above would prove nothing."""
+    pictures = scene[2].copy()
+    image, _ = render(scene, pictures)
+    far = np.abs(np.arange(len(pictures)) - TARGET) >= MIN_GAP
+    pictures[far] = 255 - pictures[far]
+    other_image, _ = render(scene, pictures)
+    assert np.abs(other_image - image)[native_mask(scene) > 0.999].mean() > 10
