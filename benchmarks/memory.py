@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from samples import build_clip, build_speech, default_clip, default_speech
+from samples import CHECKPOINTS, ROOT, build_clip, build_speech, default_clip, default_speech
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
 
@@ -40,8 +40,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=1280, help="px")
     parser.add_argument("--height", type=int, default=720, help="px")
     parser.add_argument("--bound", type=float, default=1.15, help="largest ratio that passes (default: %(default)s)")
+    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the weights")
     args = parser.parse_args(arguments)
-    args.clip, args.speech = args.clip or default_clip(), args.speech or default_speech()
+    args.clip, args.speech = (args.clip or default_clip()).resolve(), (args.speech or default_speech()).resolve()
+    args.checkpoints = args.checkpoints.resolve()
     return args
 
 
@@ -50,9 +52,9 @@ def measure(args: argparse.Namespace, seconds: float, folder: Path) -> float:
     clip = build_clip(args.clip, folder / "clip.mp4", seconds=seconds, width=args.width, height=args.height)
     speech = build_speech(args.speech, folder / "speech.wav", seconds=seconds)
     started = time.perf_counter()
-    peak = peak_memory(
-        [sys.executable, "-m", "personatalk", "dub", str(clip), str(speech), "-o", str(folder / "out.mp4")]
-    )
+    output = folder / "out.mp4"
+    dub = [sys.executable, "-m", "personatalk", "dub", str(clip), str(speech), "-o", str(output), "--quiet"]
+    peak = peak_memory([*dub, "--checkpoints", str(args.checkpoints)])
     took = time.perf_counter() - started
     size = f"{args.width}x{args.height}"
     print(f"{seconds:6.0f} s of {size}: peak {peak / 2**20:7.0f} MiB, took {took:6.1f} s", flush=True)
@@ -66,7 +68,7 @@ def peak_memory(command: list[str]) -> float:
         SystemExit: the command failed; its last line says why.
     """
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=messages, stderr=subprocess.STDOUT, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         messages.seek(0)

@@ -14,7 +14,8 @@ from personatalk.media import probe_video, read_audio, read_frames
 AUDIO_RATE = 16000  # Hz
 FACE_SHARE = 0.6  # height of the small clip over that of the full frame
 BACKGROUND = 96
-ASSETS = Path(__file__).parent.parent / "assets"
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS, CHECKPOINTS = ROOT / "assets", ROOT / "checkpoints"
 
 
 def default_clip() -> Path:

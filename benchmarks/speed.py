@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from samples import build_clip, build_speech, default_clip, default_speech
+from samples import CHECKPOINTS, build_clip, build_speech, default_clip, default_speech
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     from personatalk import load_pipeline
 
     started = time.perf_counter()
-    pipeline = load_pipeline()
+    pipeline = load_pipeline(args.checkpoints)
     loading = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         clip, speech = inputs(args, Path(folder))
@@ -44,6 +44,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--height", type=int, default=720, help="px, with --seconds")
     parser.add_argument("--runs", type=int, default=2, help="the fastest of so many is reported (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the weights")
     args = parser.parse_args(arguments)
     args.clip, args.speech = args.clip or default_clip(), args.speech or default_speech()
     return args

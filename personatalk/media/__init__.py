@@ -3,7 +3,7 @@
 from personatalk.media.colour import ColourTags
 from personatalk.media.sound import read_audio
 from personatalk.media.video import Frame, VideoInfo, probe_video, read_frames
-from personatalk.media.writer import AI_MODIFIED, VideoWriter
+from personatalk.media.writer import AI_MODIFIED, VideoWriter, check_target
 
 __all__ = [
     "AI_MODIFIED",
@@ -11,6 +11,7 @@ __all__ = [
     "Frame",
     "VideoInfo",
     "VideoWriter",
+    "check_target",
     "probe_video",
     "read_audio",
     "read_frames",

@@ -46,7 +46,7 @@ class VideoWriter:
     def __init__(self, path: Path, source: Path, *, audio: Path | None, crf: int = 16) -> None:
         self._path = Path(path)
         self._audio_path = Path(audio) if audio else None
-        _refuse_target(self._path, [Path(source)] + ([self._audio_path] if self._audio_path else []))
+        check_target(self._path, [Path(source)] + ([self._audio_path] if self._audio_path else []))
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
@@ -181,7 +181,16 @@ class VideoWriter:
         return MediaError(f"{self._path} cannot be written ({reason}); check the folder, its rights and free space.")
 
 
-def _refuse_target(path: Path, inputs: list[Path]) -> None:
+def check_target(path: Path, inputs: list[Path]) -> None:
+    """Refuse a place that cannot be written to, before any work is done for it.
+
+    Args:
+        path: the output.
+        inputs: files that it must not overwrite.
+
+    Raises:
+        MediaError: not an MP4's name, no such folder, a folder itself, or one of the inputs.
+    """
     if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise MediaError(f"{path.name} cannot be the output: its name must end in {', '.join(OUTPUT_SUFFIXES)}.")
     if not path.parent.is_dir():
