@@ -6,20 +6,18 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personatalk.cli_training import DEFAULT_FOLDER, add_command, add_training_commands
 from personatalk.errors import MediaError, PersonaTalkError
 
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 EXIT_MENDABLE = 2  # also what argparse exits with
 EXIT_INTERRUPTED = 130
-MEGABYTE = 1e6
 
 DUB_EXAMPLES = """
 examples:
@@ -33,13 +31,6 @@ examples:
       of several faces, the one nearest to this place (pixels from the left, from the top)
 
 Only dub people who agreed to it, and say that the result is dubbed.
-"""
-PREPROCESS_EXAMPLES = """
-examples:
-  personatalk preprocess my_videos -o corpus
-      each folder below my_videos is one person; every tenth person is kept for validation
-  personatalk preprocess clips -o corpus --manifest manifest.tsv
-      columns: file, split, person, and where known sound, source, language, offset, fit
 """
 
 
@@ -72,31 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
     _add_track(commands)
-    _add_preprocess(commands)
+    add_training_commands(commands)
     return parser
 
 
-def _add_command(
-    commands: argparse._SubParsersAction,
-    name: str,
-    run: Callable[[argparse.Namespace], None],
-    *,
-    description: str,
-    examples: str = "",
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name,
-        help=description.split(":")[0],
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=run)
-    return command
-
-
 def _add_dub(commands: argparse._SubParsersAction) -> None:
-    dub = _add_command(
+    dub = add_command(
         commands, "dub", _dub, description="dub a clip: the mouth follows the new speech", examples=DUB_EXAMPLES
     )
     dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length")
@@ -114,13 +86,12 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--style-video", type=Path, help="take the way of speaking from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
     dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
-    dub.add_argument("--device", help="cpu or cuda (default: what there is)")
-    dub.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the weights")
+    dub.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
     dub.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _add_track(commands: argparse._SubParsersAction) -> None:
-    track = _add_command(
+    track = add_command(
         commands, "track", _track, description="track a face: 478 landmarks in each frame, written as .npz"
     )
     track.add_argument("clip", type=Path)
@@ -128,24 +99,11 @@ def _add_track(commands: argparse._SubParsersAction) -> None:
     track.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
 
 
-def _add_preprocess(commands: argparse._SubParsersAction) -> None:
-    preprocess = _add_command(
-        commands, "preprocess", _preprocess,
-        description="prepare videos for training: tracks, geometry and windows, each made once",
-        examples=PREPROCESS_EXAMPLES,
-    )  # fmt: skip
-    preprocess.add_argument("data", type=Path, help="folder of videos")
-    preprocess.add_argument("-o", "--corpus", type=Path, required=True, help="folder for what is made")
-    preprocess.add_argument("--manifest", type=Path, help=".tsv of the clips; without it every video is taken")
-    preprocess.add_argument("--workers", type=int, help="processes (default: one a core)")
-    preprocess.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the face model")
-
-
-def load(checkpoints: Path, device: str | None) -> DubbingPipeline:
+def load(checkpoints: Path) -> DubbingPipeline:
     """Load the pipeline; here, so that only the commands that need it pay for it."""
     from personatalk.pipeline import load_pipeline
 
-    return load_pipeline(checkpoints, device=device)
+    return load_pipeline(checkpoints)
 
 
 def _dub(arguments: argparse.Namespace) -> None:
@@ -167,7 +125,7 @@ def _dub(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise PersonaTalkError(str(error)) from error
-    pipeline = load(arguments.checkpoints, arguments.device)
+    pipeline = load(arguments.checkpoints)
     with ProgressBar(quiet=arguments.quiet) as bar:
         result = pipeline.dub(arguments.clip, arguments.speech, arguments.output, options, progress=bar.show)
     if arguments.report:
@@ -200,21 +158,6 @@ def _track(arguments: argparse.Namespace) -> None:
         raise NoFaceError(f"no face was found in {arguments.clip}; use a video that shows one from the front")
     save_track(track, arguments.output)
     print(f"{arguments.output}: a face in {int(track.detected.sum())} of {len(track)} frames")
-
-
-def _preprocess(arguments: argparse.Namespace) -> None:
-    from personatalk.face_model import FaceModel
-    from personatalk.training.preprocess import preprocess
-
-    if not arguments.data.is_dir():
-        raise MediaError(f"{arguments.data} is not a folder; give the folder that holds the videos")
-    face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
-    totals = preprocess(
-        arguments.data, arguments.corpus, face_model,
-        manifest=arguments.manifest, workers=arguments.workers, report=print,
-    )  # fmt: skip
-    for stage, counts in totals.items():
-        print(f"{stage}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items())))
 
 
 class ProgressBar(AbstractContextManager):

@@ -15,7 +15,7 @@ from personatalk.cli import main
 @pytest.fixture
 def pipeline(monkeypatch):
     pipeline = CopyPipeline()
-    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pipeline)
+    monkeypatch.setattr(cli, "load", lambda checkpoints: pipeline)
     return pipeline
 
 
@@ -36,7 +36,7 @@ def test_dub_passes_every_option_on(pipeline, clip, speech, tmp_path):
 
 
 def test_mendable_error_is_one_sentence_and_exit_code_two(monkeypatch, clip, speech, tmp_path, capsys):
-    monkeypatch.setattr(cli, "load", lambda checkpoints, device: FacelessPipeline())
+    monkeypatch.setattr(cli, "load", lambda checkpoints: FacelessPipeline())
     before = sorted(tmp_path.iterdir())
     assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 2
     stderr = capsys.readouterr().err
@@ -67,6 +67,20 @@ def test_preprocess_of_a_file_is_refused(clip, tmp_path, capsys):
     assert "is not a folder" in capsys.readouterr().err
 
 
+def test_evaluation_without_its_manifest_is_refused(tmp_path, capsys):
+    folders = [str(tmp_path), str(tmp_path), "--manifest", str(tmp_path / "none.tsv")]
+    assert main(["evaluate", "fitting", *folders]) == 2
+    assert "none.tsv" in capsys.readouterr().err
+
+
+def test_misspelt_training_option_is_refused(tmp_path, capsys):
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text("file\tsplit\tperson\n")
+    run = ["train", "renderer", str(tmp_path), str(tmp_path / "run"), "--manifest", str(manifest)]
+    assert main([*run, "--config", '{"num_stepz": 3}']) == 2
+    assert "num_stepz" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "teaches"),
     [
@@ -74,6 +88,8 @@ def test_preprocess_of_a_file_is_refused(clip, tmp_path, capsys):
         (["dub"], "personatalk dub clip.mp4 speech.wav -o dubbed.mp4"),
         (["track"], "478 landmarks"),
         (["preprocess"], "personatalk preprocess my_videos"),
+        (["train"], "personatalk train renderer"),
+        (["evaluate"], "personatalk evaluate rendering"),
     ],
 )
 def test_help_teaches(command, teaches, capsys):

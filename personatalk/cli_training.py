@@ -1,0 +1,200 @@
+"""The commands for those who train and measure: preprocess, train, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from personatalk.errors import MediaError, PersonaTalkError
+
+C = TypeVar("C")
+DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints"  # also in checkpoints.py, which loads torch
+TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
+EVALUATION_NAMES = ["fitting", "speech", "rendering", "dubbing"]
+
+PREPROCESS_EXAMPLES = """
+examples:
+  personatalk preprocess my_videos -o corpus
+      each folder below my_videos is one person; about every tenth person is kept for validation
+  personatalk preprocess clips -o corpus --manifest manifest.tsv
+      columns: file, split, person, and where known sound, source, language, offset, fit
+"""
+TRAIN_EXAMPLES = """
+A run that is there is continued; `tensorboard --logdir runs` shows its curves. In this order:
+
+  personatalk preprocess clips -o corpus --manifest manifest.tsv
+  personatalk train face-model corpus runs/face --manifest manifest.tsv
+  personatalk preprocess clips -o corpus --manifest manifest.tsv
+      fits again, where the geometry was deleted, with the new face model
+  personatalk train geometry corpus runs/geometry --manifest manifest.tsv --data clips
+  personatalk train renderer corpus runs/renderer --manifest manifest.tsv --config '{"num_steps": 8000}'
+"""
+EVALUATE_EXAMPLES = """
+examples:
+  personatalk evaluate rendering clips corpus --manifest manifest.tsv -o figures
+      stage 2 with the true geometry, beside other frames, the nearest frame, and the nearest frame warped
+  personatalk evaluate speech clips corpus --manifest manifest.tsv
+      stage 1 beside the person's mean mouth and linear maps of the same features
+  personatalk evaluate dubbing clips corpus --manifest manifest.tsv --limit 20
+      whole dubs with other people's speech: following, leak, synchrony, identity
+"""
+
+
+def add_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    *,
+    description: str,
+    examples: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command whose help ends with examples."""
+    command = commands.add_parser(
+        name,
+        help=description.split(":")[0],
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_training_commands(commands: argparse._SubParsersAction) -> None:
+    """Add preprocess, train and evaluate."""
+    preprocess = add_command(
+        commands, "preprocess", _preprocess, examples=PREPROCESS_EXAMPLES,
+        description="prepare videos for training: tracks, geometry and windows, each made once",
+    )  # fmt: skip
+    preprocess.add_argument("data", type=Path, help="folder of videos")
+    preprocess.add_argument("-o", "--corpus", type=Path, required=True, help="folder for what is made")
+    preprocess.add_argument("--manifest", type=Path, help=".tsv of the clips; without it every video is taken")
+    preprocess.add_argument("--workers", type=int, help="processes (default: one a core)")
+    train = add_command(
+        commands, "train", _train, examples=TRAIN_EXAMPLES,
+        description="train a part of the system: the face model, stage 1 (geometry) or stage 2 (renderer)",
+    )  # fmt: skip
+    train.add_argument("what", choices=["face-model", "geometry", "renderer"])
+    train.add_argument("corpus", type=Path, help="folder that preprocess filled")
+    train.add_argument("folder", type=Path, help="folder of the run; the weights are written there")
+    train.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips")
+    train.add_argument("--data", type=Path, help="folder of the videos, where the sound is not cached yet (geometry)")
+    train.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
+    train.add_argument("--model-config", default="{}", help="JSON that overrides the network's configuration")
+    evaluate = add_command(
+        commands, "evaluate", _evaluate, examples=EVALUATE_EXAMPLES,
+        description="measure a part of the system: a table with baselines and 95 %% intervals",
+    )  # fmt: skip
+    evaluate.add_argument("what", choices=EVALUATION_NAMES)
+    evaluate.add_argument("data", type=Path, help="folder of the videos")
+    evaluate.add_argument("corpus", type=Path, help="folder that preprocess filled")
+    evaluate.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips")
+    evaluate.add_argument("-o", "--output", type=Path, help="folder for the report, pictures and videos")
+    evaluate.add_argument("--split", default="val", help="which clips are judged (default: val)")
+    evaluate.add_argument("--limit", type=int, default=0, help="at most so many clips, spread over the persons")
+    for command in (preprocess, train, evaluate):
+        command.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
+
+
+def _preprocess(arguments: argparse.Namespace) -> None:
+    from personatalk.face_model import FaceModel
+    from personatalk.training.preprocess import preprocess
+
+    if not arguments.data.is_dir():
+        raise MediaError(f"{arguments.data} is not a folder; give the folder that holds the videos")
+    totals = preprocess(
+        arguments.data, arguments.corpus, FaceModel.load(arguments.checkpoints / "face_model.safetensors"),
+        manifest=_existing(arguments.manifest) if arguments.manifest else None,
+        workers=arguments.workers, report=print,
+    )  # fmt: skip
+    for stage, counts in totals.items():
+        print(f"{stage}: " + ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items())))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    _existing(arguments.manifest)
+    train = {"face-model": _train_face_model, "geometry": _train_geometry, "renderer": _train_renderer}
+    train[arguments.what](arguments)
+
+
+def _train_face_model(arguments: argparse.Namespace) -> None:
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.train_face_model import learn_face_model
+
+    tracks: dict[str, list[Path]] = defaultdict(list)
+    for clip in read_manifest(arguments.manifest):
+        path = arguments.corpus / "tracks" / f"{clip.name}.npz"
+        if clip.split == "train" and len(tracks[clip.person]) < TRACKS_PER_PERSON and path.is_file():
+            tracks[clip.person].append(path)
+    paths = [path for some in tracks.values() for path in some]
+    if not paths:
+        raise MediaError(f"{arguments.corpus} holds no tracks of training clips; run preprocess first")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    learn_face_model(paths).save(arguments.folder / "face_model.safetensors")
+    print(f"{arguments.folder / 'face_model.safetensors'}: learnt from {len(paths)} clips of {len(tracks)} persons")
+
+
+def _train_geometry(arguments: argparse.Namespace) -> None:
+    from personatalk.audio import load_speech_encoder
+    from personatalk.checkpoints import save_model
+    from personatalk.config import GeometryModelConfig, GeometryTrainingConfig
+    from personatalk.face_model import FaceModel
+    from personatalk.training.datasets import cache_speech
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.train_geometry import train_geometry
+
+    config = _config(GeometryTrainingConfig, arguments.config)
+    model_config = _config(GeometryModelConfig, arguments.model_config)
+    clips = read_manifest(arguments.manifest)
+    if arguments.data:
+        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
+    face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
+    model = train_geometry(
+        arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, model_config=model_config
+    )
+    save_model(model, model.config, arguments.folder, "geometry")
+
+
+def _train_renderer(arguments: argparse.Namespace) -> None:
+    from personatalk.checkpoints import save_model
+    from personatalk.config import RendererConfig, RendererTrainingConfig
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.train_renderer import train_renderer
+
+    config = _config(RendererTrainingConfig, arguments.config)
+    model_config = _config(RendererConfig, arguments.model_config)
+    model = train_renderer(
+        arguments.corpus, read_manifest(arguments.manifest), arguments.folder,
+        checkpoints=arguments.checkpoints, config=config, model_config=model_config,
+    )  # fmt: skip
+    save_model(model, model_config, arguments.folder, "renderer")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    _existing(arguments.manifest)
+    from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
+    from personatalk.evaluation.evaluate import run_evaluation
+
+    names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit")
+    inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names})
+    print(to_markdown(run_evaluation(arguments.what, inputs)))
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise MediaError(f"there is no file {path}; give the table of the clips")
+    return path
+
+
+def _config(cls: type[C], text: str) -> C:
+    """Read overrides of a configuration from JSON."""
+    from personatalk.config import from_dict
+
+    try:
+        return from_dict(cls, json.loads(text))
+    except ValueError as error:  # also what is no JSON
+        raise PersonaTalkError(f"{cls.__name__}: {error}") from error
