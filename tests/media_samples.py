@@ -39,9 +39,14 @@ def write_video(
     rotation: int = 0,
     matrix: int = 2,
     colour_range: int = 0,
+    group: int = 250,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode pictures near-losslessly; `ticks` of `time_base` give a variable rate, `rotation` is counter-clockwise."""
+    """Encode pictures near-losslessly.
+
+    `ticks` of `time_base` give a variable rate, `rotation` is counter-clockwise;
+    a key frame comes every `group` frames.
+    """
     height, width = images[0].shape[:2]
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps)
@@ -49,9 +54,10 @@ def write_video(
         stream.time_base = stream.codec_context.time_base = time_base or 1 / fps
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, colour_range
         if codec == "libx264":
-            stream.options = CLEAR_QUALITY
+            stream.options = {**CLEAR_QUALITY, "g": str(group)}
         else:
             stream.bit_rate = CLEAR_BIT_RATE
+            stream.gop_size = group
         if rotation:
             stream.set_display_rotation(rotation)
         for index, image in enumerate(images):

@@ -17,6 +17,7 @@ from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
 from personatalk.media.opening import decoded, open_media
 
 DEFAULT_FPS = Fraction(25)
+INDEXED_FORMATS = ("mov,mp4", "matroska", "avi")  # others find frames by guessing: they are read from the start
 RATE_TOLERANCE = 0.02  # of a stated frame rate, against the timestamps
 IMAGE_BRANDS = ("avif", "heic", "heix", "mif1")
 CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
@@ -124,7 +125,7 @@ def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
     numbers = itertools.count()
     with open_media(path) as container:
         stream = _video_stream(container, path)
-        if start_time > 0:
+        if start_time > 0 and container.format.name.startswith(INDEXED_FORMATS):
             container.seek(info.start_pts + int(start_time / info.time_base), stream=stream)
         for picture, pts in _timed(decoded(container, stream), info):
             time = float(pts * info.time_base)
