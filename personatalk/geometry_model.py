@@ -27,7 +27,8 @@ class GeometryModel(nn.Module):
     only a window around each point of it: results do not depend on chunks, length or frame rate.
 
     Source: PersonaTalk (arXiv 2409.05379), stage 1: style embedding, style-aware audio encoding, geometry decoder.
-    Ours: sizes, windows, and that it predicts the deviation from the person's mean mouth in coefficients.
+    Ours: sizes, windows, and that it predicts coefficients, as deviations from a mean mouth that lies between the average
+        person's and this person's, by a learnt share: the mean of a short reference is a noisy witness.
     """
 
     def __init__(self, config: GeometryModelConfig) -> None:
@@ -40,6 +41,7 @@ class GeometryModel(nn.Module):
         self.template_input = nn.Linear(num_style, config.dim)
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
+        self.mean_share = nn.Parameter(torch.full((config.expression_dim,), 0.5))
         self.head = nn.Linear(config.dim, config.expression_dim)
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)
@@ -78,7 +80,8 @@ class GeometryModel(nn.Module):
         x = audio + self.template_input(template)[:, None]
         for layer in self.decoder:
             x = layer(x, audio, valid)
-        return style.mean[:, None] + self.head(self.norm(x)) * self.expression_deviation
+        mean = torch.lerp(self.average_mean, style.mean, self.mean_share)
+        return mean[:, None] + self.head(self.norm(x)) * self.expression_deviation
 
     def _style_inputs(self, style: Style) -> tuple[Tensor, Tensor]:
         """Standardise: what the style encoder reads [B, .], and the template geometry [B, .]."""

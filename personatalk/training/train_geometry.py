@@ -41,6 +41,7 @@ def train_geometry(
     face_model: FaceModel,
     config: GeometryTrainingConfig,
     model_config: GeometryModelConfig,
+    start_from: Path | None = None,
 ) -> GeometryModel:
     """Train, or go on training, stage 1; returns the averaged model with the best validation.
 
@@ -51,6 +52,7 @@ def train_geometry(
         face_model: of the corpus' coefficients.
         config: of the run.
         model_config: of the model.
+        start_from: weights to begin with; without them, random ones and the corpus' statistics.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spoken = load_spoken_clips(clips, corpus, face_model, min_fit=config.min_fit)
@@ -59,7 +61,10 @@ def train_geometry(
     logger.info("%d clips to train on, %d to validate on", len(training), len(held_out))
     torch.manual_seed(config.seed)
     model = GeometryModel(model_config)
-    set_statistics(model, training, face_model)
+    if start_from:
+        load_into(model, start_from)
+    else:
+        set_statistics(model, training, face_model)
     state = TrainState(
         model=model,
         optimizer=torch.optim.AdamW(
@@ -213,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="table of the clips, with offset and fit")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where the weights lie and go")
     parser.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
+    parser.add_argument("--start-from", type=Path, help="weights to begin with instead of random ones")
     parser.add_argument("--validate-only", action="store_true", help="only print the table for the shipped weights")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -227,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
         cache_speech(clips, options.data, options.corpus, load_speech_encoder(options.checkpoints))
         model = train_geometry(
             options.corpus, clips, options.run,
-            face_model=face_model, config=config, model_config=GeometryModelConfig(),
+            face_model=face_model, config=config, model_config=GeometryModelConfig(), start_from=options.start_from,
         )  # fmt: skip
         save_model(model, model.config, options.checkpoints, "geometry")
     spoken = load_spoken_clips(clips, options.corpus, face_model, min_fit=config.min_fit)
