@@ -33,6 +33,7 @@ INTRO = (
 CLIP_LABEL = "1. Clip of the speaker"
 SPEECH_LABEL = "2. New speech: a file, or your microphone"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
+EXAMPLES_LABEL = "No clip at hand? Press an example"
 CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."
 CLIP_MISSING = "Please give a clip of the speaker in step 1."
 SPEECH_MISSING = "Please give the new speech in step 2: a sound file, or a recording from your microphone."
@@ -47,9 +48,11 @@ STRATEGIES = [
     ("the paper's", "paper"),
     ("random", "random"),
 ]
-THEME = gr.themes.Soft(primary_hue="teal")
+THEME = gr.themes.Soft(primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["monospace"])
 CSS = """
 .gradio-container {max-width: 1180px !important; margin: auto}
+#consent input {border: 2px solid var(--body-text-color-subdued); min-width: 20px; min-height: 20px}
+#examples th, #examples td {white-space: normal !important; overflow-wrap: anywhere}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important}}
 """
 Result = tuple[str, str, str]
@@ -91,8 +94,7 @@ def build_demo(pipeline: DubbingPipeline) -> gr.Blocks:
             with gr.Column(min_width=300):
                 video = gr.Video(label="Dubbed video", interactive=False, elem_id="result")
                 summary = gr.Textbox(label="Summary", interactive=False, lines=2, elem_id="summary")
-                report = gr.File(label="Report (JSON)", interactive=False)
-        _add_examples(inputs[:2])
+                report = gr.File(label="Report (JSON)", interactive=False, height=110, elem_id="report")
         gr.Markdown(FOOTER)
         dub.click(
             _dub_handler(pipeline, running),
@@ -108,8 +110,9 @@ def build_demo(pipeline: DubbingPipeline) -> gr.Blocks:
 
 def _add_inputs() -> list[gr.components.Component]:
     """Add the numbered steps and the options, in the order of the endpoint's parameters."""
-    clip = gr.Video(label=CLIP_LABEL, sources=["upload"], height=320, elem_id="clip")
+    clip = gr.Video(label=CLIP_LABEL, sources=["upload"], height=280, elem_id="clip")
     speech = gr.Audio(label=SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", elem_id="speech")
+    _add_examples([clip, speech])
     consent = gr.Checkbox(label=CONSENT_LABEL, value=False, elem_id="consent")
     with gr.Accordion("Options", open=False):
         style_strength = gr.Slider(
@@ -124,11 +127,11 @@ def _add_inputs() -> list[gr.components.Component]:
 
 
 def _add_examples(inputs: list[gr.components.Component]) -> None:
-    """Offer each shipped clip with each shipped speech that it was not made from."""
+    """Offer the shipped clips, each with a shipped speech."""
     clips, speeches = sorted(ASSETS.glob("*.mp4")), sorted(ASSETS.glob("*.wav"))
     pairs = [[str(clip), str(speech)] for clip, speech in zip(clips, speeches, strict=False)]
-    if pairs:
-        gr.Examples(pairs, inputs=inputs, label="Examples: press one, tick step 3, press Dub", cache_examples=False)
+    with gr.Column(elem_id="examples"):
+        gr.Examples(pairs, inputs=inputs, label=EXAMPLES_LABEL)
 
 
 def _dub_handler(pipeline: DubbingPipeline, running: RunningDubs) -> Callable[..., Iterator[Result]]:
@@ -215,22 +218,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    """Load the shipped weights and serve the page."""
-    from personatalk.pipeline import load_pipeline
-
-    arguments = parse_arguments()
-    demo = build_demo(load_pipeline())
-    demo.queue(max_size=QUEUE_SIZE).launch(
-        server_name=arguments.host,
-        server_port=arguments.port,
+def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
+    """Serve the page: this machine's processor for one dub at a time, a bounded queue, nothing shared or kept."""
+    return demo.queue(max_size=QUEUE_SIZE).launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=not block,
         share=False,
         max_file_size=MAX_FILE_SIZE,
         theme=THEME,
         css=CSS,
         footer_links=["api"],
         run_history=False,
+        show_error=True,
+        quiet=not block,
     )
+
+
+def main() -> None:
+    """Load the shipped weights and serve the page."""
+    from personatalk.pipeline import load_pipeline
+
+    arguments = parse_arguments()
+    launch(build_demo(load_pipeline()), host=arguments.host, port=arguments.port)
 
 
 if __name__ == "__main__":

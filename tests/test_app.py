@@ -17,9 +17,7 @@ def serve():
 
     def start(pipeline) -> Client:
         demo = app.build_demo(pipeline)
-        _, url, _ = demo.queue(max_size=app.QUEUE_SIZE).launch(
-            prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, show_error=True, run_history=False
-        )
+        _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
         demos.append(demo)
         return Client(url, verbose=False)
 
