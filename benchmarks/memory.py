@@ -1,6 +1,6 @@
 """Peak memory of a dub, of a clip and of one three times as long: it must not grow with the clip.
 
-python benchmarks/memory.py [clip.mp4] [speech.wav]
+python -m benchmarks.memory [clip.mp4] [speech.wav]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from samples import CHECKPOINTS, ROOT, build_clip, build_speech, default_clip, default_speech
+from benchmarks.samples import CHECKPOINTS, EXAMPLE_CLIP, EXAMPLE_SPEECH, ROOT, build_clip, build_speech
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
 
@@ -31,8 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clip", type=Path, nargs="?", help="small clip of a face (default: the example in assets/)")
-    parser.add_argument("speech", type=Path, nargs="?", help="sound to dub it with (default: the example in assets/)")
+    parser.add_argument(
+        "clip",
+        type=Path,
+        nargs="?",
+        default=EXAMPLE_CLIP,
+        help="small clip of a face (default: the example in assets/)",
+    )
+    parser.add_argument(
+        "speech",
+        type=Path,
+        nargs="?",
+        default=EXAMPLE_SPEECH,
+        help="sound to dub it with (default: an example in assets/)",
+    )
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="length of the shorter clip, s (default: %(default)s)"
     )
@@ -42,7 +54,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bound", type=float, default=1.15, help="largest ratio that passes (default: %(default)s)")
     parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the weights")
     args = parser.parse_args(arguments)
-    args.clip, args.speech = (args.clip or default_clip()).resolve(), (args.speech or default_speech()).resolve()
+    args.clip, args.speech = args.clip.resolve(), args.speech.resolve()
     args.checkpoints = args.checkpoints.resolve()
     return args
 

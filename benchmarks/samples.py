@@ -15,25 +15,8 @@ AUDIO_RATE = 16000  # Hz
 FACE_SHARE = 0.6  # height of the small clip over that of the full frame
 BACKGROUND = 96
 ROOT = Path(__file__).resolve().parents[1]
-ASSETS, CHECKPOINTS = ROOT / "assets", ROOT / "checkpoints"
-
-
-def default_clip() -> Path:
-    """Return the first example clip that shows a real face.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    return _first("*.mp4")
-
-
-def default_speech() -> Path:
-    """Return the first example of speech.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    return _first("*.wav")
+CHECKPOINTS = ROOT / "checkpoints"
+EXAMPLE_CLIP, EXAMPLE_SPEECH = ROOT / "assets" / "grid_speaker.mp4", ROOT / "assets" / "speech_bridge.wav"
 
 
 def build_clip(source: Path, target: Path, *, seconds: float, width: int = 1280, height: int = 720) -> Path:
@@ -92,10 +75,3 @@ def _placed(image: np.ndarray, width: int, height: int) -> np.ndarray:
     top, left = (height - face_height) // 2, (width - face_width) // 2
     placed[top : top + face_height, left : left + face_width] = enlarged
     return placed
-
-
-def _first(pattern: str) -> Path:
-    found = sorted(ASSETS.glob(pattern), key=lambda path: (not path.name.startswith("lipnet"), path.name))
-    if not found:
-        raise SystemExit(f"assets/ holds no {pattern}; name a file")
-    return found[0]
