@@ -23,6 +23,7 @@ import av  # noqa: E402
 import pyrender  # noqa: E402
 import scipy.ndimage  # noqa: E402
 import scipy.sparse  # noqa: E402
+import scipy.special  # noqa: E402
 import trimesh  # noqa: E402
 
 FOLDER = Path(__file__).parent
@@ -191,7 +192,7 @@ def paint_body(points: np.ndarray, texture_px: np.ndarray, eye: np.ndarray) -> n
     cheek = np.exp(-(((side - 0.040) / 0.018) ** 2) - ((z + 0.036) / 0.02) ** 2) * front
     colours = colours * (1 - cheek[:, None] * np.array([0.02, 0.15, 0.15]))
     slit = np.hypot(*((texture_px - LIPS_AT_PX) / LIPS_SIZE_PX).T)
-    colours = blend(colours, LIP, 1 / (1 + np.exp((slit - 1) / 0.06)))
+    colours = blend(colours, LIP, scipy.special.expit((1 - slit) / 0.06))
     inside = (texture_px[:, 0] > 770) & (texture_px[:, 1] > 878)  # the mouth's cavity lies apart in the texture
     colours = blend(colours, np.array([0.16, 0.05, 0.05]), inside.astype(float))
     arch = 0.0185 - 9.0 * (side - eye[0] - 0.004) ** 2
