@@ -27,8 +27,8 @@ class GeometryModel(nn.Module):
     only a window around each point of it: results do not depend on chunks, length or frame rate.
 
     Source: PersonaTalk (arXiv 2409.05379), stage 1: style embedding, style-aware audio encoding, geometry decoder.
-    Ours: sizes, windows, and that it predicts coefficients, as deviations from a mean mouth that lies between the average
-        person's and this person's, by a learnt share: the mean of a short reference is a noisy witness.
+    Ours: sizes, windows, and that it predicts coefficients, as deviations from a mean mouth that lies between the
+        average person's and this person's, by a learnt share: the mean of a short reference is a noisy witness.
     """
 
     def __init__(self, config: GeometryModelConfig) -> None:

@@ -77,6 +77,14 @@ def test_what_comes_much_later_does_not_matter(model):
     )  # fmt: skip
 
 
+def test_what_lies_outside_the_recording_is_not_heard(model):
+    style, sound = random_style(), speech(2)
+    with torch.no_grad():
+        expected = model(sound.values[None, ::2], torch.ones(1, 50, dtype=torch.bool), style.batched())[0]
+    predicted = predict_expression(model, sound, frame_times(2, 25), style)
+    torch.testing.assert_close(predicted, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_padding_does_not_matter(model):
     style = random_style().batched()
     sound = torch.randn(1, 20, 8)
