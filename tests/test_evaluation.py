@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -350,3 +351,24 @@ def test_sync_figures_allow_for_a_lag_that_is_known():
     late = seen_face(np.roll(opening, 3))
     assert sync_figures(late, opening, expected_lag=0)["sync_within_1_frame"] == 0
     assert sync_figures(late, opening, expected_lag=2)["sync_within_1_frame"] == 1
+
+
+def test_a_missing_manifest_ends_with_one_sentence(tmp_path, capsys):
+    from personatalk.evaluation.__main__ import main
+
+    places = [f"--{name}={tmp_path / 'nowhere'}" for name in ("data", "manifest", "corpus")]
+    assert main(["fitting", *places]) == 2
+    assert "no manifest" in capsys.readouterr().err
+
+
+def test_the_report_is_kept_as_json_and_as_a_table(tmp_path, monkeypatch):
+    from personatalk.evaluation import evaluate
+
+    report = report_of("fitting", {"ours": [{"lips_%": 0.5}]})
+    monkeypatch.setitem(evaluate.EVALUATIONS, "fitting", lambda inputs: report)
+    places = dict.fromkeys(("data", "manifest", "corpus", "checkpoints"), tmp_path)
+    evaluate.run_evaluation("fitting", EvaluationInputs(**places, output=tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "fitting.json").read_text()) == report
+    assert "0.5" in (tmp_path / "out" / "fitting.md").read_text()
+    with pytest.raises(ValueError, match="fiting"):
+        evaluate.run_evaluation("fiting", EvaluationInputs(**places))
