@@ -1,10 +1,23 @@
-"""python -m personatalk."""
+"""python -m personatalk, and the command `personatalk`."""
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 from personatalk.cli import main
 
+
+def run() -> int:
+    """Run the command line; being asked to end is like being interrupted, so that no unfinished file stays behind."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    return main()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

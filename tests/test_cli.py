@@ -99,6 +99,19 @@ def test_help_teaches(command, teaches, capsys):
     assert teaches in capsys.readouterr().out
 
 
+def test_being_asked_to_end_is_like_being_interrupted(tmp_path):
+    code = (
+        "import os, signal, sys; from personatalk import __main__, cli\n"
+        "class Slow:\n"
+        "    def dub(self, *_, **__): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "cli.load = lambda checkpoints: Slow()\n"
+        "sys.exit(__main__.run())"
+    )
+    command = [sys.executable, "-c", code, "dub", "clip.mp4", "speech.wav", "-o", str(tmp_path / "out.mp4"), "--quiet"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "personatalk: interrupted, no file was written\n")
+
+
 def test_help_does_not_load_the_networks():
     code = "import sys; from personatalk.cli import build_parser; build_parser(); assert 'torch' not in sys.modules"
     started = time.monotonic()
