@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from personatalk.config import RendererConfig
 from personatalk.geometry_maps import MAP_STRIDE, NUM_MAP_CHANNELS
 
-LIP_GATE = 4.0  # logit by which the lip region leans to the lip sample at the start
+LIP_GATE = 4.0  # logit by which the lip region leans to the lip sample at the start; skin takes both alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ class DualAttentionRenderer(nn.Module):
         query = self.query(torch.cat([known, target.geometry], 1))
         lip_sample = self.lip_attention(query, lip)
         face_sample = self.face_attention(query, face)
-        lean = LIP_GATE * (2 * upsample(target.geometry[:, -1:], target.mask.shape[-2:]) - 1)
+        lean = LIP_GATE * upsample(target.geometry[:, -1:], target.mask.shape[-2:])
         if self.decoder is None:
             residual, gate = torch.zeros_like(target.image), torch.sigmoid(lean)
         else:
