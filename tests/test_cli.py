@@ -112,6 +112,13 @@ def test_being_asked_to_end_is_like_being_interrupted(tmp_path):
     assert (ended.returncode, ended.stderr) == (130, "personatalk: interrupted, no file was written\n")
 
 
+def test_only_our_sentence_reaches_standard_error(clip, tmp_path):
+    command = [sys.executable, "-m", "personatalk", "track", str(clip), "-o", str(tmp_path / "track.npz")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("personatalk: no face was found in")
+
+
 def test_help_does_not_load_the_networks():
     code = "import sys; from personatalk.cli import build_parser; build_parser(); assert 'torch' not in sys.modules"
     started = time.monotonic()
