@@ -19,7 +19,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--disable-quic",
 ]  # fmt: skip
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-DUB_TIMEOUT_MS = 180_000
+DUB_TIMEOUT_MS = 300_000
 
 pytestmark = [
     pytest.mark.browser,
