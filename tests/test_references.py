@@ -1,0 +1,77 @@
+"""Reference selection: coverage beats chance, near frames are shunned, nothing jumps; and the output's timeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from personatalk.references import MIN_GAP, rank_face_references, rank_lip_references, select_lip_references
+from personatalk.timeline import bounce, plan_timeline
+
+
+@pytest.fixture
+def shapes() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+
+
+def test_coverage_leaves_no_mouth_far_from_a_reference(shapes):
+    covered = cdist(shapes, shapes[select_lip_references(shapes, shapes, 10)]).min(1).mean()
+    chances = [
+        cdist(shapes, shapes[select_lip_references(shapes, shapes, 10, strategy="random", seed=s)]).min(1).mean()
+        for s in range(20)
+    ]
+    assert covered < min(chances)
+
+
+def test_paper_strategy_spans_the_openness():
+    vertices = np.zeros((50, 468, 3), np.float32)
+    vertices[:, [14, 87, 317], 1] = np.random.default_rng(0).permutation(50)[:, None]
+    chosen = select_lip_references(np.zeros((50, 2)), np.zeros((1, 2)), 5, strategy="paper", vertices=vertices)
+    assert {0.0, 49.0} <= set(vertices[chosen, 14, 1])
+
+
+@pytest.mark.parametrize("strategy", ["coverage", "paper", "random", "nearest"])
+def test_no_frame_is_chosen_twice(shapes, strategy):
+    vertices = np.random.default_rng(1).normal(size=(120, 468, 3))
+    chosen = select_lip_references(shapes, shapes, 12, strategy=strategy, vertices=vertices)
+    assert len(set(chosen)) == 12
+
+
+def test_near_frames_have_no_weight(shapes):
+    gap = np.arange(120) - 60
+    for chosen, weights in (
+        rank_lip_references(shapes, shapes[60], gap, 5),
+        rank_face_references(gap, 2),
+    ):
+        assert (np.abs(gap[chosen]) >= MIN_GAP).all() or (weights[np.abs(gap[chosen]) < MIN_GAP] < -15).all()
+
+
+def test_weights_change_without_jumps(shapes):
+    bank, far = shapes[:16], np.full(16, 1000)
+    start, end = shapes[40], shapes[41]
+
+    def weights(share: float) -> np.ndarray:
+        chosen, log_weights = rank_lip_references(bank, start + share * (end - start), far, 4)
+        dense = np.zeros(16)
+        dense[chosen] = np.exp(log_weights) / np.exp(log_weights).sum()
+        return dense
+
+    steps = [np.abs(weights(s + 0.002) - weights(s)).max() for s in np.arange(0, 1, 0.002)]
+    assert max(steps) < 0.05
+
+
+def test_bounce_goes_back_and_forth():
+    assert bounce(4, 11).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]
+    assert bounce(1, 3).tolist() == [0, 0, 0]
+
+
+def test_timeline_keeps_or_fills_the_time():
+    times, pts = np.arange(10) / 25, np.arange(10) * 512
+    kept = plan_timeline(times, pts, 9.0, "video")
+    np.testing.assert_array_equal(kept.order, np.arange(10))
+    filled = plan_timeline(times, pts, 1.0, "audio")
+    assert len(filled.order) == 25
+    np.testing.assert_allclose(np.diff(filled.times), 1 / 25)
+    np.testing.assert_array_equal(np.diff(filled.pts), 512)
+    assert len(plan_timeline(times, pts, 0.2, "audio").order) == 5
