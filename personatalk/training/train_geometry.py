@@ -13,22 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personatalk.audio import SpeechFeatures, features_at, load_speech_encoder
+from personatalk.audio import SAMPLE_RATE, SpeechEncoder, SpeechFeatures, features_at, load_speech_encoder
 from personatalk.checkpoints import load_config, load_into, save_model
 from personatalk.config import GeometryModelConfig, GeometryTrainingConfig, from_dict
 from personatalk.evaluation.metrics import correlation, deviation_ratio, lip_velocity_error, lip_vertex_error
 from personatalk.face_model import FaceModel, openness
 from personatalk.geometry_model import GeometryModel, predict_expression
-from personatalk.style import Style, style_of
-from personatalk.training.datasets import GeometryBatch, GeometryDataset, SpokenClip, load_spoken_clips
+from personatalk.style import Style, lip_opening, style_of
+from personatalk.training.datasets import GRID_RATE, GeometryBatch, GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, train
 from personatalk.training.losses import SpeechMetric, geometry_losses
 from personatalk.training.preprocess import Clip, read_manifest
-from personatalk.training.speech_cache import cache_speech, load_noises
+from personatalk.training.speech_cache import NOISES, cache_speech, load_noises, make_noise
 
 logger = logging.getLogger(__name__)
 
 MIN_JUDGED_FRAMES = 25  # each half of a validation clip has at least so many at 25 Hz
+NEW_NOISE_SEED = 77
 RIDGE_STRENGTH = 3.0  # per frame, on standardised features
 Predictor = Callable[[SpokenClip, Style, Tensor], np.ndarray]
 
@@ -209,6 +210,30 @@ def table_of(model: GeometryModel, clips: list[SpokenClip], face_model: FaceMode
     return {name: validate_geometry(predict, held_out, face_model) for name, predict in methods.items()}
 
 
+def opening_in_noise(
+    model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, encoder: SpeechEncoder
+) -> dict[str, float]:
+    """Measure how far mouths leave their rest while nobody speaks.
+
+    Returns:
+        for silence and each kind of noise the 95th percentile of |openness - rest|, % of the inter-ocular distance,
+        over three seconds and all clips' styles; the noises are none of those trained on.
+    """
+    rng = np.random.default_rng(NEW_NOISE_SEED)
+    times = torch.arange(int(3 * GRID_RATE), dtype=torch.float64) / GRID_RATE
+    figures = {}
+    for kind in NOISES:
+        heard = encoder.encode(make_noise(kind, 3 * SAMPLE_RATE, rng).astype(np.float32))
+        away = []
+        for clip in clips:
+            style = style_of(clip.expression, clip.valid, clip.template, face_model)
+            expression = torch.cat([style.rest[None], predict_expression(model, heard, times, style)])
+            opened = lip_opening(expression.numpy(), clip.template, face_model)
+            away.append(np.abs(opened[1:] - opened[0]))
+        figures[kind] = float(100 * np.quantile(np.concatenate(away), 0.95))
+    return figures
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Cache the sound, train stage 1, print the table, and write the averaged weights."""
     parser = argparse.ArgumentParser(prog="python -m personatalk.training.train_geometry", description=main.__doc__)
@@ -226,18 +251,22 @@ def main(arguments: list[str] | None = None) -> None:
     face_model = FaceModel.load(options.checkpoints / "face_model.safetensors")
     clips = read_manifest(options.manifest)
     config = from_dict(GeometryTrainingConfig, json.loads(options.config))
+    encoder = load_speech_encoder(options.checkpoints)
     if options.validate_only:
         model = GeometryModel(load_config(GeometryModelConfig, options.checkpoints / "geometry.json"))
         load_into(model, options.checkpoints / "geometry.safetensors")
     else:
-        cache_speech(clips, options.data, options.corpus, load_speech_encoder(options.checkpoints))
+        cache_speech(clips, options.data, options.corpus, encoder)
         model = train_geometry(
             options.corpus, clips, options.run,
             face_model=face_model, config=config, model_config=GeometryModelConfig(), start_from=options.start_from,
         )  # fmt: skip
         save_model(model, model.config, options.checkpoints, "geometry")
     spoken = load_spoken_clips(clips, options.corpus, face_model, min_fit=config.min_fit)
-    for name, figures in table_of(model, spoken, face_model).items():
+    table = table_of(model, spoken, face_model)
+    held_out = [clip for clip in spoken if clip.clip.split == "val" and len(clip) >= 2 * MIN_JUDGED_FRAMES]
+    table["% from rest in noise, 95 %"] = opening_in_noise(model, held_out, face_model, encoder)
+    for name, figures in table.items():
         print(f"{name:28}", ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
 
 

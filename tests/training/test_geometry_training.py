@@ -19,6 +19,7 @@ from personatalk.training.train_geometry import (
     GeometryLosses,
     fit_linear_map,
     mean_mouth,
+    opening_in_noise,
     predictor_of,
     set_statistics,
     validate_geometry,
@@ -47,6 +48,17 @@ def face_model():
         triangles=np.zeros((1, 3), np.int32),
         num_speech=2,
     )
+
+
+class LevelEncoder:
+    """Hears the same in everything, at a given loudness."""
+
+    def __init__(self, level_db: float = -20.0) -> None:
+        self.level_db = level_db
+
+    def encode(self, waveform):
+        count = len(waveform) // 320
+        return SpeechFeatures(values=torch.ones(count, 4), level_db=torch.full((count,), self.level_db))
 
 
 def row(person: str, split: str = "train", offset: float | None = None, fit: float | None = 0.9) -> Clip:
@@ -162,6 +174,16 @@ def test_linear_map_finds_a_linear_truth(face_model):
     assert figures["r"] > 0.95
 
 
+def test_opening_in_noise_is_measured_from_rest(face_model):
+    clip = spoken_clip(0, face_model)
+    model = GeometryModel(TINY).eval()
+    model.average_mean += 3  # a mouth that always stands open
+    figures = opening_in_noise(model, [clip], face_model, LevelEncoder())
+    assert set(figures) == set(NOISES) and min(figures.values()) > 0.1
+    quiet = opening_in_noise(model, [clip], face_model, LevelEncoder(-90.0))
+    assert max(quiet.values()) == pytest.approx(0, abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_is_finite_and_as_loud_as_said(kind):
     noise = make_noise(kind, 16_000, np.random.default_rng(0))
@@ -173,12 +195,6 @@ def test_spoiling_leaves_the_voice_audible():
     voice = np.sin(np.arange(16_000) / 9).astype(np.float32) * 0.3
     spoilt = spoil(voice, np.random.default_rng(0))
     assert np.corrcoef(voice, spoilt)[0, 1] > 0.6 and not np.allclose(voice, spoilt)
-
-
-class LevelEncoder:
-    def encode(self, waveform):
-        count = len(waveform) // 320
-        return SpeechFeatures(values=torch.ones(count, 4), level_db=torch.zeros(count))
 
 
 def test_cached_speech_comes_back_and_silent_clips_are_left_out(tmp_path, speech):
