@@ -10,6 +10,8 @@ from conftest import CopyPipeline, FacelessPipeline
 
 from personatalk import cli
 from personatalk.cli import main
+from personatalk.cli_training import EVALUATION_NAMES
+from personatalk.evaluation.evaluate import EVALUATIONS
 
 
 @pytest.fixture
@@ -71,6 +73,10 @@ def test_evaluation_without_its_manifest_is_refused(tmp_path, capsys):
     folders = [str(tmp_path), str(tmp_path), "--manifest", str(tmp_path / "none.tsv")]
     assert main(["evaluate", "fitting", *folders]) == 2
     assert "none.tsv" in capsys.readouterr().err
+
+
+def test_every_evaluation_has_its_command():
+    assert sorted(EVALUATION_NAMES) == sorted(EVALUATIONS)
 
 
 def test_misspelt_training_option_is_refused(tmp_path, capsys):
