@@ -31,7 +31,7 @@ INTRO = (
     "speaking and with that person's own lips and teeth. Runs on this machine's processor; nothing is sent elsewhere."
 )
 CLIP_LABEL = "1. Clip of the speaker"
-SPEECH_LABEL = "2. New speech: a file, or your microphone"
+SPEECH_LABEL = "2. New speech"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 EXAMPLES_LABEL = "No clip at hand? Press an example"
 CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."

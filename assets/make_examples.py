@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent
 FPS, WIDTH, HEIGHT = 25, 640, 480
 OWN_SENTENCE = "Good morning everybody. Before we begin, let me tell you a few words about the weather this week."
 SENTENCES = {
-    "speech_bridge.wav": "The old bridge by the river was painted blue, and people came from far away to see it.",
+    "speech_bridge.wav": "The old bridge by the river was painted blue last summer.",
     "speech_kitchen.wav": "My brother makes five loaves of bread every morning, while the kitchen is still warm.",
 }
 ACTIONS = [
