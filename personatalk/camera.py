@@ -68,6 +68,10 @@ def warp_image(image: np.ndarray, target_from_image: np.ndarray, width: int, hei
     affine = scale_affine(target_from_image, oversample).astype(np.float64)
     affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the centre of the first pixel
     warped = cv2.warpAffine(
-        image, affine, (width * oversample, height * oversample), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image,
+        affine,
+        (width * oversample, height * oversample),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     return warped if oversample == 1 else cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)

@@ -48,6 +48,7 @@ class Crop:
 
     @property
     def crop_from_image(self) -> np.ndarray:
+        """[2, 3] the shift from the frame to the crop."""
         return np.array([[1, 0, -self.left], [0, 1, -self.top]], np.float32)
 
 

@@ -113,7 +113,7 @@ class GeometryTrainingConfig(TrainingConfig):
     spoilt_share: float = 0.4
     jitter_s: float = 0.02
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {"vertex": 1.0, "velocity": 1.0, "openness": 0.5, "closure": 0.5, "deviation": 0.5}
+        default_factory=lambda: {"vertex": 1.0, "velocity": 2.0, "openness": 0.25, "closure": 0.8, "deviation": 0.3}
     )
 
 
@@ -213,7 +213,6 @@ class RendererTrainingConfig(TrainingConfig):
     Attributes:
         bank_size: lip references that a training clip offers; the nearest few attend.
         lip_weight: factor on the reconstruction inside the lip region.
-        disturbance: deviation of the noise put on the target's speech coefficients in a third of the samples.
     """
 
     learning_rate: float = 6e-4

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.compositing import Crop, Plan, composite, cut_crop
@@ -235,9 +236,7 @@ def dub_strength(geometry: FaceGeometry) -> np.ndarray:
         [T] in [0, 1]
     """
     near = np.ones(len(geometry))
-    missing = np.flatnonzero(~geometry.valid)
-    if len(missing):
-        distance = np.abs(np.arange(len(geometry))[:, None] - missing[None]).min(1)
-        near = np.clip(distance / FADE_FRAMES, 0, 1)
+    if not geometry.valid.all():
+        near = np.clip(distance_transform_edt(geometry.valid) / FADE_FRAMES, 0, 1)
     facing = np.degrees(np.arccos(np.clip(geometry.rotation[:, 2, 2], -1, 1)))
     return (near * (1 - smoothstep(facing, *TURN_FADE_DEG))).astype(np.float32)

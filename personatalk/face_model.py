@@ -67,10 +67,12 @@ class FaceModel:
 
     @property
     def num_expression(self) -> int:
+        """Ke, speech and upper face together."""
         return len(self.expression_basis)
 
     @property
     def speech_basis(self) -> np.ndarray:
+        """[num_speech, V, 3] the part of the expression basis that speech moves."""
         return self.expression_basis[: self.num_speech]
 
     @cached_property

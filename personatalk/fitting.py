@@ -120,9 +120,7 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
     )
 
 
-def procrustes(
-    shape: np.ndarray, points: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def procrustes(shape: np.ndarray, points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the similarity that lays a shape on points, in closed form for each frame.
 
     Args:

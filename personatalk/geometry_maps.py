@@ -53,7 +53,9 @@ class FaceMesh:
         full = add_rings(head_vertices, geometry.template)
         image = geometry.project(full, slice(frame, frame + 1))[0]
         gain = np.float32(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
-        return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(np.float32)
+        return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(
+            np.float32
+        )
 
     def geometry_map(self, placed: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
         """Draw the face over the window at 1/4 of its size.

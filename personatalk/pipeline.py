@@ -20,7 +20,7 @@ from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
-from personatalk.media import Frame, VideoWriter, probe_video, read_audio, read_frames
+from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
 from personatalk.references import lip_descriptors
 from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import Style, style_of
@@ -29,7 +29,13 @@ from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
 VERSION = "0.1.0"
 SAMPLE_RATE = 16000
-SHARES = {"listen": 0.02, "track": 0.3, "geometry": 0.05, "references": 0.08, "render": 0.55}  # of the time, for progress
+SHARES = {
+    "listen": 0.02,
+    "track": 0.3,
+    "geometry": 0.05,
+    "references": 0.08,
+    "render": 0.55,
+}  # of the time, for progress
 
 Progress = Callable[[float, str], None]
 
@@ -119,6 +125,7 @@ class DubbingPipeline:
         """
         options = options or DubbingOptions()
         run = _Run(progress, should_stop)
+        check_target(output, [video, audio])
         info = probe_video(video)
         with run.stage("listen", "listening to the speech"):
             waveform = read_audio(audio, SAMPLE_RATE)
@@ -218,9 +225,8 @@ class DubbingPipeline:
                 rendered = clip.render(position, image)
                 passed += not rendered.is_dubbed
                 writer.write(rendered.image, int(timeline.pts[position]))
-        if passed == len(timeline.order):
-            output.unlink(missing_ok=True)
-            raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
+            if passed == len(timeline.order):
+                raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return passed
 
     def _report(self, options, run, driven, references, timeline, passed, fps) -> dict:
@@ -229,7 +235,9 @@ class DubbingPipeline:
             "personatalk": VERSION,
             "torch": torch.__version__,
             "label": "AI MODIFIED",
-            "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+            "options": {
+                key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()
+            },
             "num_frames": len(timeline.order),
             "num_passed_through": passed,
             "fps": fps,
@@ -287,5 +295,8 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
     return DubbingPipeline(
-        FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints), geometry_model, renderer
+        FaceModel.load(checkpoints / "face_model.safetensors"),
+        load_speech_encoder(checkpoints),
+        geometry_model,
+        renderer,
     )

@@ -9,9 +9,7 @@ FAR = np.float32(1e9)
 
 
 @numba.njit(cache=True, nogil=True)
-def rasterize(
-    vertices: np.ndarray, triangles: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest triangle under each pixel centre.
 
     Args:

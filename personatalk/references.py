@@ -103,7 +103,9 @@ def rank_lip_references(
     allowed = smoothstep(np.abs(gap).astype(np.float64), MIN_GAP - 1, FADE_GAP)
     order = np.argsort(np.where(allowed > 0, distance, np.inf), kind="stable")
     chosen = order[np.arange(count) % min(count, len(order))]
-    beyond = distance[order[count]] if len(order) > count and allowed[order[count]] > 0 else 1.5 * distance[chosen].max()
+    beyond = (
+        distance[order[count]] if len(order) > count and allowed[order[count]] > 0 else 1.5 * distance[chosen].max()
+    )
     weight = allowed[chosen] * np.maximum(1 - (distance[chosen] / beyond) ** 2, 0)
     return chosen, np.log(weight + 2e-9).astype(np.float32)
 
@@ -122,6 +124,8 @@ def rank_face_references(gap: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     allowed = smoothstep(distance, MIN_GAP - 1, FADE_GAP)
     order = np.argsort(np.where(allowed > 0, distance, np.inf), kind="stable")
     chosen = order[np.arange(count) % min(count, len(order))]
-    beyond = distance[order[count]] if len(order) > count and allowed[order[count]] > 0 else 1.5 * distance[chosen].max()
+    beyond = (
+        distance[order[count]] if len(order) > count and allowed[order[count]] > 0 else 1.5 * distance[chosen].max()
+    )
     weight = allowed[chosen] * np.maximum(1 - (distance[chosen] / (beyond + 1e-6)) ** 2, 0)
     return chosen, np.log(weight + 2e-9).astype(np.float32)

@@ -95,6 +95,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B, C, h, w] for the same."""
         return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
 
 
@@ -228,12 +229,8 @@ class DualAttentionRenderer(nn.Module):
         self.config = config
         dim, pixels = config.dim, MAP_STRIDE**2
         attention = AnchoredAttention if config.attention == "anchored" else DenseAttention
-        self.encode = nn.Sequential(
-            nn.Conv2d(3 * pixels + NUM_MAP_CHANNELS, dim, 1), ResidualBlock(dim)
-        )
-        self.query = nn.Sequential(
-            nn.Conv2d(4 * pixels + NUM_MAP_CHANNELS, dim, 1), ResidualBlock(dim)
-        )
+        self.encode = nn.Sequential(nn.Conv2d(3 * pixels + NUM_MAP_CHANNELS, dim, 1), ResidualBlock(dim))
+        self.query = nn.Sequential(nn.Conv2d(4 * pixels + NUM_MAP_CHANNELS, dim, 1), ResidualBlock(dim))
         self.lip_attention = attention(config)
         self.face_attention = attention(config)
         self.decoder = Decoder(config) if config.has_decoder else None
@@ -270,7 +267,9 @@ def mix_textures(images: Tensor, grids: Tensor, weights: Tensor, offsets: Tensor
     Returns:
         [B, 3, H, W]
     """
-    sampled = sample_pixels(rearrange(images, "b r c h w -> (b r) c h w"), grids + rearrange(offsets, "b r c h w -> (b r) c h w"))
+    sampled = sample_pixels(
+        rearrange(images, "b r c h w -> (b r) c h w"), grids + rearrange(offsets, "b r c h w -> (b r) c h w")
+    )
     return (rearrange(sampled, "(b r) c h w -> b r c h w", b=len(images)) * weights[:, :, None]).sum(1)
 
 

@@ -47,9 +47,7 @@ def plan_timeline(times: np.ndarray, pts: np.ndarray, audio_s: float, length: st
     order = bounce(count, needed)
     extra = np.maximum(np.arange(needed) - (count - 1), 0)
     kept = np.minimum(np.arange(needed), count - 1)
-    return Timeline(
-        order=order, pts=pts[kept] + extra * ticks, times=times[kept] + extra * steps, source_times=times
-    )
+    return Timeline(order=order, pts=pts[kept] + extra * ticks, times=times[kept] + extra * steps, source_times=times)
 
 
 def bounce(count: int, needed: int) -> np.ndarray:

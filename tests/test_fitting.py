@@ -18,7 +18,9 @@ def face_model() -> FaceModel:
     return FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
 
 
-def make_track(face_model: FaceModel, noise_px: float, num_frames: int = 60) -> tuple[FaceTrack, np.ndarray, np.ndarray]:
+def make_track(
+    face_model: FaceModel, noise_px: float, num_frames: int = 60
+) -> tuple[FaceTrack, np.ndarray, np.ndarray]:
     """A talking face of known geometry: track, head vertices [T, V, 3], turns [T, 3]."""
     rng = np.random.default_rng(0)
     time = np.arange(num_frames) / 25

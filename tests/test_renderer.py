@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,9 +20,13 @@ def make_references(model: DualAttentionRenderer, count: int, seed: int) -> Refe
     images = torch.rand(1, count, 3, HEIGHT, WIDTH, generator=generator)
     maps = torch.rand(1, count, 8, HEIGHT // 4, WIDTH // 4, generator=generator)
     x, y = torch.meshgrid(torch.arange(WIDTH) + 0.5, torch.arange(HEIGHT) + 0.5, indexing="xy")
-    grids = torch.stack([x, y], -1).expand(1, count, HEIGHT, WIDTH, 2) + torch.randn(1, count, 1, 1, 2, generator=generator)
+    grids = torch.stack([x, y], -1).expand(1, count, HEIGHT, WIDTH, 2) + torch.randn(
+        1, count, 1, 1, 2, generator=generator
+    )
     features = model.encode_references(images[0], maps[0])[None]
-    return References(features=features, images=images, grids=grids, log_weights=torch.randn(1, count, generator=generator))
+    return References(
+        features=features, images=images, grids=grids, log_weights=torch.randn(1, count, generator=generator)
+    )
 
 
 def make_target() -> Target:

@@ -44,6 +44,7 @@ class Clip:
 
     @property
     def name(self) -> str:
+        """Under which the clip's caches are kept."""
         return Path(self.file).stem
 
 
@@ -205,7 +206,8 @@ def preprocess(
 
     def run(stage: str, task: Callable[[Clip], str], some: list[Clip]) -> None:
         counts: Counter[str] = Counter()
-        for done, counts in enumerate(run_stage(task, some, workers), 1):
+        for done, so_far in enumerate(run_stage(task, some, workers), 1):
+            counts = so_far
             if done % 100 == 0 or done == len(some):
                 report(f"{stage}: {done} of {len(some)} clips")
         totals[stage] = dict(counts)

@@ -48,7 +48,7 @@ def upright_mean(clips: list[np.ndarray]) -> np.ndarray:
 
 
 def to_head_space(points: np.ndarray) -> np.ndarray:
-    """Turn and scale a face [V, 3] so that the eye corners lie at (-.5, 0, 0) and (.5, 0, 0), forehead to chin upright."""
+    """Turn and scale a face [V, 3]: eye corners at (-.5, 0, 0) and (.5, 0, 0), forehead to chin upright."""
     right, left = points[list(EYE_CORNERS)]
     x = (left - right) / np.linalg.norm(left - right)
     down = points[152] - points[10]

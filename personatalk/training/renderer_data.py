@@ -1,0 +1,174 @@
+"""Training samples of stage 2: frames of a clip whose mouth is hidden, with references from the same clip."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personatalk.camera import window_from_image
+from personatalk.fitting import FaceGeometry
+from personatalk.geometry_maps import FaceMesh
+from personatalk.references import (
+    FADE_GAP,
+    MIN_GAP,
+    lip_descriptors,
+    rank_face_references,
+    rank_lip_references,
+    select_lip_references,
+)
+from personatalk.render_inputs import (
+    ReferenceFrame,
+    correspondences,
+    images_of,
+    make_target,
+    maps_of,
+    reference_frame,
+    stack_targets,
+)
+from personatalk.renderer import Target
+from personatalk.training.preprocess import Clip
+
+MIN_CLIP_FRAMES = 24
+FACE_STRIDE = 10  # frames between the face references that a clip offers
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererBatch:
+    """Targets with their references and the truth.
+
+    Attributes:
+        target: what the renderer knows.
+        truth: [B, 3, H, W] in [0, 1].
+        lip_images: [B, R, 3, H, W]; likewise maps [B, R, 8, h, w], grids [B, R, H, W, 2], log_weights [B, R].
+    """
+
+    target: Target
+    truth: Tensor
+    lip_images: Tensor
+    lip_maps: Tensor
+    lip_grids: Tensor
+    lip_log_weights: Tensor
+    face_images: Tensor
+    face_maps: Tensor
+    face_grids: Tensor
+    face_log_weights: Tensor
+
+
+class ClipFrames:
+    """The cached windows and geometry of one clip."""
+
+    def __init__(self, corpus: Path, name: str, mesh: FaceMesh) -> None:
+        self.windows = np.load(corpus / "windows" / f"{name}.npy", mmap_mode="r")
+        self.geometry = FaceGeometry.load(corpus / "geometry" / f"{name}.npz")
+        self.affines = window_from_image(self.geometry)
+        self.head_vertices = mesh.face_model.vertices(self.geometry.template, self.geometry.expression)
+        self.descriptors = lip_descriptors(self.head_vertices, self.geometry.template, self.geometry.rotation)
+        self.valid = np.flatnonzero(self.geometry.valid)
+
+
+class RendererDataset:
+    """Training samples of stage 2, one for each (step, place in the batch).
+
+    Args:
+        corpus: folder that `preprocess` filled.
+        clips: to draw from; those without windows are left out.
+        mesh: the face mesh.
+        num_lip: lip references a sample.
+        num_face: face references a sample.
+        bank_size: lip references a clip offers.
+    """
+
+    def __init__(
+        self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int
+    ) -> None:
+        self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
+        self.by_person: dict[str, list[str]] = defaultdict(list)
+        for clip in clips:
+            path = corpus / "windows" / f"{clip.name}.npy"
+            if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
+                self.by_person[clip.person].append(clip.name)
+        self.persons = sorted(self.by_person)
+        self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh))
+
+    def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Draw a person, a clip, a frame and its references."""
+        person = self.persons[rng.integers(len(self.persons))]
+        names = self.by_person[person]
+        clip = self.load(names[rng.integers(len(names))])
+        return self.sample_of(clip, int(rng.choice(clip.valid)), rng)
+
+    def sample_of(self, clip: ClipFrames, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Build the sample of one frame: target, truth, then images, maps, grids and log-weights of lips and face."""
+        far = clip.valid[np.abs(clip.valid - frame) >= MIN_GAP]
+        if len(far) < self.num_lip:
+            far = clip.valid[np.argsort(-np.abs(clip.valid - frame))[: self.num_lip]]
+        offered = far if len(far) <= 40 else rng.choice(far, 40, replace=False)
+        bank = offered[select_lip_references(clip.descriptors[offered], clip.descriptors[clip.valid], self.bank_size)]
+        gap = np.maximum(np.abs(bank - frame), FADE_GAP)
+        lips, lip_weights = rank_lip_references(clip.descriptors[bank], clip.descriptors[frame], gap, self.num_lip)
+        keys = far[np.unique(np.linspace(0, len(far) - 1, max(2, len(far) // FACE_STRIDE)).astype(int))]
+        faces, face_weights = rank_face_references(np.maximum(np.abs(keys - frame), FADE_GAP), self.num_face)
+        lip_frames = [self.reference(clip, int(bank[i])) for i in lips]
+        face_frames = [self.reference(clip, int(keys[i])) for i in faces]
+        target, placed = make_target(
+            self.mesh, clip.geometry, clip.head_vertices[frame], clip.affines[frame], frame, clip.windows[frame]
+        )
+        grids = correspondences(self.mesh, placed, lip_frames + face_frames)
+        return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
+
+    def reference(self, clip: ClipFrames, index: int) -> ReferenceFrame:
+        """Prepare a frame of the clip as a reference."""
+        return reference_frame(
+            self.mesh, clip.geometry, clip.head_vertices[index], clip.affines[index], index, clip.windows[index]
+        )
+
+    def batch(self, samples: list[tuple]) -> RendererBatch:
+        """Stack samples."""
+        targets, truths, lips, faces, grids, lip_weights, face_weights = zip(*samples, strict=True)
+        stacked = torch.from_numpy(np.stack(grids))
+        return RendererBatch(
+            target=stack_targets(list(targets)),
+            truth=torch.from_numpy(np.stack(truths)).permute(0, 3, 1, 2).float() / 255,
+            lip_images=torch.stack([images_of(frames) for frames in lips]),
+            lip_maps=torch.stack([maps_of(frames) for frames in lips]),
+            lip_grids=stacked[:, : self.num_lip],
+            lip_log_weights=torch.from_numpy(np.stack(lip_weights)),
+            face_images=torch.stack([images_of(frames) for frames in faces]),
+            face_maps=torch.stack([maps_of(frames) for frames in faces]),
+            face_grids=stacked[:, self.num_lip :],
+            face_log_weights=torch.from_numpy(np.stack(face_weights)),
+        )
+
+    def batch_at(self, step: int, size: int, seed: int = 0) -> RendererBatch:
+        """Build the batch of a step; the same step gives the same batch."""
+        rng = np.random.default_rng((seed, step))
+        return self.batch([self.sample(rng) for _ in range(size)])
+
+
+class Prefetcher:
+    """Builds the batches of coming steps in a thread.
+
+    Args:
+        build: step -> batch.
+        depth: how many steps ahead.
+    """
+
+    def __init__(self, build: Callable[[int], RendererBatch], depth: int = 3) -> None:
+        self.build, self.depth = build, depth
+        self.pool = ThreadPoolExecutor(1)
+        self.pending: dict[int, Future[RendererBatch]] = {}
+
+    def __call__(self, step: int) -> RendererBatch:
+        """Return the batch of a step, and have the next ones built meanwhile."""
+        for ahead in range(step, step + self.depth):
+            if ahead not in self.pending:
+                self.pending[ahead] = self.pool.submit(self.build, ahead)
+        return self.pending.pop(step).result()
