@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,12 +13,13 @@ from personatalk.audio import SpeechEncoder, load_speech_encoder
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
-from personatalk.errors import CancelledError, NoFaceError
+from personatalk.errors import MediaError, NoFaceError
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
+from personatalk.progress import Progress, Run
 from personatalk.references import lip_descriptors
 from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import Style, style_of
@@ -28,16 +27,8 @@ from personatalk.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
 VERSION = "0.1.0"
+MIN_FRAMES = 24  # fewer leave no reference that is not next to the frame it serves
 SAMPLE_RATE = 16000
-SHARES = {
-    "listen": 0.02,
-    "track": 0.3,
-    "geometry": 0.05,
-    "references": 0.08,
-    "render": 0.55,
-}  # of the time, for progress
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +115,7 @@ class DubbingPipeline:
             PersonaTalkError: something that the caller can mend; the message says how.
         """
         options = options or DubbingOptions()
-        run = _Run(progress, should_stop)
+        run = Run(progress, should_stop)
         check_target(output, [video, audio])
         info = probe_video(video)
         with run.stage("listen", "listening to the speech"):
@@ -133,6 +124,12 @@ class DubbingPipeline:
         with run.stage("track", "following the face"):
             track, pts = self.track(video, point=options.face_point, run=run)
             source = fit_track(track, self.face_model)
+            num_valid = int(source.valid.sum())
+            if options.reference_video is None and num_valid < MIN_FRAMES:
+                raise MediaError(
+                    f"{video} is too short to dub: {num_valid} frames show the face, and {MIN_FRAMES} are needed; "
+                    "use a clip of one second or more"
+                )
         with run.stage("geometry", "shaping the mouth"):
             timeline = plan_timeline(track.times, pts, len(waveform) / SAMPLE_RATE, options.length)
             driven = self.drive(source, features, timeline, options, run)
@@ -152,7 +149,7 @@ class DubbingPipeline:
         )
 
     def track(
-        self, video: Path, *, point: tuple[float, float] | None = None, run: _Run | None = None
+        self, video: Path, *, point: tuple[float, float] | None = None, run: Run | None = None
     ) -> tuple[FaceTrack, np.ndarray]:
         """Follow the face of a video; returns the track and the frames' timestamps [T] in ticks."""
         info, pts = probe_video(video), []
@@ -168,7 +165,7 @@ class DubbingPipeline:
             track = track_face(frames(), tracker, width=info.width, height=info.height)
         return track, np.array(pts, np.int64)
 
-    def drive(self, source, features, timeline: Timeline, options: DubbingOptions, run: _Run) -> DrivenGeometry:
+    def drive(self, source, features, timeline: Timeline, options: DubbingOptions, run: Run) -> DrivenGeometry:
         """Stage 1: speech and style to driven vertices, in the order of the output."""
         style_video = options.style_video or options.reference_video
         style_geometry = fit_track(self.track(Path(style_video))[0], self.face_model) if style_video else source
@@ -192,7 +189,7 @@ class DubbingPipeline:
         return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style)
 
     def gather_references(
-        self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: _Run
+        self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: Run
     ) -> ClipReferences:
         """Choose, read and encode the references."""
         is_same = reference_video == Path(video)
@@ -211,7 +208,7 @@ class DubbingPipeline:
 
     def _render(
         self, driven: DrivenGeometry, references: ClipReferences, timeline: Timeline, video: Path, audio: Path,
-        output: Path, options: DubbingOptions, run: _Run,
+        output: Path, options: DubbingOptions, run: Run,
     ) -> int:  # fmt: skip
         is_same = references.geometry is driven.source
         clip = ClipRenderer(
@@ -247,35 +244,6 @@ class DubbingPipeline:
             "lip_references": references.lip_indices.tolist(),
             "face_references": references.face_indices.tolist(),
         }
-
-
-class _Run:
-    """Progress, cancelling and timing of one dub."""
-
-    def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
-        self.progress, self.should_stop = progress, should_stop
-        self.timings: dict[str, float] = {}
-        self.done, self.name, self.message = 0.0, "", ""
-
-    @contextmanager
-    def stage(self, name: str, message: str) -> Iterator[None]:
-        self.name, self.message = name, message
-        self.step(0, 1)
-        start = time.perf_counter()
-        yield
-        self.timings[name] = time.perf_counter() - start
-        self.done += SHARES[name]
-
-    def step(self, index: int, count: int | None) -> None:
-        """Tell how far the stage is, and stop if asked to."""
-        self.check()
-        if self.progress:
-            share = min(1.0, index / count) if count else 0.0
-            self.progress(min(1.0, self.done + SHARES[self.name] * share), self.message)
-
-    def check(self) -> None:
-        if self.should_stop and self.should_stop():
-            raise CancelledError("stopped; nothing was written")
 
 
 def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None) -> DubbingPipeline:

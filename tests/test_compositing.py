@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,9 +19,11 @@ from personatalk.camera import (
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.compositing import Plan, composite, cut_crop
 from personatalk.dub_renderer import dub_strength
+from personatalk.errors import MediaError
 from personatalk.face_model import FaceModel, mouth_triangles
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
+from personatalk.pipeline import load_pipeline
 from personatalk.rasterizer import interpolate, rasterize
 
 
@@ -143,3 +147,14 @@ def test_turned_and_lost_faces_fade_to_the_source(mesh):
     turned = make_geometry(mesh, 3)
     turned.rotation[1] = np.array([(0, 0, 1), (0, 1, 0), (-1, 0, 0)], np.float32)
     assert dub_strength(turned)[1] == 0
+
+
+def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech, monkeypatch):
+    pipeline = load_pipeline()
+    geometry = make_geometry(mesh, 5)
+    track = SimpleNamespace(times=geometry.times)
+    monkeypatch.setattr(pipeline, "track", lambda *_, **__: (track, np.arange(5)))
+    monkeypatch.setattr("personatalk.pipeline.fit_track", lambda *_: geometry)
+    with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
+        pipeline.dub(clip, speech, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()

@@ -223,7 +223,7 @@ def test_frames_that_were_read_are_gone_at_once(clip):
     try:
         for _ in read_frames(clip):
             pass
-        held = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        held = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
     finally:
         gc.enable()
     assert held <= 3  # the one that the probe looked at, and what is being decoded

@@ -1,0 +1,55 @@
+"""Progress, cancelling and timing of one run of the pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from personatalk.errors import CancelledError
+
+SHARES = {
+    "listen": 0.02,
+    "track": 0.3,
+    "geometry": 0.05,
+    "references": 0.08,
+    "render": 0.55,
+}  # of the time, for progress
+
+Progress = Callable[[float, str], None]
+
+
+class Run:
+    """What one dub tells its caller, and asks of it.
+
+    Args:
+        progress: told (share done, what is being done).
+        should_stop: asked often; true ends the run.
+    """
+
+    def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
+        self.progress, self.should_stop = progress, should_stop
+        self.timings: dict[str, float] = {}
+        self.done, self.name, self.message = 0.0, "", ""
+
+    @contextmanager
+    def stage(self, name: str, message: str) -> Iterator[None]:
+        """Time a stage of the run."""
+        self.name, self.message = name, message
+        self.step(0, 1)
+        start = time.perf_counter()
+        yield
+        self.timings[name] = time.perf_counter() - start
+        self.done += SHARES[name]
+
+    def step(self, index: int, count: int | None) -> None:
+        """Tell how far the stage is, and stop if asked to."""
+        self.check()
+        if self.progress:
+            share = min(1.0, index / count) if count else 0.0
+            self.progress(min(1.0, self.done + SHARES[self.name] * share), self.message)
+
+    def check(self) -> None:
+        """Raise CancelledError if the caller wants to stop."""
+        if self.should_stop and self.should_stop():
+            raise CancelledError("stopped; nothing was written")
