@@ -151,6 +151,7 @@ class RendererConfig:
         num_face_references: face references that attend to one target.
         attention: "anchored" samples at the mesh's correspondence, "dense" looks everywhere.
         max_offset_px: how far a learnt offset may lead away from the correspondence; 0 for none.
+        has_light_fill: the difference of light around the mask is carried inwards.
         has_decoder: without it the attention's samples are the result.
     """
 
@@ -160,6 +161,7 @@ class RendererConfig:
     num_face_references: int = 2
     attention: str = "anchored"
     max_offset_px: float = 4.0
+    has_light_fill: bool = True
     has_decoder: bool = True
 
     def __post_init__(self) -> None:
@@ -213,6 +215,10 @@ class RendererTrainingConfig(TrainingConfig):
     Attributes:
         bank_size: lip references that a training clip offers; the nearest few attend.
         lip_weight: factor on the reconstruction inside the lip region.
+        adversarial_from: step from which the mouth discriminator is heard; it learns from `adversarial_warmup` steps
+            before.
+        adversarial_warmup: see there.
+        disturbed_share: share of targets whose geometry is disturbed as stage 1 may be wrong.
     """
 
     learning_rate: float = 6e-4
@@ -221,6 +227,12 @@ class RendererTrainingConfig(TrainingConfig):
     warmup_steps: int = 100
     bank_size: int = 12
     lip_weight: float = 2.0
+    adversarial_from: int = 1500
+    adversarial_warmup: int = 200
+    disturbed_share: float = 0.2
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {"reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.02}
-    )
+        default_factory=lambda: {
+            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1,
+            "adversarial": 0.003, "matching": 0.02,
+        }
+    )  # fmt: skip

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personatalk.attention import References
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
-from personatalk.renderer import References, Target
+from personatalk.renderer import Target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 ORDER = [
     "errors", "config", "checkpoints", "layers", "media", "tracking", "face_model", "fitting", "camera", "rasterizer",
-    "geometry_maps", "audio", "style", "geometry_model", "references", "renderer", "render_inputs", "compositing",
+    "geometry_maps", "audio", "style", "geometry_model", "references", "attention", "light", "renderer", "render_inputs", "compositing",
     "dub_renderer", "timeline", "progress", "pipeline", "perceptual", "evaluation", "training",
     "cli_training", "cli", "__main__",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from personatalk.attention import References
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
 from personatalk.errors import NoFaceError
@@ -30,7 +31,7 @@ from personatalk.render_inputs import (
     stack_references,
     stack_targets,
 )
-from personatalk.renderer import DualAttentionRenderer, References, Target
+from personatalk.renderer import DualAttentionRenderer, Target
 
 MAX_FRAMES = 200
 

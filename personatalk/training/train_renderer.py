@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from personatalk.attention import References
 from personatalk.config import RendererConfig, RendererTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import EfficientNetLite0
-from personatalk.renderer import DualAttentionRenderer, References, Rendering
+from personatalk.renderer import DualAttentionRenderer, Rendering
 from personatalk.training.loop import STATE_NAME, TrainState, train
 from personatalk.training.preprocess import Clip
 from personatalk.training.renderer_data import Prefetcher, RendererBatch, RendererDataset

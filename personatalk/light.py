@@ -1,0 +1,79 @@
+"""Light of the target on textures of other frames: differences known around the mask, carried inwards."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personatalk.attention import upsample
+from personatalk.config import RendererConfig
+from personatalk.geometry_maps import MAP_STRIDE
+
+FILL_LEVELS = 3  # halvings of the map on which light is carried inwards; what is left is one mean
+FILL_TRUST = 0.15  # confidence at which a place's own value and its surroundings' count alike
+MISFIT = 0.12  # difference from which a known place is something else (hair, hand, collar), not other light
+
+
+class LightFill(nn.Module):
+    """Carry the difference of light between a sample and the target inwards, from around the mask.
+
+    References were filmed at another moment, with the head turned otherwise. Around the mask both sample and
+    target are known; their difference there, smooth and in closed form, says how the light has changed inside.
+
+    Args:
+        config: of the renderer.
+
+    Ours: the paper does not speak of it. Pull-push after Gortler et al. 1996, "The Lumigraph".
+    """
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        self.trust = nn.Conv2d(config.dim, 2, 1)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(self.trust.bias)
+
+    def forward(self, image: Tensor, known: Tensor, face: Tensor, *, query: Tensor, texture: Tensor) -> Tensor:
+        """Find what to add to a texture so that it stands in the target's light.
+
+        Args:
+            image: [B, 3, H, W] in [0, 1], right where it is known.
+            known: [B, 1, H, W] 1 where the target is known, else 0.
+            face: [B, 1, h, w] 1 on the face, else 0.
+            query: [B, D, h, w].
+            texture: [B, 3, H, W] in [0, 1].
+
+        Returns:
+            [B, 3, h, w]
+        """
+        share = F.avg_pool2d(known, MAP_STRIDE)
+        difference = F.avg_pool2d((image - texture) * known, MAP_STRIDE) / share.clamp(min=1e-3)
+        inside = 1 - F.max_pool2d(1 - face, 3, stride=1, padding=1)  # the mesh's own border misleads
+        misfit = (difference.square().mean(1, keepdim=True) / MISFIT**2).neg().exp()
+        trust, gain = self.trust(query).float().chunk(2, 1)
+        filled = fill_inwards(difference, share * inside * misfit * torch.exp(trust.clamp(-4, 4)))
+        return filled * (1 + torch.tanh(gain))
+
+
+def fill_inwards(values: Tensor, confidence: Tensor) -> Tensor:
+    """Spread values from where they are trusted to where they are not, smoothly: pull-push.
+
+    Args:
+        values: [B, C, h, w]
+        confidence: [B, 1, h, w], at least 0; h and w divisible by 8.
+
+    Returns:
+        [B, C, h, w]; 0 where nothing at all is trusted.
+    """
+    pulled = [(values * confidence, confidence)]
+    for _ in range(FILL_LEVELS):
+        pulled.append(tuple(F.avg_pool2d(x, 2) for x in pulled[-1]))
+    total, weight = (x.mean((2, 3), keepdim=True) for x in pulled[-1])
+    filled = total / (weight + 1e-4)
+    for total, weight in reversed(pulled):
+        coarser = (
+            filled.expand(-1, -1, *total.shape[-2:]) if filled.shape[-1] == 1 else upsample(filled, total.shape[-2:])
+        )
+        trusted = weight / (weight + FILL_TRUST)
+        filled = trusted * total / (weight + 1e-6) + (1 - trusted) * coarser
+    return filled
