@@ -77,7 +77,10 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--report", type=Path, help="write options, versions, timings and figures as JSON")
     dub.add_argument("--style-strength", type=float, default=1.0, help="0 an average speaker, 1 this person (default)")
     dub.add_argument("--mouth-amplitude", type=float, default=1.0, help="more than 1 opens the mouth wider (default 1)")
-    dub.add_argument("--length", choices=["video", "audio"], default="video", help="which decides the length")
+    dub.add_argument(
+        "--length", choices=["video", "audio", "loop", "hold"], default="video",
+        help="of the clip (default); or of the speech: a short clip goes back and forth, starts again, or stands still",
+    )  # fmt: skip
     dub.add_argument(
         "--references", choices=["coverage", "nearest", "paper", "random"], default="coverage",
         help="how the frames are chosen that lips are taken from (default: coverage)",

@@ -170,7 +170,7 @@ class RendererConfig:
 
 
 REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
-LENGTH_RULES = ("video", "audio")
+LENGTH_RULES = ("video", "audio", "loop", "hold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +180,9 @@ class DubbingOptions:
     Attributes:
         style_strength: 0 speaks as the average person, 1 as this one, above 1 exaggerates.
         mouth_amplitude: factor on the motion of the mouth about its rest.
-        length: "video" keeps the video's frames and the whole audio; "audio" plays the video back and
-            forth, or cuts it, so that both end together.
+        length: "video" keeps the video's frames and the whole audio; with the others both end together: a
+            long video is cut, a short one is played back and forth ("audio"), starts again ("loop"), or
+            stands still at its last frame ("hold").
         reference_strategy: how lip references are chosen, one of REFERENCE_STRATEGIES.
         face_point: (x, y) px in the first frame; the face nearest to it is dubbed. Without it, the largest.
         style_video: another clip whose speaking style is used.

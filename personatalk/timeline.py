@@ -37,14 +37,15 @@ def plan_timeline(times: np.ndarray, pts: np.ndarray, audio_s: float, length: st
         times: [T] s of the source's frames.
         pts: [T] ticks of the same.
         audio_s: seconds of speech.
-        length: "video" keeps the source as it is; "audio" cuts it, or plays it back and forth, to the speech's end.
+        length: "video" keeps the source as it is; the others cut it at the speech's end, or fill the time up to
+            there: "audio" plays it back and forth, "loop" starts it again, "hold" stands still at its last frame.
     """
     count = len(times)
     if length == "video" or count < 2:
         return Timeline(order=np.arange(count), pts=pts, times=times, source_times=times)
     steps, ticks = float(np.median(np.diff(times))), int(np.median(np.diff(pts)))
     needed = max(1, int(np.ceil(audio_s / steps)))
-    order = bounce(count, needed)
+    order = FILLING[length](count, needed)
     extra = np.maximum(np.arange(needed) - (count - 1), 0)
     kept = np.minimum(np.arange(needed), count - 1)
     return Timeline(order=order, pts=pts[kept] + extra * ticks, times=times[kept] + extra * steps, source_times=times)
@@ -58,10 +59,31 @@ def bounce(count: int, needed: int) -> np.ndarray:
     return np.minimum(phase, 2 * count - 2 - phase)
 
 
+def loop(count: int, needed: int) -> np.ndarray:
+    """[needed] positions that run 0 .. count - 1 and start again."""
+    return np.arange(needed) % count
+
+
+def hold(count: int, needed: int) -> np.ndarray:
+    """[needed] positions that run 0 .. count - 1 and stay there."""
+    return np.minimum(np.arange(needed), count - 1)
+
+
+FILLING = {"audio": bounce, "loop": loop, "hold": hold}
+
+
 def read_in_order(video: Path, timeline: Timeline) -> Iterator[np.ndarray]:
     """Read frames in the timeline's order, forwards as a stream, backwards in small blocks."""
-    order = timeline.order
-    turns = np.flatnonzero(np.diff(np.sign(np.diff(order)))) + 1 if len(order) > 2 else []
+    is_new = np.diff(timeline.order, prepend=-1) != 0
+    repeats = np.diff(np.flatnonzero(is_new), append=len(is_new))
+    for image, count in zip(_read_changing(video, timeline, timeline.order[is_new]), repeats, strict=True):
+        for _ in range(count):
+            yield image
+
+
+def _read_changing(video: Path, timeline: Timeline, order: np.ndarray) -> Iterator[np.ndarray]:
+    """Read frames in an order in which none follows itself."""
+    turns = np.flatnonzero(np.diff(np.diff(order))) + 1
     for run in np.split(order, turns):
         if not len(run):
             continue

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import write_clip
 from scipy.spatial.distance import cdist
 
+from personatalk.media import read_frames
 from personatalk.references import MIN_GAP, rank_face_references, rank_lip_references, select_lip_references
-from personatalk.timeline import bounce, plan_timeline
+from personatalk.timeline import bounce, hold, loop, plan_timeline, read_in_order
 
 
 @pytest.fixture
@@ -64,6 +66,21 @@ def test_weights_change_without_jumps(shapes):
 def test_bounce_goes_back_and_forth():
     assert bounce(4, 11).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]
     assert bounce(1, 3).tolist() == [0, 0, 0]
+
+
+def test_loop_starts_again_and_hold_stands_still():
+    assert loop(4, 6).tolist() == [0, 1, 2, 3, 0, 1]
+    assert hold(4, 6).tolist() == [0, 1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("length", ["video", "audio", "loop", "hold"])
+@pytest.mark.parametrize("audio_s", [0.2, 3.1])
+def test_frames_are_read_in_the_order_of_the_timeline(tmp_path, length, audio_s):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=7)
+    images = [frame.image for frame in read_frames(clip)]
+    timeline = plan_timeline(np.arange(7) / 25, np.arange(7) * 512, audio_s, length)
+    read = list(read_in_order(clip, timeline))
+    np.testing.assert_array_equal(read, [images[i] for i in timeline.order])
 
 
 def test_timeline_keeps_or_fills_the_time():
