@@ -83,8 +83,10 @@ def read_in_order(video: Path, timeline: Timeline) -> Iterator[np.ndarray]:
 
 def _read_changing(video: Path, timeline: Timeline, order: np.ndarray) -> Iterator[np.ndarray]:
     """Read frames in an order in which none follows itself."""
-    turns = np.flatnonzero(np.diff(np.diff(order))) + 1
-    for run in np.split(order, turns):
+    steps = np.diff(order)
+    jumps = np.flatnonzero(np.abs(steps) != 1) + 1
+    turns = np.flatnonzero(steps[1:] * steps[:-1] == -1) + 1
+    for run in np.split(order, np.union1d(jumps, turns)):
         if not len(run):
             continue
         if run[0] <= run[-1]:
