@@ -85,6 +85,7 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--data", type=Path, help="folder of the videos, where the sound is not cached yet (geometry)")
     train.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
     train.add_argument("--model-config", default="{}", help="JSON that overrides the network's configuration")
+    train.add_argument("--start-from", type=Path, help="weights to begin with (geometry, renderer)")
     evaluate = add_command(
         commands, "evaluate", _evaluate, examples=EVALUATE_EXAMPLES,
         description="measure a part of the system: a table with baselines and 95 %% intervals",
@@ -154,8 +155,9 @@ def _train_geometry(arguments: argparse.Namespace) -> None:
         cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
     model = train_geometry(
-        arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, model_config=model_config
-    )
+        arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, model_config=model_config,
+        start_from=arguments.start_from,
+    )  # fmt: skip
     save_model(model, model.config, arguments.folder, "geometry")
 
 
@@ -169,7 +171,7 @@ def _train_renderer(arguments: argparse.Namespace) -> None:
     model_config = _config(RendererConfig, arguments.model_config)
     model = train_renderer(
         arguments.corpus, read_manifest(arguments.manifest), arguments.folder,
-        checkpoints=arguments.checkpoints, config=config, model_config=model_config,
+        checkpoints=arguments.checkpoints, config=config, model_config=model_config, start_from=arguments.start_from,
     )  # fmt: skip
     save_model(model, model_config, arguments.folder, "renderer")
 

@@ -219,7 +219,8 @@ class RendererTrainingConfig(TrainingConfig):
         adversarial_from: step from which the mouth discriminator is heard; it learns from `adversarial_warmup` steps
             before.
         adversarial_warmup: see there.
-        disturbed_share: share of targets whose geometry is disturbed as stage 1 may be wrong.
+        disturbed_share: share of targets whose geometry is disturbed, as stage 1 may be wrong.
+        bfloat16: computes in bfloat16, which some processors are faster at.
     """
 
     learning_rate: float = 6e-4
@@ -231,9 +232,10 @@ class RendererTrainingConfig(TrainingConfig):
     adversarial_from: int = 1500
     adversarial_warmup: int = 200
     disturbed_share: float = 0.2
+    bfloat16: bool = False
     loss_weights: dict[str, float] = field(
         default_factory=lambda: {
-            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1,
-            "adversarial": 0.003, "matching": 0.02,
+            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.08,
+            "adversarial": 0.01, "matching": 0.5,
         }
     )  # fmt: skip

@@ -37,6 +37,7 @@ from personatalk.renderer import Target
 from personatalk.training.preprocess import Clip
 
 MIN_CLIP_FRAMES = 24
+DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
 FACE_STRIDE = 10  # frames between the face references that a clip offers
 
 
@@ -84,12 +85,15 @@ class RendererDataset:
         num_lip: lip references a sample.
         num_face: face references a sample.
         bank_size: lip references a clip offers.
+        disturbed_share: share of targets whose geometry is disturbed.
     """
 
     def __init__(
-        self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int
-    ) -> None:
+        self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int,
+        disturbed_share: float = 0.0,
+    ) -> None:  # fmt: skip
         self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
+        self.disturbed_share = disturbed_share
         self.by_person: dict[str, list[str]] = defaultdict(list)
         for clip in clips:
             path = corpus / "windows" / f"{clip.name}.npy"
@@ -118,11 +122,22 @@ class RendererDataset:
         faces, face_weights = rank_face_references(np.maximum(np.abs(keys - frame), FADE_GAP), self.num_face)
         lip_frames = [self.reference(clip, int(bank[i])) for i in lips]
         face_frames = [self.reference(clip, int(keys[i])) for i in faces]
+        vertices = clip.head_vertices[frame]
+        if rng.random() < self.disturbed_share:
+            vertices = vertices + self.disturbance(clip, rng)
         target, placed = make_target(
-            self.mesh, clip.geometry, clip.head_vertices[frame], clip.affines[frame], frame, clip.windows[frame]
+            self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
         )
         grids = correspondences(self.mesh, placed, lip_frames + face_frames)
         return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
+
+    def disturbance(self, clip: ClipFrames, rng: np.random.Generator) -> np.ndarray:
+        """[V, 3] IOD: the difference of two frames' mouths, scaled down; wrong in the way that mouths can be.
+
+        Ours: the paper does not speak of it.
+        """
+        first, second = rng.choice(clip.valid, 2)
+        return rng.uniform(0, DISTURBANCE) * (clip.head_vertices[first] - clip.head_vertices[second])
 
     def reference(self, clip: ClipFrames, index: int) -> ReferenceFrame:
         """Prepare a frame of the clip as a reference."""

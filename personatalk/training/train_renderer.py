@@ -9,14 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.attention import References
+from personatalk.checkpoints import load_into
 from personatalk.config import RendererConfig, RendererTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import EfficientNetLite0
 from personatalk.renderer import DualAttentionRenderer, Rendering
+from personatalk.training.discriminator import AdversarialLoss
 from personatalk.training.loop import STATE_NAME, TrainState, train
 from personatalk.training.preprocess import Clip
 from personatalk.training.renderer_data import Prefetcher, RendererBatch, RendererDataset
+
+PERCEPTUAL_DB = 50.0  # what one unit of perceptual distance is worth when the best step is chosen
 
 
 def render_batch(model: DualAttentionRenderer, batch: RendererBatch) -> Rendering:
@@ -44,13 +48,16 @@ class RendererLosses:
     Args:
         config: of the run.
         perceptual: frozen network whose features are compared.
+        adversary: learns beside the renderer; None for a run without.
     """
 
-    def __init__(self, config: RendererTrainingConfig, perceptual: EfficientNetLite0) -> None:
-        self.config, self.perceptual = config, perceptual
+    def __init__(
+        self, config: RendererTrainingConfig, perceptual: EfficientNetLite0, adversary: AdversarialLoss | None = None
+    ) -> None:
+        self.config, self.perceptual, self.adversary = config, perceptual, adversary
 
-    def __call__(self, model: nn.Module, batch: RendererBatch) -> dict[str, Tensor]:
-        """Return the named, unweighted losses of a batch."""
+    def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+        """Return the named, unweighted losses of a batch at a step of the run."""
         rendering = render_batch(model, batch)
         mask, truth = batch.target.mask, batch.truth
         lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
@@ -69,15 +76,28 @@ class RendererLosses:
             "reconstruction": reconstruction,
             "samples": lip_error + face_error / (mask * (1 - lips)).mean(),
             "gradient": gradient_difference(faces, truth, weight),
-            "perceptual": self.perceptual_difference(composed, truth),
+            "perceptual": perceptual_difference(self.perceptual, composed, truth),
+            **self.adversarial(composed, batch, step),
         }
 
-    def perceptual_difference(self, images: Tensor, truth: Tensor) -> Tensor:
-        """Relative distance of the features of two images [B, 3, H, W], summed over stages."""
-        with torch.no_grad():
-            wanted = self.perceptual.features(truth)
-        got = self.perceptual.features(images)
-        return sum((a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in zip(got, wanted, strict=True))
+    def adversarial(self, composed: Tensor, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+        """Return the discriminator's two losses, 0 before it is heard; lets it learn in passing."""
+        wait = self.config.adversarial_from - step
+        if self.adversary is None:
+            return {}
+        if wait <= self.config.adversarial_warmup:
+            self.adversary.learn(composed, batch.truth, batch.target.geometry)
+        if wait > 0:
+            return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
+        return self.adversary(composed, batch.truth, batch.target.geometry)
+
+
+def perceptual_difference(network: EfficientNetLite0, images: Tensor, truth: Tensor) -> Tensor:
+    """Relative distance of the features of two images [B, 3, H, W], summed over stages."""
+    with torch.no_grad():
+        wanted = network.features(truth)
+    got = network.features(images)
+    return sum((a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in zip(got, wanted, strict=True))
 
 
 def gradient_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
@@ -95,26 +115,47 @@ def region_psnr(images: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validate_renderer(model: DualAttentionRenderer, batches: list[RendererBatch]) -> dict[str, float]:
-    """Measure PSNR on held-out persons; `loss` is the negative of the lips' and the lower face's mean."""
-    lower, lips, sampled = [], [], []
+def validate_renderer(
+    model: DualAttentionRenderer, batches: list[RendererBatch], perceptual: EfficientNetLite0
+) -> dict[str, float]:
+    """Measure on held-out persons.
+
+    Returns:
+        PSNR of the lower face and of the lips, and of Lip-Attention's sample there, dB; `perceptual`, relative
+        distance of features; `sharpness`, mean gradient in the lips as a share of the truth's; `loss`, which weighs
+        a decibel as much as .02 of perceptual distance.
+    """
+    rows = []
     for batch in batches:
-        rendering = render_batch(model, batch)
-        mask = (batch.target.mask > 0.5).float()
-        region = F.interpolate(
-            batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False
+        rendering, mask = render_batch(model, batch), batch.target.mask
+        lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        region = ((lips > 0.5) & (mask > 0.5)).float()
+        composed = rendering.faces.clamp(0, 1) * mask + batch.truth * (1 - mask)
+        rows.append(
+            torch.stack(
+                [
+                    region_psnr(rendering.faces, batch.truth, (mask > 0.5).float()).mean(),
+                    region_psnr(rendering.faces, batch.truth, region).mean(),
+                    region_psnr(rendering.lip.texture, batch.truth, region).mean(),
+                    perceptual_difference(perceptual, composed, batch.truth),
+                    edges(composed, region) / edges(batch.truth, region),
+                ]
+            )
         )
-        lower.append(region_psnr(rendering.faces, batch.truth, mask))
-        lips.append(region_psnr(rendering.faces, batch.truth, (region > 0.5) * mask))
-        sampled.append(region_psnr(rendering.lip.texture, batch.truth, (region > 0.5) * mask))
-    lower_db, lips_db = torch.cat(lower).mean().item(), torch.cat(lips).mean().item()
-    sampled_db = torch.cat(sampled).mean().item()
+    lower, lips_db, sampled, distance, sharpness = torch.stack(rows).mean(0).tolist()
     return {
-        "loss": -(lower_db + lips_db) / 2,
-        "lower_psnr": lower_db,
+        "loss": PERCEPTUAL_DB * distance - (lower + lips_db) / 2,
+        "lower_psnr": lower,
         "lips_psnr": lips_db,
-        "lip_sample_psnr": sampled_db,
+        "lip_sample_psnr": sampled,
+        "perceptual": distance,
+        "sharpness": sharpness,
     }
+
+
+def edges(images: Tensor, region: Tensor) -> Tensor:
+    """Mean difference of neighbouring pixels of images [B, 3, H, W] in a region [B, 1, H, W]: []."""
+    return ((images[..., 1:] - images[..., :-1]).abs() * region[..., 1:]).sum() / region.sum()
 
 
 def train_renderer(
@@ -125,7 +166,7 @@ def train_renderer(
     checkpoints: Path,
     config: RendererTrainingConfig,
     model_config: RendererConfig,
-    bfloat16: bool = False,
+    start_from: Path | None = None,
 ) -> DualAttentionRenderer:
     """Train, or go on training, stage 2; returns the averaged model.
 
@@ -136,35 +177,53 @@ def train_renderer(
         checkpoints: where face model and perceptual network lie.
         config: of the run.
         model_config: of the renderer.
-        bfloat16: compute in bfloat16 where the processor is fast at it.
+        start_from: weights to begin with, where the folder holds no state.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
     sizes = dict(
         num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
     )
-    training = RendererDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes)
+    training = RendererDataset(
+        corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes,
+        disturbed_share=config.disturbed_share,
+    )  # fmt: skip
     held_out = RendererDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, **sizes)
-    model = DualAttentionRenderer(model_config).to(memory_format=torch.channels_last)
-    state = TrainState(
-        model=model, optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-    )
-    if (folder / STATE_NAME).exists():
-        state.load(folder / STATE_NAME)
-    losses = RendererLosses(config, EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors"))
+    perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")
+    state, adversary = begin(folder, config, model_config, start_from)
+    losses = RendererLosses(config, perceptual, adversary)
     batches = [held_out.batch_at(step, 8, seed=1) for step in range(8)]
 
     def losses_of(model: nn.Module, batch: RendererBatch) -> dict[str, Tensor]:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-            return losses(model, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+            return losses(model, batch, state.step)
 
     train(
         state,
         config,
         losses_of=losses_of,
         batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
-        validate=lambda model: validate_renderer(model, batches),
+        validate=lambda model: validate_renderer(model, batches, perceptual),
         watch="loss",
         folder=folder,
     )
     return state.ema
+
+
+def begin(
+    folder: Path, config: RendererTrainingConfig, model_config: RendererConfig, start_from: Path | None
+) -> tuple[TrainState, AdversarialLoss | None]:
+    """Build what a run trains, from its saved state, from given weights, or anew."""
+    model = DualAttentionRenderer(model_config)
+    if start_from:
+        load_into(model, start_from)
+    model = model.to(memory_format=torch.channels_last)
+    adversary = AdversarialLoss() if "adversarial" in config.loss_weights else None
+    state = TrainState(
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),
+        extras={"adversary": adversary} if adversary else {},
+    )
+    if (folder / STATE_NAME).exists():
+        state.load(folder / STATE_NAME)
+    return state, adversary
