@@ -1,0 +1,150 @@
+"""Stage 2's losses and its discriminator: named alike, heard in time, learning, and resumed exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from personatalk.config import RendererConfig, RendererTrainingConfig
+from personatalk.perceptual import EfficientNetLite0
+from personatalk.renderer import Target
+from personatalk.training.discriminator import AdversarialLoss
+from personatalk.training.loop import STATE_NAME, train
+from personatalk.training.losses import weighted_sum
+from personatalk.training.renderer_data import RendererBatch
+from personatalk.training.train_renderer import RendererLosses, begin, edges, region_psnr, validate_renderer
+
+HEIGHT, WIDTH = 160, 192
+TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
+CONFIG = RendererTrainingConfig(num_steps=4, warmup_steps=1, adversarial_from=2, adversarial_warmup=1)
+
+
+@pytest.fixture(scope="module")
+def perceptual():
+    torch.manual_seed(0)
+    return EfficientNetLite0().requires_grad_(False).eval()
+
+
+def batch_at(step: int) -> RendererBatch:
+    generator = torch.Generator().manual_seed(step)
+    truth = F.interpolate(torch.rand(1, 3, 20, 24, generator=generator), size=(HEIGHT, WIDTH), mode="bilinear")
+    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
+    mask[..., 30:120, 40:150] = 1
+    maps = torch.ones(1, 8, HEIGHT // 4, WIDTH // 4)
+    maps[:, -1, :, 30:] = 0  # skin beside the lips
+    x, y = torch.meshgrid(torch.arange(WIDTH) + 0.5, torch.arange(HEIGHT) + 0.5, indexing="xy")
+    grid = torch.stack([x, y], -1)
+
+    def references(count: int) -> tuple[torch.Tensor, ...]:
+        images = (truth[:, None] + 0.1 * torch.randn(1, count, 3, 1, 1, generator=generator)).clamp(0, 1)
+        return images, maps[:, None].expand(1, count, -1, -1, -1), grid.expand(1, count, -1, -1, -1)
+
+    lips, faces = references(2), references(1)
+    return RendererBatch(
+        target=Target(image=truth * (mask == 0), mask=mask, geometry=maps), truth=truth,
+        lip_images=lips[0], lip_maps=lips[1], lip_grids=lips[2], lip_log_weights=torch.zeros(1, 2),
+        face_images=faces[0], face_maps=faces[1], face_grids=faces[2], face_log_weights=torch.zeros(1, 1),
+    )  # fmt: skip
+
+
+def run(state, adversary, perceptual, *, until, folder=None):
+    losses = RendererLosses(CONFIG, perceptual, adversary)
+    train(
+        state, CONFIG, losses_of=lambda model, batch: losses(model, batch, state.step), batch_at=batch_at,
+        folder=folder, until=until,
+    )  # fmt: skip
+
+
+def test_losses_and_weights_name_the_same_terms(perceptual, tmp_path):
+    for weights in (CONFIG.loss_weights, {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1}):
+        config = replace(CONFIG, loss_weights=weights)
+        state, adversary = begin(tmp_path, config, TINY, None)
+        losses = RendererLosses(config, perceptual, adversary)(state.model, batch_at(0), 3)
+        assert torch.isfinite(weighted_sum(losses, weights))
+
+
+def test_discriminator_is_heard_from_its_step_on(perceptual, tmp_path):
+    state, adversary = begin(tmp_path, CONFIG, TINY, None)
+    losses = RendererLosses(CONFIG, perceptual, adversary)
+    before = adversary.discriminator.judge.bias.clone()
+    assert losses(state.model, batch_at(0), 0)["adversarial"] == 0
+    assert torch.equal(before, adversary.discriminator.judge.bias)
+    assert losses(state.model, batch_at(0), 1)["adversarial"] == 0
+    assert not torch.equal(before, adversary.discriminator.judge.bias)
+    heard = losses(state.model, batch_at(0), 2)
+    assert heard["adversarial"] != 0 and heard["matching"] > 0
+
+
+def test_a_resumed_run_repeats_discriminator_and_all(perceptual, tmp_path):
+    torch.manual_seed(5)
+    whole, adversary = begin(tmp_path, CONFIG, TINY, None)
+    run(whole, adversary, perceptual, until=4)
+    torch.manual_seed(5)
+    first, one = begin(tmp_path, CONFIG, TINY, None)
+    run(first, one, perceptual, until=3, folder=tmp_path)
+    assert (tmp_path / STATE_NAME).exists()
+    second, other = begin(tmp_path, CONFIG, TINY, None)
+    assert second.step == 3
+    run(second, other, perceptual, until=4)
+    for ours, theirs in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(adversary.discriminator.judge.bias, other.discriminator.judge.bias)
+
+
+def test_discriminator_learns_to_tell_noise_from_smooth_mouths():
+    torch.manual_seed(0)
+    adversary = AdversarialLoss(learning_rate=2e-3, width=4)
+    maps = torch.zeros(4, 8, HEIGHT // 4, WIDTH // 4)
+    for step in range(30):
+        generator = torch.Generator().manual_seed(step)
+        real = F.interpolate(torch.rand(4, 3, 5, 6, generator=generator), size=(HEIGHT, WIDTH), mode="bilinear")
+        fake = (real + 0.2 * torch.randn(4, 3, HEIGHT, WIDTH, generator=generator)).clamp(0, 1)
+        adversary.learn(fake, real, maps)
+    with torch.no_grad():
+        assert adversary.discriminator(real, maps)[0].mean() > adversary.discriminator(fake, maps)[0].mean() + 0.5
+
+
+def test_generator_losses_leave_the_discriminator_alone():
+    adversary = AdversarialLoss(width=4)
+    fake = torch.rand(1, 3, HEIGHT, WIDTH, requires_grad=True)
+    losses = adversary(fake, torch.rand(1, 3, HEIGHT, WIDTH), torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4))
+    sum(losses.values()).backward()
+    assert fake.grad.abs().sum() > 0
+    assert all(p.grad is None and p.requires_grad for p in adversary.discriminator.parameters())
+
+
+def test_validation_of_a_perfect_rendering(perceptual, tmp_path):
+    state, _ = begin(tmp_path, CONFIG, TINY, None)
+    batch = batch_at(0)
+    same = replace(batch, lip_images=batch.truth[:, None].expand_as(batch.lip_images).contiguous(),
+                   face_images=batch.truth[:, None].expand_as(batch.face_images).contiguous())  # fmt: skip
+    figures = validate_renderer(state.ema, [same], perceptual)
+    assert figures["lips_psnr"] > 45 and figures["perceptual"] < 0.02
+    assert figures["sharpness"] == pytest.approx(1, abs=0.02)
+    worse = validate_renderer(state.ema, [batch], perceptual)
+    assert worse["loss"] > figures["loss"] and worse["lower_psnr"] < figures["lower_psnr"]
+
+
+def test_region_psnr_and_edges_by_hand():
+    truth, region = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    region[..., :2] = 1
+    assert region_psnr(truth + 0.1, truth, region).item() == pytest.approx(20, abs=1e-3)
+    ramp = torch.arange(4.0).expand(1, 3, 4, 4)
+    everywhere = torch.ones(1, 1, 4, 4)
+    assert edges(ramp, everywhere).item() == pytest.approx(3 * 4 * 3 / 16)  # channels x rows x steps over the area
+
+
+def test_disturbance_is_small_and_a_mouth():
+    from personatalk.training.renderer_data import DISTURBANCE, RendererDataset
+
+    class Clip:
+        valid = np.arange(5)
+        head_vertices = np.random.default_rng(0).normal(size=(5, 7, 3))
+
+    moved = RendererDataset.disturbance(None, Clip, np.random.default_rng(2))
+    span = np.abs(Clip.head_vertices[:, None] - Clip.head_vertices[None]).max()
+    assert moved.shape == (7, 3) and 0 < np.abs(moved).max() <= DISTURBANCE * span
