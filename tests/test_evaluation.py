@@ -25,8 +25,10 @@ from personatalk.evaluation.rendering import (
     REFERENCE_GAP,
     choose_runs,
     lip_mask,
+    paint,
     pick_nearest,
     put_into,
+    smooth_over_time,
     warp_frame,
 )
 from personatalk.evaluation.windows import cut_windows, model_renderer
@@ -235,6 +237,12 @@ def test_no_clip_is_dubbed_with_its_own_person(tmp_path):
         foreign_clip(clips[0], clips[:2])
 
 
+def test_speech_for_a_dub_is_as_long_as_the_clip_where_there_is_any(tmp_path):
+    lines = [(f"{i}.mp4", "val", str(i), "1", seconds) for i, seconds in enumerate(("3", "1", "4", "2"))]
+    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound", "seconds"), *lines]), "val")
+    assert [foreign_clip(clip, clips).seconds for clip in clips] == [4, 4, 3, 3]
+
+
 def test_runs_never_see_a_reference_within_eight_frames():
     runs = choose_runs(np.ones(80, bool))
     assert len(runs) == 2
@@ -273,6 +281,23 @@ def test_the_nearest_frame_has_the_same_lips(face_model):
     clip, _ = window_clip(face_model, 3)
     clip.head_vertices[60] = clip.head_vertices[10]
     assert pick_nearest(clip, np.array([10]), np.arange(30, 75)).tolist() == [60]
+
+
+def test_smoothing_over_time_by_hand():
+    images = np.array([0.0, 0.0, 4.0, 0.0])[:, None, None, None]
+    assert smooth_over_time(images)[:, 0, 0, 0].tolist() == [0, 1, 2, 1]
+
+
+def test_other_mouths_are_rendered_where_a_demand_says_so(face_model):
+    clip, mesh = window_clip(face_model, 5)
+    run, allowed = np.array([40]), np.arange(30)
+    model = tiny_renderer("anchored")
+    own = model_renderer(model, mesh)(clip, run, allowed)
+    assert np.array_equal(model_renderer(model, mesh, demand=lambda c: c.head_vertices)(clip, run, allowed), own)
+    opened = model_renderer(model, mesh, demand=lambda c: c.head_vertices + np.float32(0.05))(clip, run, allowed)
+    assert np.abs(opened - own).max() > 1
+    silent = {"silent": model_renderer(model, mesh, demand=lambda c: None), "own": lambda *given: own}
+    assert list(paint(silent, clip, run, allowed)) == ["own"]
 
 
 def tiny_renderer(attention):

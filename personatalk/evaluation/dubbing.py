@@ -29,7 +29,7 @@ from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
-MIN_SECONDS = 2.0
+MIN_SECONDS = 2.0  # of shorter clips it is only said what they kept, not how the mouth moves
 MAX_LAG = 8  # frames
 SAMPLE_RATE = 16000
 IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself
@@ -65,8 +65,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Ask) -
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     embedder = FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES))
-    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.seconds < MIN_SECONDS]
-    clips = spread_over_persons(usable, inputs.limit)
+    clips = spread_over_persons([c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}
     details, skipped = [], []
     for clip in clips:
@@ -85,30 +84,30 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Ask) -
                 skipped.append({"clip": clip.name, "reason": str(error)})
                 continue
             kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
-        asked = ask(waveform, source.geometry)
-        moved = motion_figures(source, seen, asked)
-        synchronous = sync_figures(seen, judge(waveform, seen.geometry), expected_lag=0.0)
-        own = sync_figures(
-            source, judge(read_audio(video), source.geometry), expected_lag=clip.offset_s * MANIFEST_RATE
-        )
-        figures = {**kept, **moved, **synchronous, **identity_figures(source, seen, embedder)}
+        figures = {**kept, **identity_figures(source, seen, embedder)}
+        if not clip.seconds < MIN_SECONDS:
+            figures |= motion_figures(source, seen, ask(waveform, source.geometry))
+            figures |= sync_figures(seen, judge(waveform, seen.geometry), expected_lag=0.0)
+            own = judge(read_audio(video), source.geometry)
+            lag = clip.offset_s * MANIFEST_RATE
+            rows["the clips themselves"].append(sync_figures(source, own, expected_lag=lag))
         rows["dubs"].append(figures)
-        rows["the clips themselves"].append(own)
         details.append({"clip": clip.name, "speech": other.name, **figures})
     return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
 
 
 def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
-    """The next clip of another person, so that no clip is dubbed with its own speech.
+    """The next clip of another person that speaks as long as this one; the longest of all where none does.
 
     Raises:
         ValueError: all clips show one person.
     """
     start = clips.index(clip)
-    for other in clips[start + 1 :] + clips[:start]:
-        if other.person != clip.person:
-            return other
-    raise ValueError("dubs need clips with sound of at least two persons")
+    others = [other for other in clips[start + 1 :] + clips[:start] if other.person != clip.person]
+    if not others:
+        raise ValueError("dubs need clips with sound of at least two persons")
+    long_enough = (other for other in others if not other.seconds < clip.seconds)
+    return next(long_enough, max(others, key=lambda other: np.nan_to_num(other.seconds)))
 
 
 def see_face(video: Path, face_model: FaceModel) -> SeenFace:

@@ -27,7 +27,7 @@ def evaluate_rendering(inputs: EvaluationInputs, renderers: dict[str, Renderer])
     """Repaint judged frames of each clip from frames at least eight away, true geometry given.
 
     Args:
-        renderers: name to what is judged beside the four baselines.
+        renderers: name to what is judged beside the baselines.
 
     Returns:
         what `report_of` gives, a row a method.
@@ -45,19 +45,30 @@ def evaluate_rendering(inputs: EvaluationInputs, renderers: dict[str, Renderer])
         judged_clips += bool(runs)
         judged: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
         for run, allowed in runs:
-            truth, masks = windows.images[run], windows.masks[run]
-            painted = {name: put_into(truth, paint(windows, run, allowed), masks) for name, paint in methods.items()}
+            painted = paint(methods, windows, run, allowed)
             for name, images in painted.items():
                 judged[name].append(rendering_figures(images, windows, run, lpips))
             if inputs.output is not None:
-                write_sheet(inputs, f"{clip.name}_{run[0]}", truth, painted)
+                write_sheet(inputs, f"{clip.name}_{run[0]}", windows.images[run], painted)
         for name, figures in judged.items():
             rows[name] += [{key: float(np.mean([f[key] for f in figures])) for key in figures[0]}] if figures else []
     return report_of("rendering", rows, clips=judged_clips, skipped=len(chosen) - judged_clips)
 
 
+def paint(
+    methods: dict[str, Renderer], clip: WindowClip, run: np.ndarray, allowed: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Let each method that has something to say paint a run: [N, H, W, 3] uint8, blended into the true frames."""
+    painted = {name: method(clip, run, allowed) for name, method in methods.items()}
+    return {
+        name: put_into(clip.images[run], images, clip.masks[run])
+        for name, images in painted.items()
+        if images is not None
+    }
+
+
 def baselines(mesh: FaceMesh) -> dict[str, Renderer]:
-    """Four ways to fill the lower face that need no learning."""
+    """Five ways to fill the lower face that need no learning."""
 
     def copy(pick: Callable[..., np.ndarray]) -> Renderer:
         return lambda clip, run, allowed: clip.images[pick(clip, run, allowed)]
@@ -69,12 +80,20 @@ def baselines(mesh: FaceMesh) -> dict[str, Renderer]:
 
         return render
 
+    nearest = warp(pick_nearest)
     return {
         "another frame": copy(pick_other),
         "another frame, warped": warp(pick_other),
         "nearest frame": copy(pick_nearest),
-        "nearest frame, warped": warp(pick_nearest),
+        "nearest frame, warped": nearest,
+        "nearest frame, warped, smoothed over time": lambda *given: smooth_over_time(nearest(*given)),
     }
+
+
+def smooth_over_time(images: np.ndarray) -> np.ndarray:
+    """Weigh each image [N, ...] with its neighbours 1 : 2 : 1; the ends stand for their own neighbours."""
+    padded = np.concatenate([images[:1], images, images[-1:]]).astype(np.float32)
+    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
 
 
 def pick_other(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -140,7 +159,8 @@ def rendering_figures(images: np.ndarray, clip: WindowClip, run: np.ndarray, lpi
 
     Returns:
         PSNR of lower face and lips in dB; LPIPS of the lower face and of the lips' box; sharpness in the lips as a
-        share of the truth's; flicker, mean |dI(out) - dI(true)| in the lower face, levels of 255.
+        share of the truth's; flicker, mean |dI(out) - dI(true)| in the lower face, levels of 255; seam, gradient
+        where the mask is a half, as a share of the truth's.
     """
     truth, lower = clip.images[run], clip.masks[run] > 0.5
     lips = np.stack([lip_mask(clip.placed[frame]) for frame in run])
@@ -155,6 +175,7 @@ def rendering_figures(images: np.ndarray, clip: WindowClip, run: np.ndarray, lpi
             np.exp(np.mean([np.log(metrics.sharpness_ratio(*x)) for x in zip(images, truth, lips, strict=True)]))
         ),
         "flicker": metrics.temporal_error(images, truth, lower),
+        "seam": float(np.mean([metrics.seam_gradient_ratio(*x) for x in zip(images, truth, lower, strict=True)])),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class WindowClip:
         placed: [T, N, 3] px of the window, rings included.
         window: [T, 2, 3] window_from_image.
         masks: [T, H, W] in [0, 1], what is rendered anew; drawn without knowing the mouth.
+        source: line of the manifest; None where the frames came from elsewhere.
     """
 
     images: np.ndarray
@@ -55,10 +56,13 @@ class WindowClip:
     placed: np.ndarray
     window: np.ndarray
     masks: np.ndarray
+    source: Clip | None = None
 
 
-# (clip, judged frames [N], allowed references [R]) -> [N, H, W, 3] in [0, 255]
-Renderer = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray]
+# (clip, judged frames [N], allowed references [R]) -> [N, H, W, 3] in [0, 255]; None: nothing to say
+Renderer = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray | None]
+# clip -> [T, V, 3] IOD, the mouths that are asked for; None where nothing is known of them
+Demand = Callable[[WindowClip], np.ndarray | None]
 
 
 def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> WindowClip | None:
@@ -71,7 +75,7 @@ def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> Window
     if geometry is None:
         return None
     images = (frame.image for frame in read_frames(inputs.clip_path(clip)))
-    return cut_windows(images, geometry, mesh)
+    return replace(cut_windows(images, geometry, mesh), source=clip)
 
 
 def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: FaceMesh) -> WindowClip:
@@ -97,52 +101,59 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
     )
 
 
-def model_renderer(model: DualAttentionRenderer, mesh: FaceMesh, strategy: str = "coverage") -> Renderer:
+def model_renderer(
+    model: DualAttentionRenderer, mesh: FaceMesh, strategy: str = "coverage", demand: Demand | None = None
+) -> Renderer:
     """Make a trained network one of the methods.
 
     Args:
         strategy: how its lip references are chosen among those allowed.
+        demand: the mouths to render; without it, the true ones.
     """
 
     @torch.inference_mode()
-    def render(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        bank = choose_bank(clip, run, allowed, strategy)
+    def render(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.ndarray | None:
+        vertices = clip.head_vertices if demand is None else demand(clip)
+        if vertices is None:
+            return None
+        bank = choose_bank(clip, vertices, run, allowed, strategy=strategy)
         faces = []
         for frame in run:
-            target, lip, face = renderer_inputs(model, clip, mesh, int(frame), bank=bank, allowed=allowed)
+            target, lip, face = renderer_inputs(model, clip, mesh, vertices, int(frame), bank=bank, allowed=allowed)
             faces.append(model(target, lip, face).faces[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255)
         return np.stack(faces)
 
     return render
 
 
-def choose_bank(clip: WindowClip, run: np.ndarray, allowed: np.ndarray, strategy: str) -> np.ndarray:
-    """Choose the clip's lip references among the allowed frames, for the mouths of a run."""
-    descriptors = _descriptors(clip)
-    vertices = clip.head_vertices[allowed]
+def choose_bank(
+    clip: WindowClip, vertices: np.ndarray, run: np.ndarray, allowed: np.ndarray, *, strategy: str = "coverage"
+) -> np.ndarray:
+    """Choose the clip's lip references among the allowed frames, for the mouths [T, V, 3] of a run."""
     chosen = select_lip_references(
-        descriptors[allowed], descriptors[run], LIP_BANK_SIZE, strategy=strategy, vertices=vertices
-    )
+        _descriptors(clip, clip.head_vertices)[allowed], _descriptors(clip, vertices)[run], LIP_BANK_SIZE,
+        strategy=strategy, vertices=clip.head_vertices[allowed],
+    )  # fmt: skip
     return allowed[chosen]
 
 
 def renderer_inputs(
-    model: DualAttentionRenderer, clip: WindowClip, mesh: FaceMesh, frame: int, *, bank: np.ndarray, allowed: np.ndarray
-) -> tuple[Target, References, References]:
+    model: DualAttentionRenderer, clip: WindowClip, mesh: FaceMesh, vertices: np.ndarray, frame: int,
+    *, bank: np.ndarray, allowed: np.ndarray,
+) -> tuple[Target, References, References]:  # fmt: skip
     """Gather what the network may know of one frame: its geometry, its surroundings, its references.
 
     Args:
+        vertices: [T, V, 3] IOD, the mouths to render.
         frame: which is rendered.
         bank: frames that serve as lip references.
         allowed: frames of which every twelfth serves as a face reference.
     """
-    descriptors = _descriptors(clip)
-    lip = rank_lip_references(descriptors[bank], descriptors[frame], bank - frame, model.config.num_lip_references)
+    shown, wanted = _descriptors(clip, clip.head_vertices)[bank], _descriptors(clip, vertices)[frame]
+    lip = rank_lip_references(shown, wanted, bank - frame, model.config.num_lip_references)
     keys = allowed[:: max(1, min(FACE_STRIDE, len(allowed) // model.config.num_face_references))]
     face = rank_face_references(keys - frame, model.config.num_face_references)
-    target, placed = make_target(
-        mesh, clip.geometry, clip.head_vertices[frame], clip.window[frame], frame, clip.images[frame]
-    )
+    target, placed = make_target(mesh, clip.geometry, vertices[frame], clip.window[frame], frame, clip.images[frame])
     return (
         stack_targets([target]),
         _references(model, clip, mesh, placed, bank[lip[0]], lip[1]),
@@ -168,5 +179,5 @@ def _references(
     return stack_references(features[None], images[None], grids[None], log_weights[None])
 
 
-def _descriptors(clip: WindowClip) -> np.ndarray:
-    return lip_descriptors(clip.head_vertices, clip.geometry.template, clip.geometry.rotation)
+def _descriptors(clip: WindowClip, vertices: np.ndarray) -> np.ndarray:
+    return lip_descriptors(vertices, clip.geometry.template, clip.geometry.rotation)

@@ -20,7 +20,7 @@ from personatalk.training.loop import STATE_NAME, TrainState, train
 from personatalk.training.preprocess import Clip
 from personatalk.training.renderer_data import Prefetcher, RendererBatch, RendererDataset
 
-PERCEPTUAL_DB = 50.0  # what one unit of perceptual distance is worth when the best step is chosen
+PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
 
 
 def render_batch(model: DualAttentionRenderer, batch: RendererBatch) -> Rendering:
