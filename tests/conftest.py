@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from personatalk.errors import CancelledError, NoFaceError
+from personatalk.media import probe_video, read_audio
 
 
 def write_clip(path: Path, num_frames: int = 5) -> Path:
@@ -22,15 +23,16 @@ def write_clip(path: Path, num_frames: int = 5) -> Path:
         stream = container.add_stream("libx264", rate=Fraction(25))
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(num_frames):
-            image = np.full((48, 64, 3), 20 + 10 * index, np.uint8)
+            image = np.full((48, 64, 3), 20 + 10 * index % 230, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
 
 
-def write_speech(path: Path, seconds: float = 0.5) -> Path:
-    """Write a tone as a WAV file."""
-    samples = 0.3 * np.sin(2 * np.pi * 220 * np.arange(int(16000 * seconds)) / 16000)
+def write_speech(path: Path, seconds: float = 0.5, silence: float = 0.0) -> Path:
+    """Write a tone as a WAV file, silent for its first so many seconds."""
+    times = np.arange(int(16000 * seconds)) / 16000
+    samples = 0.3 * np.sin(2 * np.pi * 220 * times) * (times >= silence)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes((samples * 32767).astype("<i2").tobytes())
@@ -55,6 +57,9 @@ class CopyPipeline:
         if progress:
             progress(0.5, "copying")
         shutil.copy(video, output)
+        self.waveform = read_audio(audio)
+        self.speech_s = len(self.waveform) / 16000
+        self.clip_frames = probe_video(video).num_frames
         return SimpleNamespace(
             video=output, num_frames=5, num_passed_through=1, fps=25.0, timings={"copying": 0.5}, report={"frames": 5}
         )

@@ -1,0 +1,237 @@
+"""The page's way to the pipeline: checks what is asked, runs it in a session's folder, and says what came out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personatalk.config import DubbingOptions
+from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.media import probe_video
+from personatalk.page import strings
+from personatalk.page.analysis import analyse
+from personatalk.page.excerpt import cut_excerpt
+from personatalk.page.gpu import on_gpu
+from personatalk.page.limits import Limits
+from personatalk.page.sessions import Sessions
+from personatalk.page.speed import SpeedRecord
+from personatalk.progress import Progress, Run
+
+if TYPE_CHECKING:
+    from personatalk.pipeline import DubbingPipeline, DubbingResult
+
+PREVIEW_S = 2.0
+RECORD = "record"
+
+
+class MissingStepError(PersonaTalkError):
+    """A numbered step of the page was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a visitor asks for.
+
+    Attributes:
+        clip: video of the speaker.
+        speech: sound, or a video with sound.
+        consent: whether step 3 is ticked.
+        options: of the dub.
+    """
+
+    clip: Path | None
+    speech: Path | None
+    consent: bool
+    options: DubbingOptions
+
+    @property
+    def files(self) -> set[Path]:
+        """All files that the visitor gave."""
+        given = (self.clip, self.speech, self.options.style_video, self.options.reference_video)
+        return {Path(path) for path in given if path}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: of the run.
+        before: the clip, or the excerpt of it.
+        video: dubbed.
+        report: JSON.
+        record: folder of what the research panels show.
+        summary: one or two sentences.
+        num_frames: of the video.
+        fps: of the video.
+    """
+
+    folder: Path
+    before: Path
+    video: Path
+    report: Path
+    record: Path
+    summary: str
+    num_frames: int
+    fps: float
+
+
+class Dubber:
+    """Runs dubs and previews, one at a time.
+
+    Args:
+        pipeline: loaded.
+        sessions: whose folders the runs work in.
+        limits: of what is accepted.
+        speed: told how long each dub took.
+    """
+
+    def __init__(self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, speed: SpeedRecord) -> None:
+        self.pipeline, self.sessions, self.limits, self.speed = pipeline, sessions, limits, speed
+        self.machine = threading.Lock()  # held while the pipeline works: it is not to be run from two threads
+        self.run_in = on_gpu(self._run_in)
+
+    def check(self, request: Request) -> None:
+        """Refuse what is incomplete, too large or too long.
+
+        Raises:
+            PersonaTalkError: what is wrong, and what to do.
+        """
+        for given, message in (
+            (request.clip, strings.CLIP_MISSING),
+            (request.speech, strings.SPEECH_MISSING),
+            (request.consent, strings.CONSENT_MISSING),
+        ):
+            if not given:
+                raise MissingStepError(message)
+        self.limits.check_clip(request.clip)
+        self.limits.check_speech(request.speech)
+        for path, kind in (
+            (request.options.style_video, strings.STYLE_CLIP),
+            (request.options.reference_video, strings.REFERENCE_CLIP),
+        ):
+            if path:
+                self.limits.check_clip(path, kind)
+
+    def dub(self, request: Request, session: str, progress: Progress) -> Outcome:
+        """Dub the whole clip.
+
+        Raises:
+            PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
+        """
+        return self._run(request, session, progress, lambda folder: (request.clip, request.speech))
+
+    def preview(self, request: Request, session: str, progress: Progress) -> Outcome:
+        """Dub the first two seconds.
+
+        Raises:
+            PersonaTalkError: as `dub`.
+        """
+
+        def excerpt(folder: Path) -> tuple[Path, Path]:
+            return cut_excerpt(request.clip, request.speech, folder, PREVIEW_S)
+
+        request = replace(request, options=replace(request.options, length="video"))
+        try:
+            outcome = self._run(request, session, progress, excerpt)
+        except NoFaceError as error:
+            raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
+        return replace(outcome, summary=f"{outcome.summary}\n{strings.SUMMARY_PREVIEW}")
+
+    def _run(
+        self, request: Request, session: str, progress: Progress, inputs: Callable[[Path], tuple[Path, Path]]
+    ) -> Outcome:
+        for path in request.files:
+            self.sessions.add_upload(session, path)
+        self.check(request)
+        folder = self.sessions.start(session)
+        try:
+            with self.machine:
+                clip, speech = inputs(folder)
+                outcome = self.run_in(folder, clip, speech, request.options, progress)
+        except BaseException:
+            self.sessions.remove(session, folder)
+            raise
+        self.sessions.finish(folder)
+        return outcome
+
+    def _run_in(
+        self, folder: Path, clip: Path, speech: Path, options: DubbingOptions, progress: Progress | None = None
+    ) -> Outcome:
+        """Dub into a folder of `sessions`, with all that the research panels need; the caller holds `machine`."""
+        result = self.pipeline.dub(
+            clip,
+            speech,
+            folder / "dubbed.mp4",
+            options,
+            progress=progress,
+            should_stop=lambda: self.sessions.should_stop(folder),
+        )
+        self.speed.add(result.num_frames, sum(result.timings.values()))
+        report = folder / "report.json"
+        report.write_text(json.dumps(result.report, indent=2) + "\n")
+        return Outcome(
+            folder=folder,
+            before=clip,
+            video=result.video,
+            report=report,
+            record=folder / RECORD,
+            summary=summarise(result),
+            num_frames=result.num_frames,
+            fps=result.fps,
+        )
+
+    def analyse(
+        self, clip: Path | None, speech: Path | None, options: DubbingOptions, session: str, progress: Progress
+    ) -> dict:
+        """Measure a clip without dubbing it; see `analyse` of the module `analysis`.
+
+        Raises:
+            PersonaTalkError: refused, stopped, or no face.
+        """
+        for path in filter(None, (clip, speech)):
+            self.sessions.add_upload(session, path)
+        if clip is None:
+            raise MissingStepError(strings.CLIP_MISSING)
+        self.limits.check_clip(clip)
+        if speech:
+            self.limits.check_speech(speech)
+        folder = self.sessions.start(session)
+        try:
+            with self.machine:
+                run = Run(progress, lambda: self.sessions.should_stop(folder))
+                return analyse(self.pipeline, clip, speech, options, run)
+        finally:
+            self.sessions.remove(session, folder)
+
+    def estimate(self, clip: Path, speech: Path | None, length: str) -> str:
+        """Say how long a dub will take, and what differs in length.
+
+        Raises:
+            MediaError: a file cannot be read, or goes beyond a limit.
+        """
+        self.limits.check_clip(clip)
+        info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
+        frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
+        text = strings.ESTIMATE.format(
+            time=strings.spoken_time(self.speed.estimate(frames)),
+            frames=frames,
+            source=strings.ESTIMATE_MEASURED if self.speed.is_measured else strings.ESTIMATE_BUILT_IN,
+        )
+        if spoken is None or length != "video" or abs(spoken - info.duration) < 1:
+            return text
+        note = strings.LONGER_SPEECH if spoken > info.duration else strings.LONGER_CLIP
+        return text + note.format(difference=strings.spoken_time(abs(spoken - info.duration)))
+
+
+def summarise(result: DubbingResult) -> str:
+    """Say in two lines what was done and how long it took."""
+    seconds = sum(result.timings.values())
+    lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
+    if result.num_passed_through:
+        lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
+    return "\n".join(lines)

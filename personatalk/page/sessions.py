@@ -1,0 +1,102 @@
+"""Who is on the page, and which files are theirs: a folder a run, removed with the session or with age."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+RUNNING = ".running"  # a run goes on while this file lies in its folder
+SWEEP_EVERY_S = 60.0
+
+
+class Sessions:
+    """The files of all visitors, each visitor's apart.
+
+    A run's folder has a name that cannot be guessed and belongs to one browser session. Stopping a run removes
+    the mark in its folder, so that a run in another process sees it too, and a run whose folder is gone stops.
+
+    Args:
+        parent: the one root of all sessions is made in it.
+        keep_s: folders and uploads older than this are removed, s.
+    """
+
+    def __init__(self, parent: Path, keep_s: float) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        self._root = tempfile.TemporaryDirectory(prefix="personatalk-", dir=parent)
+        self.root, self.keep_s = Path(self._root.name), keep_s
+        self.runs, self.kept = self.root / "runs", self.root / "kept"  # the second is nobody's and is not swept
+        self.runs.mkdir()
+        self.kept.mkdir()
+        self._folders: dict[str, set[Path]] = {}
+        self._uploads: dict[str, set[Path]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, session: str) -> Path:
+        """Make the folder of a new run."""
+        folder = self.runs / secrets.token_urlsafe(24)
+        folder.mkdir()
+        (folder / RUNNING).touch()
+        with self._lock:
+            self._folders.setdefault(session, set()).add(folder)
+        return folder
+
+    def finish(self, folder: Path) -> None:
+        """Say that a run has ended; its files stay."""
+        (folder / RUNNING).unlink(missing_ok=True)
+
+    def should_stop(self, folder: Path) -> bool:
+        """Whether the run of this folder was asked to stop."""
+        return not (folder / RUNNING).exists()
+
+    def stop(self, session: str) -> None:
+        """Ask the session's runs, if any, to stop."""
+        with self._lock:
+            for folder in self._folders.get(session, ()):
+                self.finish(folder)
+
+    def remove(self, session: str, folder: Path) -> None:
+        """Remove one run's files; stops it if it runs."""
+        with self._lock:
+            self._folders.get(session, set()).discard(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def add_upload(self, session: str, path: Path) -> None:
+        """Remember that an uploaded file belongs to a session."""
+        with self._lock:
+            self._uploads.setdefault(session, set()).add(path)
+
+    def end(self, session: str) -> None:
+        """Stop the session's runs and remove all its files, uploads that nobody else gave included."""
+        with self._lock:
+            folders, uploads = self._folders.pop(session, set()), self._uploads.pop(session, set())
+            uploads -= set().union(*self._uploads.values())
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in uploads:
+            path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what is older than the limit."""
+        oldest = time.time() - self.keep_s
+        for folder in self.runs.iterdir():
+            if folder.stat().st_mtime < oldest and self.should_stop(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        with self._lock:
+            uploads = set().union(*self._uploads.values())
+        for path in uploads:
+            if path.exists() and path.stat().st_mtime < oldest:
+                path.unlink()
+
+    def sweep_forever(self) -> None:
+        """Sweep from a thread of its own, which ends with the process."""
+
+        def sweep() -> None:
+            while self.runs.exists():
+                self.sweep()
+                time.sleep(SWEEP_EVERY_S)
+
+        threading.Thread(target=sweep, name="sweep", daemon=True).start()

@@ -1,0 +1,182 @@
+"""The numbered steps and the options of the page, and what a visitor's choices mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from personatalk.config import DubbingOptions
+from personatalk.errors import CancelledError, MediaError, NoFaceError, PersonaTalkError
+from personatalk.media import probe_video
+from personatalk.page import strings
+from personatalk.page.dubber import Dubber, MissingStepError, Request
+from personatalk.page.faces import centre, find_faces, nearest_face
+from personatalk.page.limits import Limits
+
+NO_FACES = np.zeros((0, 4), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The components that a visitor fills in.
+
+    Attributes:
+        faces: State, [N, 4] boxes of the first frame in shares of its width and height.
+        face: number of the chosen one, counted from 0.
+        face_panel: what holds the choice; hidden where there is none.
+        face_picture: the first frame.
+        estimate: how long a dub will take.
+    """
+
+    clip: gr.Video
+    speech: gr.Audio
+    consent: gr.Checkbox
+    style_strength: gr.Slider
+    mouth_amplitude: gr.Slider
+    length: gr.Radio
+    strategy: gr.Dropdown
+    style_clip: gr.Video
+    reference_clip: gr.Video
+    faces: gr.State
+    face: gr.Radio
+    face_panel: gr.Group
+    face_picture: gr.Image
+    estimate: gr.Markdown
+
+    @property
+    def inputs(self) -> set[gr.components.Component]:
+        """All that a dub depends on."""
+        unused = ("face_panel", "face_picture", "estimate")
+        return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
+
+    def request(self, values: dict[gr.components.Component, Any]) -> Request:
+        """Turn the values of `inputs` into what the visitor asks for."""
+        clip, speech = values[self.clip], values[self.speech]
+        point, boxes = None, values[self.faces]
+        if clip and len(boxes) > 1 and values[self.face] is not None:
+            info = probe_video(Path(clip))
+            point = centre(boxes[values[self.face]], info.width, info.height)
+        options = DubbingOptions(
+            style_strength=values[self.style_strength],
+            mouth_amplitude=values[self.mouth_amplitude],
+            length=values[self.length],
+            reference_strategy=values[self.strategy],
+            face_point=point,
+            style_video=path_or_none(values[self.style_clip]),
+            reference_video=path_or_none(values[self.reference_clip]),
+        )
+        return Request(
+            clip=path_or_none(clip), speech=path_or_none(speech), consent=values[self.consent], options=options
+        )
+
+
+def path_or_none(value: str | None) -> Path | None:
+    """Turn what an upload gives into a path."""
+    return Path(value) if value else None
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show what a visitor can mend as a message, in plain words.
+
+    Raises:
+        gr.Error: in place of PersonaTalkError.
+    """
+    try:
+        yield
+    except CancelledError as error:
+        raise gr.Error(strings.STOPPED, title=strings.STOPPED_TITLE, print_exception=False) from error
+    except PersonaTalkError as error:
+        title = strings.MISSING_TITLE if isinstance(error, MissingStepError) else strings.REFUSED_TITLE
+        raise gr.Error(str(error), title=title, print_exception=False) from error
+
+
+def show_progress(share: float, stage: str) -> None:
+    """Tell the visitor whose event this is how far the work is, 0 to 1, and what is being done."""
+    gr.Progress()(share, desc=stage)
+
+
+def add_steps(limits: Limits) -> Steps:
+    """Lay the numbered steps and the options out."""
+    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=260, elem_id="clip")
+    note = strings.LIMITS_NOTE.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
+    gr.Markdown(note, elem_id="note")
+    with gr.Group(visible=False, elem_id="faces") as face_panel:
+        gr.Markdown(strings.FACES_NOTE, padding=True)
+        face_picture = gr.Image(label=strings.FACES_PICTURE, interactive=False, buttons=[], elem_id="face-picture")
+        face = gr.Radio([], label=strings.FACES_LABEL, elem_id="face")
+    speech = gr.Audio(
+        label=strings.SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", elem_id="speech"
+    )  # fmt: skip
+    consent = gr.Checkbox(label=strings.CONSENT_LABEL, value=False, elem_id="consent")
+    options = _add_options()
+    estimate = gr.Markdown(strings.ESTIMATE_START, elem_id="estimate")
+    return Steps(
+        clip=clip, speech=speech, consent=consent, **options, faces=gr.State(NO_FACES), face=face,
+        face_panel=face_panel, face_picture=face_picture, estimate=estimate,
+    )  # fmt: skip
+
+
+def _add_options() -> dict[str, gr.components.Component]:
+    with gr.Accordion(strings.OPTIONS_LABEL, open=False, elem_id="options"):
+        return {
+            "style_strength": gr.Slider(0.0, 1.5, 1.0, step=0.05, label=strings.STYLE_LABEL, info=strings.STYLE_INFO),
+            "mouth_amplitude": gr.Slider(
+                0.5, 1.5, 1.0, step=0.05, label=strings.AMPLITUDE_LABEL, info=strings.AMPLITUDE_INFO
+            ),
+            "length": gr.Radio(strings.LENGTHS, value="video", label=strings.LENGTH_LABEL, elem_id="length"),
+            "strategy": gr.Dropdown(
+                strings.STRATEGIES, value="coverage", label=strings.STRATEGY_LABEL, info=strings.STRATEGY_INFO
+            ),
+            "style_clip": gr.Video(label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160),
+            "reference_clip": gr.Video(label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160),
+        }
+
+
+def connect_steps(steps: Steps, dubber: Dubber) -> None:
+    """Show the faces of a new clip, take the choice of one, and keep the estimate up to date."""
+
+    def show_faces(clip: str | None) -> tuple[np.ndarray, Any, Any, Any]:
+        try:
+            picture, boxes = find_faces(Path(clip)) if clip else (None, NO_FACES)
+        except (MediaError, NoFaceError):  # said by the estimate
+            picture, boxes = None, NO_FACES
+        choices = [
+            (strings.FACE_CHOICE.format(number=i + 1) + strings.FACE_LARGEST * (i == 0), i) for i in range(len(boxes))
+        ]
+        several = len(boxes) > 1
+        return boxes, gr.Group(visible=several), picture if several else None, gr.Radio(choices, value=0)
+
+    def choose_face(boxes: np.ndarray, picture: np.ndarray, event: gr.SelectData) -> int:
+        height, width = picture.shape[:2]
+        return nearest_face(boxes, event.index[0] / width, event.index[1] / height)
+
+    def estimate(clip: str | None, speech: str | None, length: str, request: gr.Request) -> str:
+        if not clip:
+            return strings.ESTIMATE_START
+        for path in filter(None, (clip, speech)):
+            dubber.sessions.add_upload(str(request.session_hash), Path(path))
+        try:
+            return dubber.estimate(Path(clip), path_or_none(speech), length)
+        except PersonaTalkError as error:
+            return f"⚠️ {error}"
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    steps.clip.change(
+        show_faces, steps.clip, [steps.faces, steps.face_panel, steps.face_picture, steps.face], **private
+    )
+    steps.face_picture.select(choose_face, [steps.faces, steps.face_picture], steps.face, **private)
+    gr.on(
+        [steps.clip.change, steps.speech.change, steps.length.change],
+        estimate,
+        [steps.clip, steps.speech, steps.length],
+        steps.estimate,
+        trigger_mode="always_last",
+        **private,
+    )

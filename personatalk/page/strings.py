@@ -1,0 +1,111 @@
+"""Every English text of the page, in one place."""
+
+from __future__ import annotations
+
+TITLE = "PersonaTalk"
+INTRO = (
+    "# PersonaTalk\n"
+    "Give a clip of a person speaking and any speech: the mouth follows the new speech, in that person's own way of "
+    "speaking and with that person's own lips and teeth. It runs on this machine; nothing is sent elsewhere."
+)
+EXAMPLES_HEADING = "**No clip at hand?** See a finished example; it also fills in steps 1 and 2."
+EXAMPLE_NAMES = {"grid_speaker": "Example: a real speaker", "rendered_head": "Example: a rendered head"}
+EXAMPLE_NOTE = "Example, made with the options as they are at the start."
+
+# the steps
+CLIP_LABEL = "1. Clip of the speaker"
+SPEECH_LABEL = "2. New speech: a sound file, or your microphone"
+CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
+LIMITS_NOTE = (
+    "MP4, MOV, WebM and the like, any size of picture; the face seen from the front. Clip and speech up to {seconds} "
+    "and {megabytes} MB each."
+)
+PREVIEW_BUTTON = "Preview two seconds"
+DUB_BUTTON = "Dub"
+STOP_BUTTON = "Stop"
+
+# faces
+FACES_NOTE = "There are several faces. **Click the one to dub**, or choose its number; otherwise the largest is taken."
+FACES_PICTURE = "First frame of the clip, its faces numbered"
+FACES_LABEL = "Face to dub"
+FACE_CHOICE = "Face {number}"
+FACE_LARGEST = " (the largest)"
+
+# options
+OPTIONS_LABEL = "Options"
+STYLE_LABEL, STYLE_INFO = "Speaking style", "0: an average speaker's; 1: this person's own; more: exaggerated"
+AMPLITUDE_LABEL, AMPLITUDE_INFO = "Mouth amplitude", "below 1 the mouth opens less, above 1 more"
+LENGTH_LABEL = "If clip and speech differ in length, the result is"
+LENGTHS = [
+    ("as long as the clip", "video"),
+    ("as long as the speech: a long clip is cut, a short one goes back and forth", "audio"),
+    ("as long as the speech: a short clip starts again", "loop"),
+    ("as long as the speech: a short clip holds its last picture", "hold"),
+]
+STRATEGY_LABEL, STRATEGY_INFO = "Reference frames", "from which frames of the clip the lips are taken"
+STRATEGIES = [
+    ("cover the lip shapes that the speech asks for", "coverage"),
+    ("the frames nearest to the average lip shape", "nearest"),
+    ("evenly spaced by how far the mouth is open", "paper"),
+    ("random", "random"),
+]
+STYLE_CLIP_LABEL = "Way of speaking from another clip (optional)"
+REFERENCE_CLIP_LABEL = "Lips and way of speaking from another clip of the same person (optional)"
+FACE_X_LABEL = "Face to dub: pixels from the left of the first frame"
+FACE_Y_LABEL = "Face to dub: pixels from the top of the first frame"
+
+# before the run
+ESTIMATE_START = "Give a clip and a speech; the time that a dub takes is estimated here."
+ESTIMATE = "**About {time}** for {frames} frames: an estimate from {source}."
+ESTIMATE_MEASURED = "earlier runs on this machine"
+ESTIMATE_BUILT_IN = "a two-core machine; yours may be faster or slower"
+LONGER_SPEECH = (
+    " The speech is {difference} longer than the clip: the picture ends first. *Options* can make it as long as the "
+    "speech."
+)
+LONGER_CLIP = " The clip is {difference} longer than the speech: its end stays silent. *Options* can cut it."
+
+# refusals
+MISSING_TITLE = "One step is missing"
+CLIP_MISSING = "Please give a clip of the speaker in step 1."
+SPEECH_MISSING = "Please give the new speech in step 2: a sound file, or a recording from your microphone."
+CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."
+REFUSED_TITLE = "Cannot dub this"
+TOO_LONG = (
+    "The {kind} is {length} long; this page takes up to {limit}. Cut it, or use the command line, which has no limit: "
+    "python -m personatalk dub --help."
+)
+TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
+PREVIEW_WITHOUT_FACE = "no face is seen in the first two seconds, which is all that a preview looks at; press Dub"
+FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
+STOPPED_TITLE = "Stopped"
+STOPPED = "Stopped: nothing was written."
+FAILED = "Something went wrong inside. Please try another clip or speech; what happened is in the program's log."
+STYLE_CLIP, REFERENCE_CLIP, CLIP, SPEECH = "clip for the way of speaking", "reference clip", "clip", "speech"
+
+# the result
+BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
+IN_STEP = "Play one, and the other follows in step."
+SUMMARY = "{frames} frames at {fps:g} a second, done in {seconds:.1f} s."
+SUMMARY_PASSED = "{count} frames show no usable face and were left as they are."
+SUMMARY_PREVIEW = (
+    "Preview of two seconds. Lips and style come from these two seconds alone; a dub looks over the whole clip."
+)
+SUMMARY_LABEL = "What was done"
+NO_RESULT = "The result appears here."
+DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Download video (MP4)", "Download report (JSON)"
+REPORT_LABEL = "Report (JSON)"
+FOOTER = (
+    "Uploads, recordings and results lie in a temporary folder that is yours alone. They are deleted when you close "
+    "the page, after one hour at the latest, and are never logged. Do not use this to deceive: say that a video is "
+    "dubbed wherever you show it."
+)
+
+
+def spoken_time(seconds: float) -> str:
+    """Say a time as a person would."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{round(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds % 60 < 1 or seconds > 600 else f"{seconds / 60:.1f} min"
