@@ -19,6 +19,7 @@ from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
+from personatalk.observer import Observer, Scene
 from personatalk.progress import Progress, Run
 from personatalk.references import lip_descriptors
 from personatalk.renderer import DualAttentionRenderer
@@ -100,6 +101,7 @@ class DubbingPipeline:
         *,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
+        record: Observer | None = None,
     ) -> DubbingResult:
         """Make the face of a video speak an audio file.
 
@@ -110,6 +112,7 @@ class DubbingPipeline:
             options: choices; see DubbingOptions.
             progress: told (share done, what is being done).
             should_stop: asked often; true ends the run with CancelledError and leaves no file.
+            record: looks on; inspection.Recorder keeps everything for the researcher.
 
         Raises:
             PersonaTalkError: something that the caller can mend; the message says how.
@@ -137,8 +140,17 @@ class DubbingPipeline:
         with run.stage("references", "choosing references"):
             references = self.gather_references(driven, reference_video, video, options, run)
         with run.stage("render", "rendering"):
-            passed = self._render(driven, references, timeline, video, audio, output, options, run)
+            if record:
+                record.begin(
+                    Scene(
+                        mesh=self.mesh, source=source, posed=driven.posed, style=driven.style, order=timeline.order,
+                        references=references, waveform=waveform, video=Path(video), reference_video=reference_video,
+                    )
+                )  # fmt: skip
+            passed = self._render(driven, references, timeline, video, audio, output, options, run, record)
         report = self._report(options, run, driven, references, timeline, passed, float(info.fps))
+        if record:
+            record.finish(report)
         return DubbingResult(
             video=output,
             num_frames=len(timeline.order),
@@ -208,7 +220,7 @@ class DubbingPipeline:
 
     def _render(
         self, driven: DrivenGeometry, references: ClipReferences, timeline: Timeline, video: Path, audio: Path,
-        output: Path, options: DubbingOptions, run: Run,
+        output: Path, options: DubbingOptions, run: Run, record: Observer | None,
     ) -> int:  # fmt: skip
         is_same = references.geometry is driven.source
         clip = ClipRenderer(
@@ -221,6 +233,8 @@ class DubbingPipeline:
                 run.step(position, len(timeline.order))
                 rendered = clip.render(position, image)
                 passed += not rendered.is_dubbed
+                if record:
+                    record.frame(position, image, rendered)
                 writer.write(rendered.image, int(timeline.pts[position]))
             if passed == len(timeline.order):
                 raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
@@ -239,6 +253,7 @@ class DubbingPipeline:
             "num_passed_through": passed,
             "fps": fps,
             "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
+            "peak_memory_mb": run.peak_memory_mb,
             "face_scale_px": round(float(np.median(driven.source.scale)), 1),
             "mouth_openness": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
             "lip_references": references.lip_indices.tolist(),

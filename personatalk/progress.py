@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from personatalk.errors import CancelledError
 
@@ -30,16 +31,19 @@ class Run:
     def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
         self.progress, self.should_stop = progress, should_stop
         self.timings: dict[str, float] = {}
+        self.peak_memory_mb: dict[str, int | None] = {}
         self.done, self.name, self.message = 0.0, "", ""
 
     @contextmanager
     def stage(self, name: str, message: str) -> Iterator[None]:
-        """Time a stage of the run."""
+        """Time a stage of the run, and note the most memory that the process held in it."""
         self.name, self.message = name, message
         self.step(0, 1)
+        reset_peak_memory()
         start = time.perf_counter()
         yield
         self.timings[name] = time.perf_counter() - start
+        self.peak_memory_mb[name] = peak_memory_mb()
         self.done += SHARES[name]
 
     def step(self, index: int, count: int | None) -> None:
@@ -53,3 +57,18 @@ class Run:
         """Raise CancelledError if the caller wants to stop."""
         if self.should_stop and self.should_stop():
             raise CancelledError("stopped; nothing was written")
+
+
+def reset_peak_memory() -> None:
+    """Let the process's peak memory count from now; where the system does not allow it, it counts from the start."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb() -> int | None:
+    """Most memory that the process held since the reset, MB; None where the system does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return None

@@ -11,8 +11,8 @@ import pytest
 ORDER = [
     "errors", "config", "checkpoints", "layers", "media", "tracking", "face_model", "fitting", "camera", "rasterizer",
     "geometry_maps", "audio", "style", "geometry_model", "references", "attention", "light", "renderer",
-    "render_inputs", "compositing", "dub_renderer", "timeline", "progress", "pipeline", "perceptual", "evaluation", "training",
-    "page", "cli_training", "cli", "__main__",
+    "render_inputs", "compositing", "dub_renderer", "timeline", "observer", "progress", "pipeline", "perceptual",
+    "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
 ]  # fmt: skip
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "personatalk"

@@ -1,0 +1,27 @@
+"""The portrait: an upright picture of the whole head that holds the renderer's window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine, scale_affine, window_from_image
+from personatalk.fitting import FaceGeometry
+
+PORTRAIT_WIDTH, PORTRAIT_HEIGHT = 416, 480  # px
+PORTRAIT_GAIN = 4 / 3  # px of the portrait for one of the window
+WINDOW_MIDDLE = (208.0, 320.0)  # px of the portrait
+
+_shift = np.array(WINDOW_MIDDLE) - PORTRAIT_GAIN * np.array((WINDOW_WIDTH / 2, WINDOW_HEIGHT / 2))
+PORTRAIT_FROM_WINDOW = np.array(((PORTRAIT_GAIN, 0, _shift[0]), (0, PORTRAIT_GAIN, _shift[1])), np.float32)
+
+
+def portrait_from_image(geometry: FaceGeometry) -> np.ndarray:
+    """[T, 2, 3] the similarity that takes image pixels into the portrait of each frame."""
+    affines = window_from_image(geometry) * np.float32(PORTRAIT_GAIN)
+    affines[..., 2] += PORTRAIT_FROM_WINDOW[:, 2]
+    return affines
+
+
+def window_from_portrait(scale: float = 1.0) -> np.ndarray:
+    """[2, 3] takes portrait pixels into the window, drawn `scale` times as large as the renderer sees it."""
+    return scale_affine(invert_affine(PORTRAIT_FROM_WINDOW), scale)

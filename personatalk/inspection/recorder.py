@@ -1,0 +1,140 @@
+"""Keeps what a run goes through, on disk and in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch.nn.functional as F
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image
+from personatalk.dub_renderer import RenderedFrame
+from personatalk.evaluation.identity import cut_face_chip
+from personatalk.evaluation.metrics import seam_gradient_ratio
+from personatalk.geometry_maps import MAP_STRIDE
+from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, portrait_from_image
+from personatalk.observer import Scene
+
+FORMAT = 1
+MAX_FRAMES = 300  # kept evenly; a recording then stays under 60 MB however long the clip is
+MAX_JUDGED = 24  # frames whose identity and seam are measured
+JPEG_QUALITY = 92
+REFERENCE_SCALE = 2  # px kept of a reference for one of its window
+
+
+class Recorder:
+    """Records one run into a folder: give it to `DubbingPipeline.dub(record=...)`, then `Inspection.load(folder)`.
+
+    Geometry, style, references and the voice are kept whole; pictures and attention of at most `max_frames` frames.
+
+    Args:
+        folder: made if need be; what an earlier recording left in it is overwritten.
+        max_frames: how many frames' pictures and attention are kept, evenly over the clip.
+    """
+
+    def __init__(self, folder: Path, max_frames: int = MAX_FRAMES) -> None:
+        self.folder, self.max_frames = Path(folder), max_frames
+        (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
+        (self.folder / "recording.json").unlink(missing_ok=True)
+
+    def begin(self, scene: Scene) -> None:
+        """Write down the scene."""
+        self._scene = scene
+        count = len(scene.order)
+        self._kept = np.unique(np.linspace(0, count - 1, min(count, self.max_frames)).astype(int))
+        self._judged = set(
+            self._kept[np.linspace(0, len(self._kept) - 1, min(len(self._kept), MAX_JUDGED)).astype(int)]
+        )
+        self._portraits = portrait_from_image(scene.posed)
+        self._attention: dict[str, np.memmap] = {}
+        self._frames = {"lip_frames": {}, "face_frames": {}}
+        self._chips, self._seams = [], []
+        scene.mesh.face_model.save(self.folder / "face_model.safetensors")
+        references = scene.references
+        for name, geometry in (("source", scene.source), ("posed", scene.posed), ("reference", references.geometry)):
+            geometry.save(self.folder / f"{name}.npz")
+        np.savez(
+            self.folder / "scene.npz", order=scene.order, kept=self._kept, lip_bank=references.lip_indices,
+            face_bank=references.face_indices, waveform=scene.waveform.astype(np.float16),
+            **{f"style_{field.name}": getattr(scene.style, field.name).numpy() for field in fields(scene.style)},
+        )  # fmt: skip
+        for index, entry in references.entries.items():
+            affine = scale_affine(entry.crop.window_from_crop, REFERENCE_SCALE)
+            picture = warp_image(
+                entry.crop.image, affine, REFERENCE_SCALE * WINDOW_WIDTH, REFERENCE_SCALE * WINDOW_HEIGHT
+            )
+            self._write(f"reference_{index:06d}", picture)
+
+    def frame(self, position: int, image: np.ndarray, rendered: RenderedFrame) -> None:
+        """Keep a frame, if it is one of those to keep."""
+        row = int(np.searchsorted(self._kept, position))
+        if row == len(self._kept) or self._kept[row] != position:
+            return
+        for name, picture in (("source", image), ("dubbed", rendered.image)):
+            portrait = warp_image(picture, self._portraits[position], PORTRAIT_WIDTH, PORTRAIT_HEIGHT)
+            self._write(f"{name}_{position:06d}", portrait)
+        if not rendered.is_dubbed:
+            return
+        self._frames["lip_frames"][row] = rendered.lip_frames
+        self._frames["face_frames"][row] = rendered.face_frames
+        rendering = rendered.rendering
+        self._append("gate", row, F.avg_pool2d(rendering.gate, MAP_STRIDE)[0, 0].numpy())
+        for kind, sample in (("lip", rendering.lip), ("face", rendering.face)):
+            self._append(f"{kind}_weights", row, sample.weights[0].numpy())
+            self._append(f"{kind}_offsets", row, sample.offsets[0].numpy())
+        if position in self._judged:
+            self._judge(position, image, rendered.image)
+
+    def finish(self, report: dict) -> None:
+        """Complete the recording; one that was broken off cannot be loaded."""
+        for array in self._attention.values():
+            array.flush()
+        rows = {name: self._rows(frames) for name, frames in self._frames.items()}
+        np.savez(self.folder / "frames.npz", chips=np.array(self._chips), seams=np.array(self._seams), **rows)
+        scene = self._scene
+        facts = {"format": FORMAT, "video": str(scene.video), "reference_video": str(scene.reference_video)}
+        (self.folder / "recording.json").write_text(json.dumps(facts | {"report": report}, indent=2) + "\n")
+        del self._scene
+
+    def _write(self, name: str, picture: np.ndarray) -> None:
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+        (self.folder / "pictures" / f"{name}.jpg").write_bytes(encoded.tobytes())
+
+    def _append(self, name: str, row: int, values: np.ndarray) -> None:
+        if name not in self._attention:
+            shape = (len(self._kept), *values.shape)
+            path = self.folder / f"{name}.npy"
+            self._attention[name] = np.lib.format.open_memmap(path, "w+", dtype=np.float16, shape=shape)
+        self._attention[name][row] = values
+
+    def _rows(self, frames: dict[int, np.ndarray]) -> np.ndarray:
+        """[N, K] frame numbers for each kept frame, -1 where none was rendered."""
+        count = max((len(numbers) for numbers in frames.values()), default=0)
+        rows = np.full((len(self._kept), count), -1, np.int64)
+        for row, numbers in frames.items():
+            rows[row] = numbers
+        return rows
+
+    def _judge(self, position: int, image: np.ndarray, dubbed: np.ndarray) -> None:
+        """Cut the faces for the comparison of identity, and measure the seam, in the frame's own pixels."""
+        mesh, posed = self._scene.mesh, self._scene.posed
+        placed = mesh.place(
+            mesh.face_model.vertices(posed.template, posed.expression[position]), posed, position,
+            np.eye(2, 3, dtype=np.float32),
+        )  # fmt: skip
+        self._chips.append([cut_face_chip(picture, placed) for picture in (image, dubbed)])
+        left, top = np.maximum(np.floor(placed.min(0)[:2]).astype(int), 0)
+        right, bottom = np.ceil(placed.max(0)[:2]).astype(int)
+        template = mesh.place(posed.template, posed, position, np.array(((1, 0, -left), (0, 1, -top)), np.float32))
+        parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
+        mask = mesh.mask(template, posed.template, *parts[0].shape[:2]) > 0
+        self._seams.append(seam_gradient_ratio(*parts, mask))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions in 0 .. count - 1, at most so many, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))

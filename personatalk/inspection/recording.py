@@ -1,0 +1,195 @@
+"""A recorded run, read back: geometry of every frame, pictures and attention of those that were kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image
+from personatalk.errors import MediaError
+from personatalk.face_model import FaceModel
+from personatalk.fitting import FaceGeometry
+from personatalk.geometry_maps import FaceMesh
+from personatalk.inspection.portrait import window_from_portrait
+from personatalk.inspection.recorder import FORMAT
+from personatalk.media import read_frames
+from personatalk.references import lip_descriptors
+from personatalk.style import Style
+
+KINDS = ("lip", "face")
+SCALE = 3  # pixels of a picture for one of the renderer's window
+PICTURE_WIDTH, PICTURE_HEIGHT = SCALE * WINDOW_WIDTH, SCALE * WINDOW_HEIGHT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """What one attention layer did in one frame.
+
+    Attributes:
+        frames: [K] frame numbers of its references in the reference video.
+        weights: [K, h, w], sum to 1 over K.
+        offsets: [K, 2, h, w] px of the window: the learnt step beside the mesh's correspondence.
+        share: [h, w] of the pixels that this layer gives; the other layer gives the rest.
+    """
+
+    frames: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+    share: np.ndarray
+
+
+class Inspection:
+    """A recorded run. Time is `t`, the position of a frame in the output: 0 .. num_frames - 1.
+
+    Pictures and attention are those of the kept frame nearest to t.
+
+    Attributes:
+        source: geometry of the source video.
+        posed: geometry of the output's frames, driven by the speech.
+        reference: geometry of the video that gave the references.
+        style: of the speaker.
+        order: [T] source frame of each output frame.
+        kept: [N] positions whose pictures and attention were kept.
+        lip_bank: frame numbers of the clip's lip references.
+        face_bank: frame numbers of the clip's face references.
+        waveform: [S] at 16 kHz.
+        report: of the run.
+    """
+
+    def __init__(self, folder: Path, facts: dict) -> None:
+        self.folder, self.report = folder, facts["report"]
+        self.video, self.reference_video = Path(facts["video"]), Path(facts["reference_video"])
+        self.face_model = FaceModel.load(folder / "face_model.safetensors")
+        self.mesh = FaceMesh(self.face_model)
+        self.source, self.posed, self.reference = (
+            FaceGeometry.load(folder / f"{name}.npz") for name in ("source", "posed", "reference")
+        )
+        with np.load(folder / "scene.npz") as scene:
+            self.order, self.kept = scene["order"], scene["kept"]
+            self.lip_bank, self.face_bank = scene["lip_bank"], scene["face_bank"]
+            self.waveform = scene["waveform"].astype(np.float32)
+            self.style = Style(**{f.name: torch.from_numpy(scene[f"style_{f.name}"]) for f in fields(Style)})
+        with np.load(folder / "frames.npz") as frames:
+            self.chips, self.seams = frames["chips"], frames["seams"]
+            self._frames = {kind: frames[f"{kind}_frames"] for kind in KINDS}
+
+    @classmethod
+    def load(cls, folder: Path) -> Inspection:
+        """Read what a Recorder wrote.
+
+        Raises:
+            MediaError: no complete recording is there, or another version wrote it.
+        """
+        path = Path(folder) / "recording.json"
+        if not path.is_file():
+            raise MediaError(f"{folder} holds no complete recording; dub again with --inspect {folder}")
+        facts = json.loads(path.read_text())
+        if facts["format"] != FORMAT:
+            raise MediaError(f"{folder} was recorded by another version ({facts['format']}); dub again with --inspect")
+        return cls(Path(folder), facts)
+
+    @property
+    def num_frames(self) -> int:
+        """T, frames of the output."""
+        return len(self.order)
+
+    @property
+    def times(self) -> np.ndarray:
+        """[T] s from the start of the output."""
+        return self.posed.times - self.posed.times[0]
+
+    @property
+    def is_same_clip(self) -> bool:
+        """Whether the references were taken from the source itself."""
+        return self.video == self.reference_video
+
+    @cached_property
+    def driven_vertices(self) -> np.ndarray:
+        """[T, V, 3] IOD, as the speech moves them."""
+        return self.face_model.vertices(self.posed.template, self.posed.expression)
+
+    @cached_property
+    def source_vertices(self) -> np.ndarray:
+        """[T, V, 3] IOD, as the source moves them, in the order of the output."""
+        return self.face_model.vertices(self.source.template, self.source.expression[self.order])
+
+    @cached_property
+    def reference_vertices(self) -> np.ndarray:
+        """[T', V, 3] IOD of every frame of the reference video."""
+        return self.face_model.vertices(self.reference.template, self.reference.expression)
+
+    @cached_property
+    def demanded(self) -> np.ndarray:
+        """[M, D] lip descriptors of the mouths to be rendered."""
+        posed = self.posed
+        return lip_descriptors(self.driven_vertices, posed.template, posed.rotation)[posed.valid]
+
+    @cached_property
+    def available(self) -> np.ndarray:
+        """[T', D] lip descriptors of the reference video."""
+        return lip_descriptors(self.reference_vertices, self.reference.template, self.reference.rotation)
+
+    def row(self, t: int) -> int:
+        """Which of the kept frames is nearest to t."""
+        return int(np.abs(self.kept - t).argmin())
+
+    def portrait(self, t: int, which: str = "dubbed") -> np.ndarray:
+        """[480, 416, 3] uint8: the head at t, which = "source" or "dubbed"."""
+        return _read_picture(self.folder / "pictures" / f"{which}_{self.kept[self.row(t)]:06d}.jpg")
+
+    def window(self, t: int, which: str = "dubbed") -> np.ndarray:
+        """[480, 576, 3] uint8: the renderer's window at t, three times as large as the renderer sees it."""
+        return warp_image(self.portrait(t, which), window_from_portrait(SCALE), PICTURE_WIDTH, PICTURE_HEIGHT)
+
+    def reference_picture(self, frame: int) -> np.ndarray | None:
+        """[480, 576, 3] uint8: the window of any frame of the reference video; None where it can no longer be had."""
+        path = self.folder / "pictures" / f"reference_{frame:06d}.jpg"
+        if path.is_file():
+            return cv2.resize(_read_picture(path), (PICTURE_WIDTH, PICTURE_HEIGHT), interpolation=cv2.INTER_CUBIC)
+        if self.is_same_clip:
+            for t in self.kept[self.order[self.kept] == frame]:
+                return self.window(int(t), "source")
+        return None
+
+    def attention(self, t: int, kind: str) -> Attention | None:
+        """What Lip-Attention ("lip") or Face-Attention ("face") did at t; None where the source was passed through."""
+        row = self.row(t)
+        frames = self._frames[kind]
+        if not frames.shape[1] or frames[row, 0] < 0:
+            return None
+        gate = self._array("gate")[row].astype(np.float32)
+        return Attention(
+            frames=frames[row],
+            weights=self._array(f"{kind}_weights")[row].astype(np.float32),
+            offsets=self._array(f"{kind}_offsets")[row].astype(np.float32),
+            share=gate if kind == "lip" else 1 - gate,
+        )
+
+    def _array(self, name: str) -> np.ndarray:
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+
+
+@lru_cache(maxsize=64)
+def _decode(path: Path, changed_ns: int) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    return _decode(path, path.stat().st_mtime_ns)
+
+
+def read_chosen_frames(video: Path, wanted: set[int]) -> dict[int, np.ndarray]:
+    """Read some frames of a video: frame number to [H, W, 3] uint8."""
+    found = {}
+    for frame in read_frames(video):
+        if frame.index in wanted:
+            found[frame.index] = frame.image
+        if len(found) == len(wanted):
+            break
+    return found
