@@ -66,18 +66,19 @@ class ExampleCache:
             the outcome, and the copy of the speech.
         """
         kept = self.make(example, progress)
-        folder = self._dubber.sessions.start(session)
-        self._dubber.sessions.finish(folder)
-        copies = [
-            Path(shutil.copy(path, folder))
-            for path in (example.clip, example.speech, kept / "dubbed.mp4", kept / "report.json")
-        ]
-        clip, speech, video, report = copies
+        inputs, folder = self._folder_of(session), self._folder_of(session)  # the inputs outlive the next run
+        clip, speech = (Path(shutil.copy(path, inputs)) for path in (example.clip, example.speech))
+        video, report = (Path(shutil.copy(kept / name, folder)) for name in ("dubbed.mp4", "report.json"))
         fields = json.loads((kept / OUTCOME).read_text())
         outcome = Outcome(
             folder=folder, before=clip, video=video, report=report, record=kept / RECORD, **fields
         )  # fmt: skip
         return replace(outcome, summary=f"{strings.EXAMPLE_NOTE}\n{outcome.summary}"), speech
+
+    def _folder_of(self, session: str) -> Path:
+        folder = self._dubber.sessions.start(session)
+        self._dubber.sessions.finish(folder)
+        return folder
 
     def make(self, example: Example, progress: Progress | None = None) -> Path:
         """Return the folder of a result, dubbing if it is not there yet."""

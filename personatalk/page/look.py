@@ -41,3 +41,10 @@ HEAD = """
 })();
 </script>
 """
+PLAY = """() => {
+  const video = document.querySelector("#result video");
+  if (!video) return;
+  if (!video.paused) return void video.pause();
+  if (video.ended) video.currentTime = 0;
+  video.play();
+}"""

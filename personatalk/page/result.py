@@ -13,6 +13,7 @@ from personatalk.errors import CancelledError, PersonaTalkError
 from personatalk.page import strings
 from personatalk.page.dubber import Dubber, Outcome
 from personatalk.page.examples import Example, ExampleCache, shipped_examples
+from personatalk.page.look import PLAY
 from personatalk.page.steps import Steps, plain_errors, show_progress
 
 MACHINE = {"concurrency_limit": 1, "concurrency_id": "machine"}  # what uses the pipeline runs one at a time
@@ -87,7 +88,7 @@ def add_result() -> Result:
     with gr.Row(elem_id="pair"):
         before = gr.Video(label=strings.BEFORE_LABEL, interactive=False, elem_id="before", buttons=[])
         after = gr.Video(label=strings.AFTER_LABEL, interactive=False, elem_id="result", buttons=[])
-    gr.Markdown(strings.IN_STEP)
+    gr.Button(strings.PLAY_BUTTON, size="sm", elem_id="play").click(None, js=PLAY, api_visibility="private")
     summary = gr.Textbox(
         label=strings.SUMMARY_LABEL, interactive=False, lines=2, elem_id="summary", placeholder=strings.NO_RESULT
     )  # fmt: skip
@@ -119,6 +120,7 @@ def connect_runs(steps: Steps, controls: Controls, result: Result, dubber: Dubbe
             **MACHINE,
             **private,
         )
+        running.failure(lambda: _buttons(running=False, status=strings.FAILED), None, busy, **quick)
         runs.append(running)
 
     def stop_shown(request: gr.Request) -> list[Any]:
@@ -145,7 +147,8 @@ def _run_handler(run: Callable[..., Outcome], steps: Steps, result: Result, dubb
             outcome = run(steps.request(values), session, show_progress)
         except Exception as error:  # all end here, so that the buttons come back
             message = explain(error)
-            gr.Warning(message, title=strings.REFUSED_TITLE)
+            if not isinstance(error, CancelledError):  # Stop has said so
+                gr.Warning(message, title=strings.REFUSED_TITLE)
             return [gr.skip() for _ in result.outputs] + _buttons(running=False, status=f"⚠️ {message}")
         if previous := values[result.outcome]:
             dubber.sessions.remove(session, previous.folder)
@@ -174,6 +177,7 @@ def connect_examples(
             None,
             [steps.clip, steps.speech, *result.outputs],
             show_progress_on=[result.after],
+            scroll_to_output=True,
             api_visibility="private",
             **MACHINE,
         )

@@ -14,11 +14,11 @@ EXAMPLE_NOTE = "Example, made with the options as they are at the start."
 
 # the steps
 CLIP_LABEL = "1. Clip of the speaker"
-SPEECH_LABEL = "2. New speech: a sound file, or your microphone"
+SPEECH_LABEL = "2. New speech"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 LIMITS_NOTE = (
-    "MP4, MOV, WebM and the like, any size of picture; the face seen from the front. Clip and speech up to {seconds} "
-    "and {megabytes} MB each."
+    "MP4, MOV, WebM and the like, any size of picture, the face seen from the front; speech as a sound file, or from "
+    "your microphone. Clip and speech up to {seconds} and {megabytes} MB each."
 )
 PREVIEW_BUTTON = "Preview two seconds"
 DUB_BUTTON = "Dub"
@@ -85,7 +85,7 @@ STYLE_CLIP, REFERENCE_CLIP, CLIP, SPEECH = "clip for the way of speaking", "refe
 
 # the result
 BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
-IN_STEP = "Play one, and the other follows in step."
+PLAY_BUTTON = "Play or pause both, in step"
 SUMMARY = "{frames} frames at {fps:g} a second, done in {seconds:.1f} s."
 SUMMARY_PASSED = "{count} frames show no usable face and were left as they are."
 SUMMARY_PREVIEW = (
