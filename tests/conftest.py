@@ -52,7 +52,7 @@ def speech(tmp_path: Path) -> Path:
 class CopyPipeline:
     """Hands the input clip back, so that callers can be tested without a model."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
         self.options, self.folder, self.audio = options, output.parent, audio
         if progress:
             progress(0.5, "copying")
@@ -68,7 +68,7 @@ class CopyPipeline:
 class FacelessPipeline:
     """Finds no face in anything."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
         self.folder = output.parent
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
@@ -79,7 +79,7 @@ class EndlessPipeline:
     def __init__(self) -> None:
         self.started = self.stopped = False
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
         self.folder, self.started = output.parent, True
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

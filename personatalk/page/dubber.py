@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from personatalk.config import DubbingOptions
 from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.inspection.recorder import Recorder
 from personatalk.media import probe_video
 from personatalk.page import strings
 from personatalk.page.analysis import analyse
@@ -64,7 +65,7 @@ class Outcome:
         before: the clip, or the excerpt of it.
         video: dubbed.
         report: JSON.
-        record: folder of what the research panels show.
+        record: folder of what the research panels show; None where nobody asked for it.
         summary: one or two sentences.
         num_frames: of the video.
         fps: of the video.
@@ -74,7 +75,7 @@ class Outcome:
     before: Path
     video: Path
     report: Path
-    record: Path
+    record: Path | None
     summary: str
     num_frames: int
     fps: float
@@ -117,16 +118,16 @@ class Dubber:
             if path:
                 self.limits.check_clip(path, kind)
 
-    def dub(self, request: Request, session: str, progress: Progress) -> Outcome:
-        """Dub the whole clip.
+    def dub(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
+        """Dub the whole clip, and keep what the research panels show if `record`.
 
         Raises:
             PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
         """
-        return self._run(request, session, progress, lambda folder: (request.clip, request.speech))
+        return self._run(request, session, progress, lambda folder: (request.clip, request.speech), record)
 
-    def preview(self, request: Request, session: str, progress: Progress) -> Outcome:
-        """Dub the first two seconds.
+    def preview(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
+        """Dub the first two seconds, and keep what the research panels show if `record`.
 
         Raises:
             PersonaTalkError: as `dub`.
@@ -137,14 +138,15 @@ class Dubber:
 
         request = replace(request, options=replace(request.options, length="video"))
         try:
-            outcome = self._run(request, session, progress, excerpt)
+            outcome = self._run(request, session, progress, excerpt, record)
         except NoFaceError as error:
             raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
         return replace(outcome, summary=f"{outcome.summary}\n{strings.SUMMARY_PREVIEW}")
 
     def _run(
-        self, request: Request, session: str, progress: Progress, inputs: Callable[[Path], tuple[Path, Path]]
-    ) -> Outcome:
+        self, request: Request, session: str, progress: Progress,
+        inputs: Callable[[Path], tuple[Path, Path]], record: bool,
+    ) -> Outcome:  # fmt: skip
         for path in request.files:
             self.sessions.add_upload(session, path)
         self.check(request)
@@ -152,7 +154,7 @@ class Dubber:
         try:
             with self.machine:
                 clip, speech = inputs(folder)
-                outcome = self.run_in(folder, clip, speech, request.options, progress)
+                outcome = self.run_in(folder, clip, speech, request.options, progress, record)
         except BaseException:
             self.sessions.remove(session, folder)
             raise
@@ -160,9 +162,11 @@ class Dubber:
         return outcome
 
     def _run_in(
-        self, folder: Path, clip: Path, speech: Path, options: DubbingOptions, progress: Progress | None = None
-    ) -> Outcome:
-        """Dub into a folder of `sessions`, with all that the research panels need; the caller holds `machine`."""
+        self, folder: Path, clip: Path, speech: Path, options: DubbingOptions,
+        progress: Progress | None = None, record: bool = True,
+    ) -> Outcome:  # fmt: skip
+        """Dub into a folder of `sessions`; the caller holds `machine`."""
+        recorder = Recorder(folder / RECORD) if record else None
         result = self.pipeline.dub(
             clip,
             speech,
@@ -170,6 +174,7 @@ class Dubber:
             options,
             progress=progress,
             should_stop=lambda: self.sessions.should_stop(folder),
+            record=recorder,
         )
         self.speed.add(result.num_frames, sum(result.timings.values()))
         report = folder / "report.json"
@@ -179,7 +184,7 @@ class Dubber:
             before=clip,
             video=result.video,
             report=report,
-            record=folder / RECORD,
+            record=recorder and recorder.folder,
             summary=summarise(result),
             num_frames=result.num_frames,
             fps=result.fps,

@@ -144,7 +144,7 @@ def _run_handler(run: Callable[..., Outcome], steps: Steps, result: Result, dubb
     ) -> list[Any]:
         session = str(request.session_hash)
         try:
-            outcome = run(steps.request(values), session, show_progress)
+            outcome = run(steps.request(values), session, show_progress, record=True)
         except Exception as error:  # all end here, so that the buttons come back
             message = explain(error)
             if not isinstance(error, CancelledError):  # Stop has said so
