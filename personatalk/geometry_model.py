@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from personatalk.audio import SpeechFeatures, sample_rows
+from personatalk.closure import ClosureHead
 from personatalk.config import GeometryModelConfig
+from personatalk.layers import DecoderLayer, band
 from personatalk.style import STYLE_VERTICES, Style
 
 CHUNK_FRAMES = 500  # of the grid of time, 20 s at 25 Hz
@@ -45,6 +47,7 @@ class GeometryModel(nn.Module):
         self.head = nn.Linear(config.dim, config.expression_dim)
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)
+        self.closure = ClosureHead(config.dim, config.expression_dim)
         self.register_buffer("audio_mean", torch.zeros(config.audio_dim))
         self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
         self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
@@ -74,14 +77,22 @@ class GeometryModel(nn.Module):
         Returns:
             [B, T, K] coefficients; undefined where not valid.
         """
+        return self.read_out(self.hidden(speech, valid, style), style)
+
+    def read_out(self, hidden: Tensor, style: Style) -> Tensor:
+        """Turn the last layer [B, T, D] into coefficients [B, T, K]."""
+        mean = torch.lerp(self.average_mean, style.mean, self.mean_share)
+        return mean[:, None] + self.head(hidden) * self.expression_deviation
+
+    def hidden(self, speech: Tensor, valid: Tensor, style: Style) -> Tensor:
+        """Return [B, T, D], what the head reads; the arguments are those of `forward`."""
         code, template = self._style_inputs(style)
         audio = self.audio_input((speech - self.audio_mean) / self.audio_deviation)
         audio = self.audio_encoder(self.style_encoder(code), audio, valid)
         x = audio + self.template_input(template)[:, None]
         for layer in self.decoder:
             x = layer(x, audio, valid)
-        mean = torch.lerp(self.average_mean, style.mean, self.mean_share)
-        return mean[:, None] + self.head(self.norm(x)) * self.expression_deviation
+        return self.norm(x)
 
     def _style_inputs(self, style: Style) -> tuple[Tensor, Tensor]:
         """Standardise: what the style encoder reads [B, .], and the template geometry [B, .]."""
@@ -155,77 +166,6 @@ class StyleAwareAudioEncoder(nn.Module):
         return audio + self.dropout(self.to_out(rearrange(answers, "b h s t d -> b t (s h d)")))
 
 
-class LocalAttention(nn.Module):
-    """Attention from each frame to the frames near it, with a learnt bias by distance.
-
-    Args:
-        dim: width.
-        heads: number of heads; divides dim.
-        reach: frames on either side.
-        dropout: on the output.
-    """
-
-    def __init__(self, dim: int, heads: int, reach: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim, bias=False) for _ in range(3))
-        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
-        self.to_out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, query: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
-        """Return [B, T, D] for query [B, T, D], memory [B, T, D] and valid [B, T] bool of the memory."""
-        q, k, v = (
-            rearrange(x, "b t (h d) -> b h t d", h=self.heads)
-            for x in (self.to_q(query), self.to_k(memory), self.to_v(memory))
-        )
-        mask = band(self.bias, memory.shape[1])[None].masked_fill(~valid[:, None, None, :], -1e9)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.dropout(self.to_out(rearrange(mixed, "b h t d -> b t (h d)")))
-
-
-class DecoderLayer(nn.Module):
-    """Cross-attention to the stylised audio, self-attention over time, and an MLP; all pre-norm."""
-
-    def __init__(self, config: GeometryModelConfig) -> None:
-        super().__init__()
-        sizes = (config.dim, config.heads, config.context_frames, config.dropout)
-        self.cross_norm, self.audio_norm, self.self_norm = (nn.LayerNorm(config.dim) for _ in range(3))
-        self.cross_attention = LocalAttention(*sizes)
-        self.self_attention = LocalAttention(*sizes)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(config.dim),
-            nn.Linear(config.dim, 4 * config.dim),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(4 * config.dim, config.dim),
-            nn.Dropout(config.dropout),
-        )
-
-    def forward(self, x: Tensor, audio: Tensor, valid: Tensor) -> Tensor:
-        """Return [B, T, D] for geometry tokens and audio [B, T, D]."""
-        x = x + self.cross_attention(self.cross_norm(x), self.audio_norm(audio), valid)
-        normed = self.self_norm(x)
-        x = x + self.self_attention(normed, normed, valid)
-        return x + self.mlp(x)
-
-
-def band(bias: Tensor, num_frames: int) -> Tensor:
-    """Spread a bias by distance over a square of frames; out of reach it is next to minus infinity.
-
-    Args:
-        bias: [H, 2 * reach + 1] for distances from -reach to reach.
-
-    Returns:
-        [H, T, T], frame by memory.
-    """
-    reach = bias.shape[1] // 2
-    frames = torch.arange(num_frames, device=bias.device)
-    distance = frames[None] - frames[:, None]
-    spread = bias[:, (distance + reach).clamp(0, 2 * reach)]
-    return spread.masked_fill(distance.abs() > reach, -1e9)
-
-
 @torch.inference_mode()
 def predict_expression(
     model: GeometryModel,
@@ -256,17 +196,26 @@ def predict_expression(
     times = times.to(torch.float64)
     heard = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
     first, last = math.floor(heard.min().item() * rate), math.floor(heard.max().item() * rate) + 1
-    parts = []
+    expression, amount = [], []
     for start in range(first, last + 1, chunk_frames):
         stop = min(start + chunk_frames, last + 1)
-        grid = torch.arange(start - model.reach, stop + model.reach, dtype=torch.float64) / rate
-        valid = (grid >= 0) & (grid < features.duration)
-        speech = sample_rows(features.values, grid * features.rate).float()
-        predicted = model(speech[None], valid[None], style.batched())[0]
-        parts.append(predicted[model.reach : model.reach + stop - start])
-    expression = sample_rows(torch.cat(parts), heard * rate - first)
-    gate = speech_gate(features, times)[:, None].to(style.rest)
-    return style.rest + mouth_amplitude * gate * (expression - style.rest)
+        hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style)
+        predicted = model.read_out(hidden[None], style.batched())[0]
+        closed = model.closure.amount(model.closure(hidden, predicted, style))
+        expression.append(predicted[model.reach : model.reach + stop - start])
+        amount.append(closed[model.reach : model.reach + stop - start])
+    place = heard * rate - first
+    gate = speech_gate(features, times).to(style.rest)
+    moved = style.rest + mouth_amplitude * gate[:, None] * (sample_rows(torch.cat(expression), place) - style.rest)
+    return model.closure.close(moved, gate * sample_rows(torch.cat(amount), place), style)
+
+
+def hidden_on_grid(model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style) -> Tensor:
+    """Run the network on the points start..stop of the grid of time: its last layer [stop - start, D]."""
+    grid = torch.arange(start, stop, dtype=torch.float64) / model.config.frame_rate
+    valid = (grid >= 0) & (grid < features.duration)
+    speech = sample_rows(features.values, grid * features.rate).float()
+    return model.hidden(speech[None], valid[None], style.batched())[0]
 
 
 def speech_gate(features: SpeechFeatures, times: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from personatalk.audio import SpeechFeatures
 from personatalk.config import GeometryModelConfig
 from personatalk.face_model import NUM_VERTICES, FaceModel
-from personatalk.geometry_model import GeometryModel, LocalAttention, band, predict_expression, speech_gate
+from personatalk.geometry_model import GeometryModel, predict_expression, speech_gate
+from personatalk.layers import LocalAttention, band
 from personatalk.style import STYLE_VERTICES, Style, lip_opening, style_of
 
 CONFIG = GeometryModelConfig(
