@@ -10,6 +10,7 @@ from personatalk.fitting import FaceGeometry
 PORTRAIT_WIDTH, PORTRAIT_HEIGHT = 416, 480  # px
 PORTRAIT_GAIN = 4 / 3  # px of the portrait for one of the window
 WINDOW_MIDDLE = (208.0, 320.0)  # px of the portrait
+WINDOW_BOX = (80, 213, 336, 427)  # px of the portrait: left, top, right, bottom of the window
 
 _shift = np.array(WINDOW_MIDDLE) - PORTRAIT_GAIN * np.array((WINDOW_WIDTH / 2, WINDOW_HEIGHT / 2))
 PORTRAIT_FROM_WINDOW = np.array(((PORTRAIT_GAIN, 0, _shift[0]), (0, PORTRAIT_GAIN, _shift[1])), np.float32)

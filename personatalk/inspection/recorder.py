@@ -15,13 +15,13 @@ from personatalk.dub_renderer import RenderedFrame
 from personatalk.evaluation.identity import cut_face_chip
 from personatalk.evaluation.metrics import seam_gradient_ratio
 from personatalk.geometry_maps import MAP_STRIDE
-from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, portrait_from_image
+from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, WINDOW_BOX, portrait_from_image
 from personatalk.observer import Scene
 
 FORMAT = 1
 MAX_FRAMES = 300  # kept evenly; a recording then stays under 60 MB however long the clip is
-MAX_JUDGED = 24  # frames whose identity and seam are measured
-JPEG_QUALITY = 92
+MAX_JUDGED = 12  # frames whose identity and seam are measured
+JPEG_QUALITY = 90
 REFERENCE_SCALE = 2  # px kept of a reference for one of its window
 
 
@@ -44,10 +44,8 @@ class Recorder:
         """Write down the scene."""
         self._scene = scene
         count = len(scene.order)
-        self._kept = np.unique(np.linspace(0, count - 1, min(count, self.max_frames)).astype(int))
-        self._judged = set(
-            self._kept[np.linspace(0, len(self._kept) - 1, min(len(self._kept), MAX_JUDGED)).astype(int)]
-        )
+        self._kept = evenly(count, self.max_frames)
+        self._judged = set(self._kept[evenly(len(self._kept), MAX_JUDGED)].tolist())
         self._portraits = portrait_from_image(scene.posed)
         self._attention: dict[str, np.memmap] = {}
         self._frames = {"lip_frames": {}, "face_frames": {}}
@@ -73,9 +71,11 @@ class Recorder:
         row = int(np.searchsorted(self._kept, position))
         if row == len(self._kept) or self._kept[row] != position:
             return
-        for name, picture in (("source", image), ("dubbed", rendered.image)):
-            portrait = warp_image(picture, self._portraits[position], PORTRAIT_WIDTH, PORTRAIT_HEIGHT)
-            self._write(f"{name}_{position:06d}", portrait)
+        affine = self._portraits[position]
+        self._write(f"source_{position:06d}", warp_image(image, affine, PORTRAIT_WIDTH, PORTRAIT_HEIGHT))
+        left, top, right, bottom = WINDOW_BOX
+        affine = affine - np.array(((0, 0, left), (0, 0, top)), np.float32)
+        self._write(f"dubbed_{position:06d}", warp_image(rendered.image, affine, right - left, bottom - top))
         if not rendered.is_dubbed:
             return
         self._frames["lip_frames"][row] = rendered.lip_frames

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import torch
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
 from personatalk.errors import MediaError
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
-from personatalk.inspection.portrait import window_from_portrait
+from personatalk.inspection.portrait import WINDOW_BOX, window_from_portrait
 from personatalk.inspection.recorder import FORMAT
 from personatalk.media import read_frames
 from personatalk.references import lip_descriptors
@@ -77,6 +77,7 @@ class Inspection:
             self.style = Style(**{f.name: torch.from_numpy(scene[f"style_{f.name}"]) for f in fields(Style)})
         with np.load(folder / "frames.npz") as frames:
             self.chips, self.seams = frames["chips"], frames["seams"]
+            self.shares: dict[str, np.ndarray] = {}  # kept by attention_over_time
             self._frames = {kind: frames[f"{kind}_frames"] for kind in KINDS}
 
     @classmethod
@@ -141,7 +142,13 @@ class Inspection:
 
     def portrait(self, t: int, which: str = "dubbed") -> np.ndarray:
         """[480, 416, 3] uint8: the head at t, which = "source" or "dubbed"."""
-        return _read_picture(self.folder / "pictures" / f"{which}_{self.kept[self.row(t)]:06d}.jpg")
+        position = self.kept[self.row(t)]
+        portrait = _read_picture(self.folder / "pictures" / f"source_{position:06d}.jpg").copy()
+        if which == "dubbed":
+            left, top, right, bottom = WINDOW_BOX
+            path = self.folder / "pictures" / f"dubbed_{position:06d}.jpg"
+            portrait[top:bottom, left:right] = _read_picture(path)
+        return portrait
 
     def window(self, t: int, which: str = "dubbed") -> np.ndarray:
         """[480, 576, 3] uint8: the renderer's window at t, three times as large as the renderer sees it."""
@@ -156,6 +163,11 @@ class Inspection:
             for t in self.kept[self.order[self.kept] == frame]:
                 return self.window(int(t), "source")
         return None
+
+    def cut_reference(self, frame: int, image: np.ndarray) -> np.ndarray:
+        """[480, 576, 3] uint8: the window of a frame of the reference video, cut out of its picture [H, W, 3]."""
+        affine = scale_affine(window_from_image(self.reference)[frame], SCALE)
+        return warp_image(image, affine, PICTURE_WIDTH, PICTURE_HEIGHT)
 
     def attention(self, t: int, kind: str) -> Attention | None:
         """What Lip-Attention ("lip") or Face-Attention ("face") did at t; None where the source was passed through."""

@@ -1,0 +1,287 @@
+"""Attention: how much each pixel takes from each reference, and from where in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, window_from_image
+from personatalk.geometry_maps import MAP_STRIDE
+from personatalk.inspection.drawing import PALETTE, caption, heat, mark, new_figure, tiles, to_picture
+from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Inspection
+from personatalk.inspection.references import bank, reference_colours
+
+COLOUR_ALPHA = 0.65
+TILE_WIDTH, TILE_HEIGHT = 288, 240
+PASSED_THROUGH = "this frame was left as it is: no usable face"
+LEAST_SHOWN = 0.005  # share of a pixel under which its place is not worth a picture
+SHOWN_SHARES = 12  # curves; the rest is drawn as one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One place that a pixel of a dub was taken from.
+
+    Attributes:
+        kind: "lip" or "face".
+        frame: of the reference video.
+        weight: share of the pixel, 0..1; the shares of all places of a pixel sum to 1.
+        x: px of the picture of the reference.
+        y: px of the picture of the reference.
+        offset: (x, y) px of that picture by which attention looked beside the mesh's correspondence.
+    """
+
+    kind: str
+    frame: int
+    weight: float
+    x: float
+    y: float
+    offset: tuple[float, float]
+
+
+def kinds_of(kind: str) -> tuple[str, ...]:
+    """("lip",), ("face",), or both for "both"."""
+    return KINDS if kind == "both" else (kind,)
+
+
+def frame_colours(inspection: Inspection, t: int) -> dict[tuple[str, int], np.ndarray]:
+    """A colour, uint8 RGB, for each reference that attends at t, none twice: (kind, frame number) to colour."""
+    parts = {kind: inspection.attention(t, kind) for kind in KINDS}
+    names = [(kind, int(frame)) for kind, part in parts.items() if part for frame in sorted(set(part.frames.tolist()))]
+    return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+
+
+def mask_of(inspection: Inspection, t: int) -> np.ndarray:
+    """[160, 192] in [0, 1], the region of the window that is rendered anew."""
+    posed = inspection.posed
+    placed = inspection.mesh.place(posed.template, posed, t, window_from_image(posed)[t])
+    return inspection.mesh.mask(placed, posed.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+
+
+def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
+    """Show the weight map of each reference of a layer, above the reference itself; heaviest first.
+
+    Args:
+        inspection: a recorded run.
+        t: position of the frame; the nearest that was kept is shown.
+        kind: "lip" or "face".
+
+    Returns:
+        [H, W, 3] uint8; blue is no weight, yellow all of it.
+    """
+    t = int(inspection.kept[inspection.row(t)])
+    attention = inspection.attention(t, kind)
+    window = _small(inspection.window(t))
+    if attention is None:
+        return caption(window, PASSED_THROUGH)
+    mask = mask_of(inspection, t)
+    region = mask[::MAP_STRIDE, ::MAP_STRIDE]
+    given = region * attention.share
+    name = "Lip-Attention" if kind == "lip" else "Face-Attention"
+    title = f"{name} gives {given.sum() / region.sum():.0%}\nof frame {t}: where (yellow)"
+    shown = [caption(np.concatenate([window, _over(window, heat(_large(attention.share)), _large(mask))]), title)]
+    colours = frame_colours(inspection, t)
+    shares = (attention.weights * given).sum((1, 2)) / max(given.sum(), 1e-6)
+    for number in np.argsort(-shares, kind="stable"):
+        frame = int(attention.frames[number])
+        heated = _over(window, heat(_large(attention.weights[number])), _large(mask))
+        pair = np.concatenate([heated, _small(inspection.reference_picture(frame))])
+        shown.append(caption(pair, f"{shares[number]:.0%} of it from\nframe {frame}", colours[kind, frame]))
+    return tiles(shown, 3)
+
+
+def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.ndarray:
+    """Colour every pixel by the reference that it was taken from; mixed where several gave.
+
+    Args:
+        inspection: a recorded run.
+        t: position of the frame.
+        kind: "lip", "face" or "both".
+
+    Returns:
+        [480 and more, 576, 3] uint8: the window, `SCALE` pixels for one that the renderer sees, and a legend below.
+    """
+    t = int(inspection.kept[inspection.row(t)])
+    window = inspection.window(t)
+    parts = [(name, inspection.attention(t, name)) for name in kinds_of(kind)]
+    if parts[0][1] is None:
+        return caption(window, PASSED_THROUGH)
+    mixture, legend, known = 0.0, [], frame_colours(inspection, t)
+    for name, attention in parts:
+        colours = np.array([known[name, frame] for frame in attention.frames.tolist()])
+        share = attention.share if kind == "both" else np.ones_like(attention.share)
+        mixture = mixture + np.einsum("rhw,rc->hwc", attention.weights * share, colours.astype(np.float32))
+        legend += [(f"{name} {frame}", colour) for frame, colour in zip(attention.frames, colours, strict=True)]
+    mixture = cv2.resize(mixture, (PICTURE_WIDTH, PICTURE_HEIGHT), interpolation=cv2.INTER_LINEAR)
+    grey = np.repeat(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.float32)
+    mask = cv2.resize(mask_of(inspection, t), (PICTURE_WIDTH, PICTURE_HEIGHT))[..., None]
+    coloured = grey + mask * COLOUR_ALPHA * (mixture - grey)
+    return np.concatenate([coloured.round().astype(np.uint8), _legend(dict(legend))])
+
+
+def trace(inspection: Inspection, t: int, x: float, y: float, kind: str = "both") -> list[Source]:
+    """Find where in which references a pixel of the dub was taken from.
+
+    Args:
+        inspection: a recorded run.
+        t: position of the frame.
+        x: px of the picture that `attention_colours` draws, first centre at 0.5.
+        y: px of the same.
+        kind: "lip", "face" or "both".
+
+    Returns:
+        heaviest first; empty where the pixel is the source's own, or lies beside the face.
+    """
+    t = int(inspection.kept[inspection.row(t)])
+    column, row = int(x / SCALE), int(y / SCALE)
+    is_inside = 0 <= column < WINDOW_WIDTH and 0 <= row < WINDOW_HEIGHT
+    parts = {name: inspection.attention(t, name) for name in kinds_of(kind)}
+    if not is_inside or None in parts.values() or mask_of(inspection, t)[row, column] == 0:
+        return []
+    frames = np.concatenate([attention.frames for attention in parts.values()])
+    grids = _correspondences(inspection, t, frames)[:, row, column]
+    sources = []
+    for name, attention in parts.items():
+        places, grids = grids[: len(attention.frames)], grids[len(attention.frames) :]
+        share = _at(attention.share, column, row) if kind == "both" else 1.0
+        for place, frame, weight, offset in zip(
+            places, attention.frames, attention.weights, attention.offsets, strict=True
+        ):
+            step = np.array([_at(part, column, row) for part in offset])
+            found = (place + step) * SCALE
+            sources.append(
+                Source(
+                    kind=name, frame=int(frame), weight=float(share * _at(weight, column, row)), x=float(found[0]),
+                    y=float(found[1]), offset=(float(step[0] * SCALE), float(step[1] * SCALE)),
+                )
+            )  # fmt: skip
+    return sorted(sources, key=lambda source: -source.weight)
+
+
+def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = "both") -> list[tuple[np.ndarray, str]]:
+    """Show where in which references a pixel was taken from; arguments as of `trace`.
+
+    Returns:
+        pictures [480, 576, 3] uint8 with captions: the dub with the pixel marked, then the references, heaviest first.
+    """
+    t = int(inspection.kept[inspection.row(t)])
+    x, y = min(max(x, 0.5), PICTURE_WIDTH - 0.5), min(max(y, 0.5), PICTURE_HEIGHT - 0.5)
+    sources = [source for source in trace(inspection, t, x, y, kind) if source.weight >= LEAST_SHOWN]
+    text = f"frame {t} of the dub" + ("" if sources else ": this pixel is the source's own")
+    shown, colours = [(mark(inspection.window(t), x, y), text)], frame_colours(inspection, t)
+    for source in sources:
+        picture = inspection.reference_picture(source.frame)
+        picture = mark(picture, source.x, source.y, colours[source.kind, source.frame])
+        dx, dy = (value / SCALE for value in source.offset)
+        text = (
+            f"{source.weight:.0%} from {source.kind} reference, frame {source.frame}; learnt step {dx:+.1f}, {dy:+.1f}"
+        )
+        shown.append((picture, text))
+    return shown
+
+
+def attention_over_time(inspection: Inspection, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """How much of what a layer gives comes from each of the clip's references, over time.
+
+    Returns:
+        kept positions [N]; shares [N, R] in the order of `references.bank`, rows sum to 1, 0 where passed through.
+    """
+    if kind not in inspection.shares:
+        inspection.shares[kind] = _shares(inspection, kind)
+    return inspection.kept, inspection.shares[kind]
+
+
+def _shares(inspection: Inspection, kind: str) -> np.ndarray:
+    known, posed, mesh = bank(inspection, kind), inspection.posed, inspection.mesh
+    shares = np.zeros((len(inspection.kept), len(known)), np.float32)
+    size = (WINDOW_HEIGHT // MAP_STRIDE, WINDOW_WIDTH // MAP_STRIDE)
+    affines = window_from_image(posed) / np.float32(MAP_STRIDE)
+    for row, t in enumerate(inspection.kept.tolist()):
+        attention = inspection.attention(t, kind)
+        if attention is not None:
+            mask = mesh.mask(mesh.place(posed.template, posed, t, affines[t]), posed.template, *size)
+            given = (attention.weights * (mask * attention.share)).sum((1, 2))
+            np.add.at(shares[row], np.searchsorted(known, attention.frames), given / max(given.sum(), 1e-6))
+    return shares
+
+
+def switching(inspection: Inspection, kind: str) -> float:
+    """Mean share of a layer's weight that changes references from one frame to the next; 0 calm, 1 flickering.
+
+    Half the sum of absolute changes of the shares, a frame; between kept frames that are not neighbours the change
+    is divided by the frames between them, which makes it a lower bound.
+    """
+    positions, shares = attention_over_time(inspection, kind)
+    is_rendered = shares.sum(1) > 0.5
+    both = is_rendered[1:] & is_rendered[:-1]
+    if not both.any():
+        return float("nan")
+    return float((np.abs(np.diff(shares, axis=0)).sum(1) / 2 / np.diff(positions))[both].mean())
+
+
+def attention_over_time_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
+    """Draw the shares of the references over time, one panel a layer; a line marks t.
+
+    Returns:
+        [H, W, 3] uint8
+    """
+    figure, panels = new_figure(len(KINDS), height=2.4)
+    for panel, kind in zip(panels, KINDS, strict=True):
+        positions, shares = attention_over_time(inspection, kind)
+        heaviest = np.sort(np.argsort(-shares.mean(0))[:SHOWN_SHARES])
+        colours = reference_colours(inspection, kind)[heaviest] / 255
+        labels = [str(frame) for frame in bank(inspection, kind)[heaviest]]
+        times = inspection.times[positions]
+        panel.stackplot(times, shares[:, heaviest].T, colors=colours, labels=labels, edgecolor="white", linewidth=0.4)
+        if t is not None:
+            panel.axvline(inspection.times[t], color="black", linewidth=1.2)
+        panel.set_ylim(0, 1)
+        panel.set_ylabel("share")
+        title = f"{kind} references, by frame; {switching(inspection, kind):.1%} of the weight changes a frame"
+        panel.set_title(title, loc="left", fontsize=10)
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, reverse=True)
+    panels[-1].set_xlabel("time, s")
+    return to_picture(figure)
+
+
+def _correspondences(inspection: Inspection, t: int, frames: np.ndarray) -> np.ndarray:
+    """[R, 160, 192, 2] px of the references' windows."""
+    mesh, posed, reference = inspection.mesh, inspection.posed, inspection.reference
+    placed = mesh.place(inspection.driven_vertices[t], posed, t, window_from_image(posed)[t])
+    affines = window_from_image(reference)
+    places = [
+        mesh.place(inspection.reference_vertices[i], reference, i, affines[i])[:, :2] for i in frames.tolist()
+    ]  # fmt: skip
+    return mesh.correspondence(placed, np.stack(places), WINDOW_HEIGHT, WINDOW_WIDTH)
+
+
+def _at(values: np.ndarray, column: int, row: int) -> float:
+    """Read a map at 1/4 of the window at a pixel of the window, bilinearly, as the renderer does."""
+    place = (np.array((column, row), np.float32) + 0.5) / MAP_STRIDE - 0.5
+    x, y = np.clip(place, 0, (values.shape[1] - 1, values.shape[0] - 1))
+    return float(cv2.getRectSubPix(np.ascontiguousarray(values, np.float32), (1, 1), (float(x), float(y)))[0, 0])
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    return cv2.resize(picture, (TILE_WIDTH, TILE_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def _large(values: np.ndarray) -> np.ndarray:
+    return cv2.resize(values.astype(np.float32), (TILE_WIDTH, TILE_HEIGHT), interpolation=cv2.INTER_LINEAR)
+
+
+def _over(window: np.ndarray, heated: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    grey = np.repeat(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)[..., None], 3, 2) * 0.9
+    return (grey + (0.75 * mask[..., None]) * (heated - grey)).round().astype(np.uint8)
+
+
+def _legend(entries: dict[str, np.ndarray]) -> np.ndarray:
+    """A row of colour fields with names, as wide as the picture."""
+    width = PICTURE_WIDTH // 4
+    fields = [caption(np.full((10, width - 6, 3), colour, np.uint8), name) for name, colour in entries.items()]
+    sheet = tiles(fields, 4)
+    blank = np.full((sheet.shape[0], PICTURE_WIDTH, 3), 255, np.uint8)
+    blank[:, : sheet.shape[1]] = sheet[:, :PICTURE_WIDTH]
+    return blank

@@ -1,0 +1,133 @@
+"""How the pictures of the inspection are drawn: one palette, captions, tiles, shaded faces, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from personatalk.rasterizer import interpolate, rasterize
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; uint8 RGB
+PALETTE = np.array(
+    ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233), (240, 228, 66),
+     (120, 120, 120)), np.uint8,
+)  # fmt: skip
+SOURCE_COLOUR, DRIVEN_COLOUR, GREY = "#0072B2", "#D55E00", "#787878"
+FONT_PX = 20
+LIGHT = np.array((-0.35, -0.5, -0.8), np.float32) / np.float32(1.0062)  # towards the light; z away from the camera
+SKIN = np.array((214, 214, 222), np.float32)
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Colour values in [0, 1] from dark blue to yellow: [...] -> [..., 3] uint8."""
+    return (colormaps["cividis"](np.clip(values, 0, 1))[..., :3] * 255).astype(np.uint8)
+
+
+def caption(picture: np.ndarray, text: str, colour: Sequence[int] | None = None) -> np.ndarray:
+    """Put a line or more of text under a picture, and a bar of a colour between the two."""
+    lines = text.split("\n")
+    height, width = picture.shape[:2]
+    strip = Image.new("RGB", (width, (FONT_PX + 5) * len(lines) + 4), "white")
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(FONT_PX)
+    for number, line in enumerate(lines):
+        draw.text((4, 2 + number * (FONT_PX + 5)), line, "black", font)
+    bar = np.full((0 if colour is None else 6, width, 3), 0 if colour is None else colour, np.uint8)
+    return np.concatenate([picture, bar, np.asarray(strip)])
+
+
+def tiles(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndarray:
+    """Lay pictures out in rows on white; smaller ones are filled up with white."""
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (height + gap) - gap, min(columns, len(pictures)) * (width + gap) - gap, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet
+
+
+def mark(picture: np.ndarray, x: float, y: float, colour: Sequence[int] = (255, 255, 255)) -> np.ndarray:
+    """Draw a ring with a cross around a place, px."""
+    picture = np.ascontiguousarray(picture.copy())
+    centre = (int(round((x - 0.5) * 16)), int(round((y - 0.5) * 16)))
+    for thickness, shade in ((6, (0, 0, 0)), (2, [int(c) for c in colour])):
+        cv2.circle(picture, centre, 14 * 16, shade, thickness, cv2.LINE_AA, 4)
+        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            ends = [(centre[0] + 16 * r * dx, centre[1] + 16 * r * dy) for r in (4, 22)]
+            cv2.line(picture, *ends, shade, thickness, cv2.LINE_AA, 4)
+    return picture
+
+
+def shade(placed: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a mesh as a plaster face.
+
+    Args:
+        placed: [N, 3] px, z away from the camera.
+        triangles: [F, 3].
+        height: px.
+        width: px.
+
+    Returns:
+        picture [height, width, 3] uint8, alpha [height, width] in [0, 1].
+    """
+    index, barycentric = rasterize(np.ascontiguousarray(placed, np.float32), triangles, height, width)
+    normals = interpolate(index, barycentric, triangles, vertex_normals(placed, triangles))
+    normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-6)
+    light = 0.35 + 0.65 * np.clip(np.einsum("chw,c->hw", normals, LIGHT), 0, 1)
+    return np.clip(light[..., None] * SKIN * 1.15, 0, 255).astype(np.uint8), (index >= 0).astype(np.float32)
+
+
+def vertex_normals(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[N, 3] normals that point to the camera's side, area-weighted over the triangles."""
+    a, b, c = (placed[triangles[:, corner]] for corner in range(3))
+    flat = np.cross(b - a, c - a)
+    flat *= -np.sign(flat[:, 2:] + 1e-12)
+    normals = np.zeros((len(placed), 3), np.float32)
+    for corner in range(3):
+        np.add.at(normals, triangles[:, corner], flat)
+    return normals
+
+
+def blend(picture: np.ndarray, over: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lay one picture over another: [H, W, 3] each, alpha [H, W] in [0, 1]."""
+    return (picture + alpha[..., None] * (over.astype(np.float32) - picture)).round().astype(np.uint8)
+
+
+def outline(picture: np.ndarray, points: np.ndarray, colour: Sequence[int], thickness: int = 2) -> np.ndarray:
+    """Draw closed lines: points [L, P, 2] px."""
+    picture = np.ascontiguousarray(picture)
+    fixed = np.round((points - 0.5) * 16).astype(np.int32)
+    cv2.polylines(picture, list(fixed), True, [int(c) for c in colour], thickness, cv2.LINE_AA, 4)
+    return picture
+
+
+def new_figure(rows: int, *, width: float = 8.0, height: float = 1.9) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels above each other, in inches at 100 px; drawn without any window or global state."""
+    figure = Figure(figsize=(width, height * rows + 0.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    for panel in panels:
+        panel.grid(True, color="#e4e4e4", linewidth=0.8)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, list(panels)
+
+
+def legend_above(panel: Axes) -> None:
+    """Name a panel's lines above it, where they hide nothing."""
+    panel.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=9, frameon=False, borderpad=0, handlelength=1.5
+    )
+
+
+def to_picture(figure: Figure) -> np.ndarray:
+    """Draw a figure: [H, W, 3] uint8."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,119 @@
+"""Tables: what each stage took, and figures of merit that need no true dub to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from personatalk.errors import CheckpointError
+from personatalk.evaluation.identity import FaceEmbedder
+from personatalk.evaluation.metrics import LIP_INDICES, deviation_ratio, identity_distance, jitter
+from personatalk.face_model import openness
+from personatalk.inspection.attention import switching
+from personatalk.inspection.recording import Inspection
+
+STAGES = {
+    "listen": "listening to the speech",
+    "track": "following the face",
+    "geometry": "stage 1: shaping the mouth",
+    "references": "choosing and encoding references",
+    "render": "stage 2: rendering and writing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of a run.
+
+    Attributes:
+        name: what is measured.
+        value: rounded for reading; None where it could not be measured.
+        unit: of the value.
+        meaning: how to read it.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    meaning: str
+
+
+def stage_table(inspection: Inspection) -> list[dict]:
+    """What each stage took: rows of stage, seconds, share of the whole, ms a frame, peak memory (MB, or None)."""
+    timings = inspection.report["timings_s"]
+    memory = inspection.report.get("peak_memory_mb", {})
+    total = sum(timings.values())
+    rows = [
+        {
+            "stage": STAGES.get(name, name),
+            "seconds": seconds,
+            "share": seconds / total if total else 0.0,
+            "ms_per_frame": 1000 * seconds / inspection.num_frames,
+            "peak_memory_mb": memory.get(name),
+        }
+        for name, seconds in timings.items()
+    ]
+    peaks = [row["peak_memory_mb"] for row in rows if row["peak_memory_mb"] is not None]
+    whole = {"stage": "all", "seconds": total, "share": 1.0, "ms_per_frame": 1000 * total / inspection.num_frames}
+    return [*rows, whole | {"peak_memory_mb": max(peaks, default=None)}]
+
+
+def figures(inspection: Inspection) -> list[Figure]:
+    """Figures of the dub; identity needs the weights of the face embedder (half a second)."""
+    valid = inspection.posed.valid
+    driven, source = inspection.driven_vertices[valid], inspection.source_vertices[valid]
+    shaken, shaken_source = (_jitter(vertices) for vertices in (driven, source))
+    found = [
+        Figure(
+            name="jitter of the lips", value=round(shaken, 2), unit="thousandths of the eyes' distance",
+            meaning=f"what shakes from frame to frame; the source's own lips {shaken_source:.2f}",
+        ),
+        Figure(
+            name="liveliness of the mouth", value=round(deviation_ratio(openness(driven), openness(source)), 2),
+            unit="of the source's", meaning="deviation of openness as a share of the source's; under 1 mumbles",
+        ),
+    ]  # fmt: skip
+    if len(inspection.seams):
+        found.append(
+            Figure(
+                name="seam", value=round(float(inspection.seams.mean()), 3), unit="of the source's gradient",
+                meaning=f"gradient across the mask's edge, {len(inspection.seams)} frames; 1 where no seam shows",
+            )
+        )  # fmt: skip
+        found.append(_identity(inspection))
+    for kind in ("lip", "face"):
+        value = switching(inspection, kind)
+        found.append(
+            Figure(
+                name=f"switching of {kind} references", value=round(value, 3) if np.isfinite(value) else None,
+                unit="of the weight, a frame", meaning="share of the weight that changes references; 0 is calm",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _jitter(vertices: np.ndarray) -> float:
+    """Mean second difference of a lip vertex, thousandths of the IOD."""
+    if len(vertices) < 3:
+        return float("nan")
+    return 1000 * jitter(vertices[:, LIP_INDICES]) / np.sqrt(len(LIP_INDICES))
+
+
+def _identity(inspection: Inspection) -> Figure:
+    """Distance of the dubbed face to the source's, by dlib's embedding; chips of the judged frames."""
+    name, unit = "identity", "distance of embeddings"
+    try:
+        embedder = FaceEmbedder.load()
+    except CheckpointError as error:
+        return Figure(name=name, value=None, unit=unit, meaning=str(error))
+    chips = torch.from_numpy(inspection.chips).permute(1, 0, 4, 2, 3).float() / 255
+    with torch.inference_mode():
+        source, dubbed = (embedder(part).numpy() for part in chips)
+    # the same person in another frame: what the distance is without any dub
+    apart = identity_distance(source[1:], source[:-1]) if len(source) > 1 else float("nan")
+    return Figure(
+        name=name, value=round(identity_distance(source, dubbed), 3), unit=unit,
+        meaning=f"dub to its own source frame; the source's frames among each other {apart:.3f}; .6 is another person",
+    )  # fmt: skip

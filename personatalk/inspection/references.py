@@ -1,0 +1,201 @@
+"""The references: which frames lips and skin are taken from, why these, and what other strategies would choose."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
+from personatalk.errors import MediaError
+from personatalk.face_model import openness, spread
+from personatalk.inspection.drawing import (
+    DRIVEN_COLOUR,
+    GREY,
+    PALETTE,
+    SOURCE_COLOUR,
+    legend_above,
+    new_figure,
+    to_picture,
+)
+from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Inspection, read_chosen_frames
+from personatalk.references import MIN_GAP, select_lip_references
+
+STRATEGIES = {
+    "coverage": "so that every mouth that the speech asks for has a near one",
+    "paper": "evenly by how far the mouth is open",
+    "random": "by chance",
+    "nearest": "nearest to the mean of the mouths that the speech asks for",
+}
+
+
+def bank(inspection: Inspection, kind: str) -> np.ndarray:
+    """[R] frame numbers of the clip's references of a kind, "lip" or "face", in order of time."""
+    return np.sort(inspection.lip_bank if kind == "lip" else inspection.face_bank)
+
+
+def reference_colours(inspection: Inspection, kind: str) -> np.ndarray:
+    """[R, 3] uint8, a colour for each of the clip's references, the same in every picture."""
+    count = len(bank(inspection, kind))
+    shift = 0 if kind == "lip" else 5
+    cycle = PALETTE[:-1].astype(np.float32)
+    rounds = np.arange(count) // len(cycle)
+    colours = cycle[(np.arange(count) + shift) % len(cycle)] * (1 - 0.22 * (rounds % 4))[:, None]
+    return colours.round().astype(np.uint8)
+
+
+def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None = None) -> list[dict]:
+    """What is known of the references of a kind, in order of time.
+
+    Args:
+        inspection: a recorded run.
+        kind: "lip" or "face".
+        frames: other frame numbers, such as another strategy's; the run's own where None.
+
+    Returns:
+        rows of frame, time_s, openness and spread (IOD), share of the demanded mouths to which it is the
+        nearest of all, and the mean distance (IOD) to those.
+    """
+    frames = bank(inspection, kind) if frames is None else frames
+    vertices, times = inspection.reference_vertices[frames], inspection.reference.times
+    distance = cdist(inspection.available[frames], inspection.demanded)
+    nearest = distance.argmin(0)
+    rows = []
+    for number, frame in enumerate(frames):
+        near = distance[number, nearest == number]
+        rows.append(
+            {
+                "frame": int(frame),
+                "time_s": float(times[frame] - times[0]),
+                "openness": float(openness(vertices[number])),
+                "spread": float(spread(vertices[number])),
+                "share": float((nearest == number).mean()),
+                "distance": float(near.mean()) if len(near) else float(distance[number].min()),
+            }
+        )
+    return rows
+
+
+def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = None) -> list[tuple[np.ndarray, str]]:
+    """Show the references of a kind, each with the reason for which it was chosen.
+
+    Args:
+        inspection: a recorded run.
+        kind: "lip" or "face".
+        strategy: what another strategy would have chosen of the lips; the run's own choice where None.
+
+    Returns:
+        pictures [480, 576, 3] uint8 with captions, in order of time.
+
+    Raises:
+        MediaError: the reference video, which another strategy's pictures are read from, is gone.
+    """
+    frames = bank(inspection, kind) if strategy is None else choose(inspection, strategy)
+    pictures = _pictures(inspection, frames)
+    chosen = strategy or inspection.report.get("options", {}).get("reference_strategy", "coverage")
+    gallery = []
+    for row in reference_table(inspection, kind, frames):
+        text = f"frame {row['frame']} at {row['time_s']:.2f} s, mouth open {row['openness']:.2f}"
+        if kind == "face":
+            text += f"; one of every {FACE_STRIDE} frames, attended to where near in time but {MIN_GAP} frames away"
+        elif row["share"]:
+            text += f"; nearest to {row['share']:.0%} of the mouths asked for, {row['distance']:.3f} away"
+        else:
+            text += f"; chosen {STRATEGIES[chosen]}, nearest mouth asked for {row['distance']:.3f} away"
+        gallery.append((pictures[row["frame"]], text))
+    return gallery
+
+
+def choose(inspection: Inspection, strategy: str) -> np.ndarray:
+    """[R] frame numbers that a strategy would choose for the lips of this dub."""
+    valid = np.flatnonzero(inspection.reference.valid)
+    chosen = select_lip_references(
+        inspection.available[valid], inspection.demanded, LIP_BANK_SIZE, strategy=strategy,
+        vertices=inspection.reference_vertices[valid],
+    )  # fmt: skip
+    return valid[chosen]
+
+
+def compare_strategies(inspection: Inspection) -> list[dict]:
+    """Compare the strategies without rendering.
+
+    Returns:
+        rows of strategy, how it chooses, mean and 95th percentile of the distance (IOD) from the mouths that the
+        speech asks for to the nearest reference, the range of openness, and how many frames it shares with the run.
+    """
+    own, rows = set(inspection.lip_bank.tolist()), []
+    for strategy, reason in STRATEGIES.items():
+        frames = choose(inspection, strategy)
+        nearest = cdist(inspection.available[frames], inspection.demanded).min(0)
+        opening = openness(inspection.reference_vertices[frames])
+        rows.append(
+            {
+                "strategy": strategy,
+                "chooses": reason,
+                "mean_distance": float(nearest.mean()),
+                "p95_distance": float(np.quantile(nearest, 0.95)),
+                "least_open": float(opening.min()),
+                "most_open": float(opening.max()),
+                "shared_frames": len(own & set(frames.tolist())),
+            }
+        )
+    return rows
+
+
+def strategy_picture(inspection: Inspection) -> np.ndarray:
+    """Show what each strategy chooses among the mouths there are, beside those that are asked for.
+
+    Returns:
+        [H, W, 3] uint8
+    """
+    figure, panels = new_figure(4, width=6.4, height=2.1)
+    valid = np.flatnonzero(inspection.reference.valid)
+    there, asked = inspection.reference_vertices[valid], inspection.driven_vertices[inspection.posed.valid]
+    for panel, row in zip(panels, compare_strategies(inspection), strict=True):
+        chosen = inspection.reference_vertices[choose(inspection, row["strategy"])]
+        panel.scatter(spread(there), openness(there), s=10, color="#c4c4c4", label="in the clip")
+        panel.scatter(spread(asked), openness(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="asked for")
+        panel.scatter(
+            spread(chosen), openness(chosen), s=46, facecolors="none", edgecolors=SOURCE_COLOUR, linewidths=2,
+            label="chosen",
+        )  # fmt: skip
+        panel.set_title(f"{row['strategy']}: {row['mean_distance']:.3f} away on average", loc="left", fontsize=10)
+        panel.set_ylabel("openness, IOD")
+    legend_above(panels[0])
+    panels[-1].set_xlabel("width of the mouth, IOD (distance of the outer eye corners)")
+    return to_picture(figure)
+
+
+def reference_timeline(inspection: Inspection) -> np.ndarray:
+    """Show where in the clip the references lie, on the curve of the mouth's openness.
+
+    Returns:
+        [H, W, 3] uint8
+    """
+    figure, panels = new_figure(1, height=2.6)
+    panel = panels[0]
+    times = inspection.reference.times - inspection.reference.times[0]
+    opening = openness(inspection.reference_vertices)
+    panel.plot(times, opening, color=GREY, linewidth=1.2, label="openness in the reference video")
+    for kind, marker, offset in (("lip", "o", 0.0), ("face", "s", -0.1)):
+        frames = bank(inspection, kind)
+        heights = opening[frames] if kind == "lip" else np.full(len(frames), offset * opening.max())
+        colours = reference_colours(inspection, kind) / 255
+        panel.scatter(times[frames], heights, c=colours, marker=marker, s=55, edgecolors="black", zorder=3)
+        panel.scatter([], [], c="white", edgecolors="black", marker=marker, s=45, label=f"{kind} references")
+    panel.set_ylabel("openness, IOD")
+    panel.set_xlabel("time in the reference video, s")
+    legend_above(panel)
+    return to_picture(figure)
+
+
+def _pictures(inspection: Inspection, frames: np.ndarray) -> dict[int, np.ndarray]:
+    """Window of each frame; those that were not recorded are read from the reference video."""
+    found = {int(frame): inspection.reference_picture(int(frame)) for frame in frames}
+    missing = {frame for frame, picture in found.items() if picture is None}
+    if missing:
+        if not inspection.reference_video.is_file():
+            raise MediaError(f"{inspection.reference_video} is gone; its frames {sorted(missing)} cannot be shown")
+        for frame, image in read_chosen_frames(inspection.reference_video, missing).items():
+            found[frame] = inspection.cut_reference(frame, image)
+    blank = np.full((PICTURE_HEIGHT, PICTURE_WIDTH, 3), 200, np.uint8)
+    return {frame: blank if picture is None else picture for frame, picture in found.items()}
