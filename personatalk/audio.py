@@ -21,6 +21,7 @@ SAMPLE_RATE = 16_000
 FFT_SIZE = 400
 HOP = 160  # 10 ms
 NUM_BANDS = 80
+MEL_BLOCK = 4000  # columns of the spectrogram worked on at once
 FEATURE_RATE = 50.0  # Hz: the second convolution halves the 100 Hz of the mel spectrogram
 SAMPLES_PER_FEATURE = 320
 HEAD_DIM = 64
@@ -111,13 +112,14 @@ class WhisperEncoder(nn.Module):
         num_features = math.ceil(len(sound) / SAMPLES_PER_FEATURE)
         mel = log_mel(F.pad(sound, (0, num_features * SAMPLES_PER_FEATURE - len(sound))), self.bands)
         core, margin = int(CORE_S * FEATURE_RATE), int(MARGIN_S * FEATURE_RATE)
-        parts = []
+        layers = self.config.output_layers
+        values = sound.new_empty(num_features, len(layers) * self.config.dim)
         for start in range(0, num_features, core):
             first, last = max(0, start - margin), min(num_features, start + core + margin)
             outputs = self(mel[None, :, 2 * first : 2 * last])
-            chosen = torch.cat([outputs[layer - 1][0] for layer in self.config.output_layers], dim=-1)
-            parts.append(chosen[start - first : start - first + core])
-        return SpeechFeatures(values=torch.cat(parts), level_db=level_db(sound, num_features))
+            chosen = torch.cat([outputs[layer - 1][0] for layer in layers], dim=-1)
+            values[start : start + core] = chosen[start - first : start - first + core]
+        return SpeechFeatures(values=values, level_db=level_db(sound, num_features))
 
 
 class EncoderLayer(nn.Module):
@@ -221,21 +223,12 @@ def sample_rows(values: Tensor, positions: Tensor) -> Tensor:
     """
     positions = positions.to(torch.float64).clamp(0, len(values) - 1)
     low = positions.floor().long()
-    share = (positions - low).to(values.dtype)
-    high = (low + 1).clamp(max=len(values) - 1)
-    if values.ndim > 1:
-        share = share[..., None]
-    return torch.lerp(values[low], values[high], share)
+    share = (positions - low).to(values.dtype).reshape(*low.shape, *[1] * (values.ndim - 1))
+    return torch.lerp(values[low], values[(low + 1).clamp(max=len(values) - 1)], share)
 
 
 def normalise_level(waveform: Tensor) -> Tensor:
-    """Bring the loud parts of a recording to one level, so that its gain does not matter.
-
-    Args:
-        waveform: [S] in [-1, 1].
-
-    Returns:
-        [S]
+    """Bring the loud parts of a recording [S] to one level, so that its gain does not matter.
 
     Ours: the paper does not say.
     """
@@ -253,14 +246,14 @@ def level_db(waveform: Tensor, num_features: int) -> Tensor:
     Returns:
         [num_features] dB below full scale, at least -100.
     """
-    padded = F.pad(waveform, (SAMPLES_PER_FEATURE, SAMPLES_PER_FEATURE))
-    padded = F.pad(padded, (0, max(0, (num_features + 2) * SAMPLES_PER_FEATURE - len(padded))))
+    missing = max(0, num_features * SAMPLES_PER_FEATURE - len(waveform))
+    padded = F.pad(waveform, (SAMPLES_PER_FEATURE, SAMPLES_PER_FEATURE + missing))
     power = F.avg_pool1d(padded.square()[None], 2 * SAMPLES_PER_FEATURE, SAMPLES_PER_FEATURE)[0, :num_features]
     return (10 * torch.log10(power.clamp(min=1e-12))).clamp(min=FLOOR_DB)
 
 
 def log_mel(waveform: Tensor, bands: Tensor) -> Tensor:
-    """Compute Whisper's log-mel spectrogram.
+    """Compute Whisper's log-mel spectrogram, in blocks that bound memory and change nothing.
 
     Args:
         waveform: [S], S a multiple of 160.
@@ -272,8 +265,12 @@ def log_mel(waveform: Tensor, bands: Tensor) -> Tensor:
     if len(waveform) <= FFT_SIZE // 2:  # reflection needs more samples than it mirrors
         waveform = F.pad(waveform, (0, FFT_SIZE // 2 + 1 - len(waveform)))
     window = torch.hann_window(FFT_SIZE, device=waveform.device)
-    spectrum = torch.stft(waveform, FFT_SIZE, HOP, window=window, return_complex=True)[:, :-1]
-    mel = (bands @ spectrum.abs().square()).clamp(min=1e-10).log10()
+    padded = F.pad(waveform[None], (FFT_SIZE // 2, FFT_SIZE // 2), mode="reflect")[0]
+    mel = waveform.new_empty(NUM_BANDS, len(waveform) // HOP)
+    for start, block in zip(range(0, mel.shape[1], MEL_BLOCK), mel.split(MEL_BLOCK, 1), strict=True):
+        heard = padded[start * HOP : (start + block.shape[1] - 1) * HOP + FFT_SIZE]
+        spectrum = torch.stft(heard, FFT_SIZE, HOP, window=window, center=False, return_complex=True)
+        block.copy_((bands @ spectrum.abs().square()).clamp(min=1e-10).log10())
     return (mel.maximum(mel.max() - 8) + 4) / 4
 
 

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.compositing import Crop, Plan, composite, cut_crop
 from personatalk.errors import NoFaceError
-from personatalk.face_model import smoothstep
+from personatalk.face_model import HeadVertices, smoothstep
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import Frame
@@ -64,13 +64,14 @@ class ClipReferences:
 
     def __init__(self, mesh: FaceMesh, geometry: FaceGeometry, demanded: np.ndarray, strategy: str) -> None:
         self.mesh, self.geometry = mesh, geometry
-        self.head_vertices = mesh.face_model.vertices(geometry.template, geometry.expression)
+        self.head_vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
         self.affines = window_from_image(geometry)
         descriptors = lip_descriptors(self.head_vertices, geometry.template, geometry.rotation)
         valid = np.flatnonzero(geometry.valid)
         chosen = select_lip_references(
-            descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy, vertices=self.head_vertices[valid]
-        )
+            descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy,
+            opening=self.head_vertices.openness()[valid],
+        )  # fmt: skip
         self.lip_indices = valid[chosen]
         self.lip_descriptors = descriptors[self.lip_indices]
         count = int(np.clip(len(valid) // FACE_STRIDE, 2, FACE_BANK_SIZE))
@@ -142,15 +143,16 @@ class ClipRenderer:
         renderer: the network.
         mesh: the face mesh.
         geometry: of the clip, one pose for each frame to render.
-        head_vertices: [T, V, 3] IOD, driven.
+        head_vertices: [T, V, 3] IOD, driven; HeadVertices computes them frame by frame.
         references: gathered.
         is_same_clip: whether references and target are the same clip, so that near frames are shunned.
         source_indices: [T] frame number in the source of each frame to render.
     """
 
     def __init__(
-        self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry, head_vertices: np.ndarray,
-        references: ClipReferences, *, is_same_clip: bool = True, source_indices: np.ndarray | None = None,
+        self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry,
+        head_vertices: np.ndarray | HeadVertices, references: ClipReferences, *, is_same_clip: bool = True,
+        source_indices: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.renderer, self.mesh, self.geometry = renderer, mesh, geometry
         self.head_vertices, self.references = head_vertices, references

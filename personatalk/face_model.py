@@ -38,6 +38,7 @@ LIDS_AND_BROWS = (
     336, 22, 23, 24, 25, 26, 27, 28, 29, 30, 56, 110, 112, 190, 247, 252, 253, 254, 255, 256, 257, 258, 259, 260, 286,
     339, 341, 414, 467,
 )  # fmt: skip
+BLOCK_FRAMES = 256  # of which all vertices are held at once
 RING_SCALES = (1.22, 1.5)  # outer rings over the face oval, about the middle of the face
 
 
@@ -91,7 +92,8 @@ class FaceModel:
             [..., V, 3] IOD, head space.
         """
         basis = self.expression_basis[: expression.shape[-1]]
-        return template + np.einsum("...k,kvc->...vc", expression, basis)
+        moved = expression @ basis.reshape(len(basis), -1)
+        return template + moved.reshape(*expression.shape[:-1], *template.shape)
 
     def save(self, path: Path) -> None:
         """Write the model, in half precision where that is exact enough (1e-4 IOD)."""
@@ -125,6 +127,36 @@ class FaceModel:
             triangles=tensors["triangles"],
             num_speech=int(tensors["num_speech"][0]),
         )
+
+
+class HeadVertices:
+    """The vertices of a clip's frames, computed when they are asked for: only coefficients are held.
+
+    Reads as [T, V, 3] IOD: `vertices[3]`, `vertices[10:20]`, `vertices[[1, 5]]`.
+
+    Args:
+        face_model: gives the basis.
+        template: [V, 3] IOD.
+        expression: [T, K] coefficients.
+    """
+
+    def __init__(self, face_model: FaceModel, template: np.ndarray, expression: np.ndarray) -> None:
+        self._face_model, self._template, self._expression = face_model, template, expression
+
+    def __len__(self) -> int:
+        return len(self._expression)
+
+    def __getitem__(self, frames: int | slice | np.ndarray) -> np.ndarray:
+        return self._face_model.vertices(self._template, self._expression[frames])
+
+    def openness(self) -> np.ndarray:
+        """[T] IOD, distance between the inner lips."""
+        return np.concatenate([openness(self[frames]) for frames in in_blocks(len(self))])
+
+
+def in_blocks(count: int) -> list[slice]:
+    """Slices of so many frames as are worked on at once; at least one, which may be empty."""
+    return [slice(start, min(start + BLOCK_FRAMES, count)) for start in range(0, max(count, 1), BLOCK_FRAMES)]
 
 
 def openness(vertices: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ Ours: the paper names neither its estimator nor its energy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,15 @@ from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from personatalk.errors import NoFaceError
-from personatalk.face_model import EYE_CORNERS, LIPS, NUM_VERTICES, FaceModel, openness, stability_weight
+from personatalk.face_model import (
+    EYE_CORNERS,
+    LIPS,
+    NUM_VERTICES,
+    FaceModel,
+    in_blocks,
+    openness,
+    stability_weight,
+)
 from personatalk.tracking import FaceTrack
 
 REFERENCE_FPS = 25.0  # the smoothing strengths below are for this rate
@@ -27,6 +36,7 @@ LIP_WEIGHT = 6.0
 EXPRESSION_PRIOR = 0.3  # weight of a coefficient's square against squared vertex errors in units of NOISE
 NOISE_IOD = 0.01  # how far the tracker's landmarks scatter
 REST_SHARE = 0.3  # the most closed share of the frames shows the face at rest
+MAX_REST_FRAMES = 500  # of which the median is taken
 MIN_VALID_FRAMES = 3
 JUMP_IOD = 0.5  # a face that moves farther between two frames is another shot
 
@@ -95,16 +105,19 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
             f"no face can be followed: it was found in {int(valid.sum())} of {len(valid)} frames. "
             "Use a clip where one face is seen from the front, at least 60 pixels wide."
         )
-    points = track.landmarks[valid, :NUM_VERTICES].astype(np.float64)
-    times = track.times[valid]
+    points, times = _TrackPoints(track), track.times[valid]
     rigid = stability_weight(face_model.mean)
 
-    pose = procrustes(face_model.mean, points, rigid)
-    template = estimate_template(unpose(points, *pose), face_model)
-    segments = split_segments(points, times, pose[1])
-    for _ in range(2):
-        pose = smooth_pose(procrustes(template, points, rigid), times, segments)
-        expression = solve_expression(unpose(points, *pose) - template, face_model)
+    pose = points.map(lambda seen: procrustes(face_model.mean, seen, rigid))
+    (opening,) = points.map(lambda seen, *pose: (openness(unpose(seen, *pose)),), *pose)
+    at_rest = rest_frames(opening)
+    template = estimate_template(unpose(points[at_rest], *(part[at_rest] for part in pose)), face_model)
+    (centres,) = points.map(lambda seen: (seen.mean(1, keepdims=True),))
+    segments = split_segments(centres, times, pose[1])
+    pose = smooth_pose(points.map(lambda seen: procrustes(template, seen, rigid)), times, segments)
+    (expression,) = points.map(
+        lambda seen, *pose: (solve_expression(unpose(seen, *pose) - template, face_model),), *pose
+    )
     expression = smooth_over_time(expression, EXPRESSION_SMOOTHING, times, segments)
 
     rotation, scale, translation = pose
@@ -118,6 +131,22 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
         valid=valid,
         times=track.times,
     )
+
+
+class _TrackPoints:
+    """The vertices of a track's valid frames, in double precision, a block of frames at a time."""
+
+    def __init__(self, track: FaceTrack) -> None:
+        self._landmarks, self._frames = track.landmarks, np.flatnonzero(track.detected)
+
+    def __getitem__(self, frames: slice | np.ndarray) -> np.ndarray:
+        return self._landmarks[self._frames[frames], :NUM_VERTICES].astype(np.float64)
+
+    def map(self, function: Callable[..., tuple[np.ndarray, ...]], *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Call a function with the points of each block, and the block's part of some arrays; join what it returns."""
+        blocks = in_blocks(len(self._frames))
+        parts = [function(self[frames], *(array[frames] for array in arrays)) for frames in blocks]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def procrustes(shape: np.ndarray, points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,21 +182,34 @@ def unpose(points: np.ndarray, rotation: np.ndarray, scale: np.ndarray, translat
     return (points - translation[:, None]) @ rotation / scale[:, None, None]
 
 
+def rest_frames(opening: np.ndarray) -> np.ndarray:
+    """Pick the frames whose mouth is most closed, at most MAX_REST_FRAMES, evenly over their openness.
+
+    Args:
+        opening: [T] IOD.
+
+    Returns:
+        [N] frames.
+    """
+    count = max(1, int(np.ceil(REST_SHARE * len(opening))))
+    at_rest = np.argsort(opening, kind="stable")[:count]
+    return at_rest[np.linspace(0, count - 1, min(count, MAX_REST_FRAMES)).astype(int)]
+
+
 def estimate_template(head_points: np.ndarray, face_model: FaceModel) -> np.ndarray:
-    """Estimate a person at rest from the frames whose mouth is most closed.
+    """Estimate a person at rest from frames whose mouth is closed.
 
     The part that the identity basis explains is taken as seen; what it does not explain is
     shrunk by how few frames saw it. The result is scaled to an inter-ocular distance of one.
 
     Args:
-        head_points: [T, V, 3] IOD.
+        head_points: [N, V, 3] IOD.
 
     Returns:
         [V, 3] IOD.
     """
-    count = max(1, int(np.ceil(REST_SHARE * len(head_points))))
-    at_rest = np.argsort(openness(head_points), kind="stable")[:count]
-    difference = np.median(head_points[at_rest], axis=0) - face_model.mean
+    count = len(head_points)
+    difference = np.median(head_points, axis=0) - face_model.mean
     basis = face_model.shape_basis.reshape(len(face_model.shape_basis), -1).astype(np.float64)
     ridge = np.eye(len(basis)) * (NOISE_IOD**2 * 3)
     coefficients = np.linalg.solve(basis @ basis.T + ridge, basis @ difference.ravel())

@@ -16,7 +16,7 @@ from personatalk.config import GeometryModelConfig
 from personatalk.layers import DecoderLayer, band
 from personatalk.style import STYLE_VERTICES, Style
 
-CHUNK_FRAMES = 500  # of the grid of time, 20 s at 25 Hz
+CHUNK_FRAMES = 150  # of the grid of time, 6 s at 25 Hz: memory grows with its square
 SILENT_DB, SPEAKING_DB = -58.0, -48.0  # the gate opens between them; loud speech is at -23 dB
 LEAD_S, HOLD_S = 0.16, 0.24  # the mouth gets ready before the sound, and pauses shorter than this stay open
 GATE_SMOOTH_S = 0.16

@@ -14,7 +14,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
-from personatalk.face_model import FaceModel, openness
+from personatalk.face_model import FaceModel, HeadVertices
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
@@ -60,13 +60,13 @@ class DrivenGeometry:
     Attributes:
         source: geometry of the source video.
         posed: geometry of the frames to render: the source's pose in the output's order.
-        head_vertices: [T, V, 3] IOD, driven by the speech.
+        head_vertices: of the frames to render, driven by the speech.
         style: of the speaker.
     """
 
     source: FaceGeometry
     posed: FaceGeometry
-    head_vertices: np.ndarray
+    head_vertices: HeadVertices
     style: Style
 
 
@@ -127,6 +127,7 @@ class DubbingPipeline:
         with run.stage("track", "following the face"):
             track, pts = self.track(video, point=options.face_point, run=run)
             source = fit_track(track, self.face_model)
+            del track  # the longest arrays of a run
             num_valid = int(source.valid.sum())
             if options.reference_video is None and num_valid < MIN_FRAMES:
                 raise MediaError(
@@ -134,8 +135,9 @@ class DubbingPipeline:
                     "use a clip of one second or more"
                 )
         with run.stage("geometry", "shaping the mouth"):
-            timeline = plan_timeline(track.times, pts, len(waveform) / SAMPLE_RATE, options.length)
+            timeline = plan_timeline(source.times, pts, len(waveform) / SAMPLE_RATE, options.length)
             driven = self.drive(source, features, timeline, options, run)
+            del features
         reference_video = Path(options.reference_video or video)
         with run.stage("references", "choosing references"):
             references = self.gather_references(driven, reference_video, video, options, run)
@@ -197,7 +199,7 @@ class DubbingPipeline:
             expression=np.concatenate([speech, source.expression[timeline.order, speech.shape[1] :]], 1),
             times=timeline.times,
         )
-        vertices = self.face_model.vertices(posed.template, posed.expression)
+        vertices = HeadVertices(self.face_model, posed.template, posed.expression)
         return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style)
 
     def gather_references(
@@ -241,7 +243,7 @@ class DubbingPipeline:
         return passed
 
     def _report(self, options, run, driven, references, timeline, passed, fps) -> dict:
-        demanded = openness(driven.head_vertices)
+        demanded = driven.head_vertices.openness()
         return {
             "personatalk": VERSION,
             "torch": torch.__version__,

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from personatalk.face_model import LIPS, openness, smoothstep
+from personatalk.face_model import LIPS, HeadVertices, in_blocks, smoothstep
 
 MIN_GAP = 8  # frames; nearer ones would show the true mouth
 FADE_GAP = 14  # frames; from here on a reference counts fully
@@ -15,11 +15,11 @@ MAX_CANDIDATES = 400
 LIP_FOCUS, FACE_FOCUS = 8.0, 4.0  # powers of the weights: measured, fewer references are sharper, more are calmer
 
 
-def lip_descriptors(head_vertices: np.ndarray, template: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+def lip_descriptors(head_vertices: np.ndarray | HeadVertices, template: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """Describe the mouth of each frame, so that distance means difference in what is seen.
 
     Args:
-        head_vertices: [T, V, 3] IOD.
+        head_vertices: [T, V, 3] IOD; all are never held at once if they come as HeadVertices.
         template: [V, 3] IOD.
         rotation: [T, 3, 3] camera_from_head.
 
@@ -27,9 +27,12 @@ def lip_descriptors(head_vertices: np.ndarray, template: np.ndarray, rotation: n
         [T, D]; Euclidean distance is the rms distance of the lip vertices in IOD, plus the turn of the head.
     """
     lips = list(LIPS)
-    shape = (head_vertices[:, lips] - template[lips]).reshape(len(head_vertices), -1) / np.sqrt(len(lips))
-    turn = Rotation.from_matrix(rotation).as_rotvec() * POSE_WEIGHT
-    return np.concatenate([shape, turn], 1).astype(np.float32)
+    descriptors = np.empty((len(head_vertices), 3 * len(lips) + 3), np.float32)
+    for frames in in_blocks(len(head_vertices)):
+        shape = head_vertices[frames][:, lips] - template[lips]
+        descriptors[frames, :-3] = shape.reshape(len(shape), -1) / np.sqrt(len(lips))
+    descriptors[:, -3:] = Rotation.from_matrix(rotation).as_rotvec() * POSE_WEIGHT
+    return descriptors
 
 
 def select_lip_references(
@@ -38,7 +41,7 @@ def select_lip_references(
     count: int,
     *,
     strategy: str = "coverage",
-    vertices: np.ndarray | None = None,
+    opening: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Choose the fixed set of lip references of a clip.
@@ -49,7 +52,7 @@ def select_lip_references(
         count: how many to choose; fewer are returned where there are fewer.
         strategy: "coverage" minimises the mean distance from each demanded mouth to its nearest reference;
             "paper" spaces them evenly by openness; "random"; "nearest" takes the frames nearest to the mean demand.
-        vertices: [N, V, 3] IOD, for the strategy "paper".
+        opening: [N] IOD between the lips of the frames there are, for the strategy "paper".
 
     Returns:
         [R] indices into `available`, ascending.
@@ -61,7 +64,7 @@ def select_lip_references(
     if strategy == "random":
         return np.sort(np.random.default_rng(seed).choice(len(available), count, replace=False))
     if strategy == "paper":
-        order = np.argsort(openness(vertices), kind="stable")
+        order = np.argsort(opening, kind="stable")
         return np.sort(order[np.linspace(0, len(order) - 1, count).astype(int)])
     if strategy == "nearest":
         return np.sort(np.argsort(np.linalg.norm(available - demanded.mean(0), axis=1), kind="stable")[:count])

@@ -139,17 +139,17 @@ def track_face(
     Args:
         frames: (time in s, uint8 [H, W, 3] RGB) in order.
     """
-    times, landmarks = [], []
+    times, grown = [], bytearray()  # which is never copied as a whole when it grows
     missing = np.full((NUM_LANDMARKS, 3), np.nan, np.float32)
     for time, image in frames:
         found = tracker.track(image)
         times.append(time)
-        landmarks.append(missing if found is None else found)
-    stacked = np.stack(landmarks) if landmarks else np.zeros((0, NUM_LANDMARKS, 3), np.float32)
-    detected = np.isfinite(stacked[:, 0, 0]) if len(stacked) else np.zeros(0, bool)
+        grown += (missing if found is None else found.astype(np.float32)).tobytes()
+    landmarks = np.frombuffer(grown, np.float32).reshape(-1, NUM_LANDMARKS, 3)
     return FaceTrack(
-        landmarks=stacked, detected=detected, times=np.array(times, np.float64), width=width, height=height
-    )
+        landmarks=landmarks, detected=np.isfinite(landmarks[:, 0, 0]), times=np.array(times, np.float64),
+        width=width, height=height,
+    )  # fmt: skip
 
 
 def _cut(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:

@@ -89,6 +89,14 @@ def test_level_of_a_sine():
     torch.testing.assert_close(level_db(sine, 50)[5:-5], torch.full((40,), expected), atol=0.05, rtol=0)
 
 
+def test_blocks_of_the_spectrogram_do_not_change_it(monkeypatch):
+    sound = torch.from_numpy(np.random.default_rng(0).normal(size=160 * 730).astype(np.float32))
+    bands = torch.from_numpy(mel_bands())
+    whole = log_mel(sound, bands)
+    monkeypatch.setattr("personatalk.audio.MEL_BLOCK", 100)
+    torch.testing.assert_close(log_mel(sound, bands), whole, atol=1e-5, rtol=0)
+
+
 def test_features_at_keeps_time_in_place():
     ramp = SpeechFeatures(values=torch.arange(101.0)[:, None] / 50, level_db=torch.zeros(101))
     times = torch.tensor([-1.0, 0.0, 0.013, 1.0, 1.999, 5.0], dtype=torch.float64)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import NoFaceError
-from personatalk.face_model import LIPS, FaceModel, openness
+from personatalk.face_model import LIPS, FaceModel, HeadVertices, openness
 from personatalk.fitting import fit_track, procrustes, smooth_over_time, split_segments
+from personatalk.references import lip_descriptors
 from personatalk.tracking import FaceTrack
 
 
@@ -58,6 +61,46 @@ def test_optimisation_calms_the_pose(face_model):
         return np.abs(np.diff(Rotation.from_matrix(rotation).as_rotvec(), 2, axis=0)).mean()
 
     assert jitter(geometry.rotation) < 0.5 * jitter(raw)
+
+
+@pytest.mark.parametrize("block", [1, 7])
+def test_blocks_of_frames_do_not_change_the_fit(face_model, monkeypatch, block):
+    track, _, _ = make_track(face_model, noise_px=0.5)
+    track.detected[30] = False
+    whole = fit_track(track, face_model)
+    monkeypatch.setattr("personatalk.face_model.BLOCK_FRAMES", block)
+    for name, value in vars(fit_track(track, face_model)).items():
+        np.testing.assert_allclose(value, getattr(whole, name), atol=1e-4, err_msg=name)
+
+
+def test_fitting_holds_a_block_of_a_long_track(face_model):
+    """What grows with the clip is its coefficients, not its vertices."""
+    track, _, _ = make_track(face_model, noise_px=0.5)
+    peaks = []
+    for times in (30, 60):
+        count = times * len(track)
+        longer = FaceTrack(
+            landmarks=np.tile(track.landmarks, (times, 1, 1)), detected=np.ones(count, bool),
+            times=np.arange(count) / 25, width=400, height=400,
+        )  # fmt: skip
+        tracemalloc.start()
+        fit_track(longer, face_model)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 0.5 * (longer.landmarks.nbytes - track.landmarks.nbytes * 30)
+
+
+def test_vertices_on_demand_are_those_computed_at_once(face_model):
+    expression = np.random.default_rng(0).normal(size=(600, face_model.num_expression)).astype(np.float32)
+    whole = face_model.vertices(face_model.mean, expression)
+    lazy = HeadVertices(face_model, face_model.mean, expression)
+    for frames in (3, slice(10, 20), [1, 599], slice(None)):
+        np.testing.assert_allclose(lazy[frames], whole[frames], atol=1e-5)
+    np.testing.assert_allclose(lazy.openness(), openness(whole), atol=1e-5)
+    turns = np.tile(np.eye(3, dtype=np.float32), (600, 1, 1))
+    np.testing.assert_allclose(
+        lip_descriptors(lazy, face_model.mean, turns), lip_descriptors(whole, face_model.mean, turns), atol=1e-5
+    )
 
 
 def test_procrustes_undoes_any_similarity(face_model):

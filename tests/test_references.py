@@ -7,6 +7,7 @@ import pytest
 from conftest import write_clip
 from scipy.spatial.distance import cdist
 
+from personatalk.face_model import openness
 from personatalk.media import read_frames
 from personatalk.references import MIN_GAP, rank_face_references, rank_lip_references, select_lip_references
 from personatalk.timeline import bounce, hold, loop, plan_timeline, read_in_order
@@ -29,14 +30,14 @@ def test_coverage_leaves_no_mouth_far_from_a_reference(shapes):
 def test_paper_strategy_spans_the_openness():
     vertices = np.zeros((50, 468, 3), np.float32)
     vertices[:, [14, 87, 317], 1] = np.random.default_rng(0).permutation(50)[:, None]
-    chosen = select_lip_references(np.zeros((50, 2)), np.zeros((1, 2)), 5, strategy="paper", vertices=vertices)
+    chosen = select_lip_references(np.zeros((50, 2)), np.zeros((1, 2)), 5, strategy="paper", opening=openness(vertices))
     assert {0.0, 49.0} <= set(vertices[chosen, 14, 1])
 
 
 @pytest.mark.parametrize("strategy", ["coverage", "paper", "random", "nearest"])
 def test_no_frame_is_chosen_twice(shapes, strategy):
-    vertices = np.random.default_rng(1).normal(size=(120, 468, 3))
-    chosen = select_lip_references(shapes, shapes, 12, strategy=strategy, vertices=vertices)
+    opening = np.random.default_rng(1).normal(size=120)
+    chosen = select_lip_references(shapes, shapes, 12, strategy=strategy, opening=opening)
     assert len(set(chosen)) == 12
 
 

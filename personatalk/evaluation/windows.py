@@ -13,6 +13,7 @@ from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_f
 from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_track
+from personatalk.face_model import openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import read_frames
@@ -132,7 +133,7 @@ def choose_bank(
     """Choose the clip's lip references among the allowed frames, for the mouths [T, V, 3] of a run."""
     chosen = select_lip_references(
         _descriptors(clip, clip.head_vertices)[allowed], _descriptors(clip, vertices)[run], LIP_BANK_SIZE,
-        strategy=strategy, vertices=clip.head_vertices[allowed],
+        strategy=strategy, opening=openness(clip.head_vertices[allowed]),
     )  # fmt: skip
     return allowed[chosen]
 

@@ -83,7 +83,7 @@ def _with_speech(
         driven = pipeline.drive(geometry, features, timeline, options, run)
     with run.stage("references", "choosing references"):
         references = _references(pipeline, geometry, driven, options)
-    opening = openness(driven.head_vertices)
+    opening = driven.head_vertices.openness()
     return {
         "driven": {
             "num_frames": len(timeline.order),
