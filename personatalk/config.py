@@ -96,6 +96,7 @@ class GeometryTrainingConfig(TrainingConfig):
         num_frames: length of a training excerpt, frames at 25 Hz.
         min_style_frames: shortest excerpt from which style is taken, frames at 25 Hz.
         min_fit: clips whose sound fits the face less than this are left out.
+        measured_offsets: offsets and fit are those measured by `train sync`, where it ran, not the manifest's.
         noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
         spoilt_share: share of excerpts with noise added to the voice.
         jitter_s: seconds by which the sound may be moved either way.
@@ -109,12 +110,64 @@ class GeometryTrainingConfig(TrainingConfig):
     num_frames: int = 50
     min_style_frames: int = 25
     min_fit: float = 0.3
+    measured_offsets: bool = True
     noise_share: float = 0.06
     spoilt_share: float = 0.4
     jitter_s: float = 0.02
     loss_weights: dict[str, float] = field(
         default_factory=lambda: {"vertex": 1.0, "velocity": 2.0, "openness": 0.25, "closure": 0.8, "deviation": 0.3}
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig:
+    """The network that says whether a mouth and a sound belong together, and how far apart they are.
+
+    Attributes:
+        sound: what it hears: "whisper", the features of stage 1, or "mel", a log-mel spectrogram.
+        audio_dim: width of what it hears.
+        lip_dim: width of what it sees: speech coefficients, openness and spread.
+        dim: width of its layers.
+        embedding_dim: width of the space in which the two meet.
+        audio_layers: convolutions over 5 moments of 20 ms.
+        lip_layers: convolutions over 5 frames of 40 ms; they see 2 frames more on either side each.
+        dropout: share of activations dropped in training.
+    """
+
+    sound: str = "whisper"
+    audio_dim: int = 768
+    lip_dim: int = 34
+    dim: int = 64
+    embedding_dim: int = 32
+    audio_layers: int = 2
+    lip_layers: int = 2
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.sound not in ("whisper", "mel"):
+            raise ValueError(f"sound={self.sound!r} must be 'whisper' or 'mel'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncTrainingConfig(TrainingConfig):
+    """Training of a sync network.
+
+    Attributes:
+        num_frames: length of a training excerpt, frames at 25 Hz.
+        min_fit: clips whose sound fits the face less than this are left out.
+        label_spread: frames; how far the true offsets are believed to scatter about those given.
+    """
+
+    num_steps: int = 800
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    ema_decay: float = 0.995
+    num_frames: int = 50
+    min_fit: float = 0.3
+    label_spread: float = 0.6
+    loss_weights: dict[str, float] = field(default_factory=lambda: {"shift": 1.0, "other": 0.5})
 
 
 def from_dict(cls: type[C], values: dict[str, Any]) -> C:

@@ -15,6 +15,7 @@ from personatalk.config import GeometryTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.style import MIN_STYLE_FRAMES, Style, style_of
+from personatalk.training.offsets import with_measured_offsets
 from personatalk.training.preprocess import Clip
 from personatalk.training.speech_cache import VARIANTS, read_speech
 
@@ -45,13 +46,19 @@ class SpokenClip:
         return len(self.times)
 
 
-def load_spoken_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, *, min_fit: float) -> list[SpokenClip]:
+def load_spoken_clips(
+    clips: list[Clip], corpus: Path, face_model: FaceModel, *, min_fit: float, measured: bool = True
+) -> list[SpokenClip]:
     """Load all clips whose sound is known to fit the face and whose caches exist.
 
     A clip's offset moves its frames against the sound: the mouth at frame t + offset fits the sound at frame t.
+
+    Args:
+        min_fit: clips whose sound fits less than this are left out.
+        measured: offsets and fit are those that `train sync` left in the corpus, where it did, not the manifest's.
     """
     loaded = []
-    for clip in clips:
+    for clip in with_measured_offsets(clips, corpus) if measured else clips:
         geometry_path, speech_path = (corpus / kind / f"{clip.name}.npz" for kind in ("geometry", "audio"))
         if clip.fit is None or clip.fit < min_fit or not geometry_path.exists() or not speech_path.exists():
             continue

@@ -56,7 +56,7 @@ def train_geometry(
         start_from: weights to begin with; without them, random ones and the corpus' statistics.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    spoken = load_spoken_clips(clips, corpus, face_model, min_fit=config.min_fit)
+    spoken = load_spoken_clips(clips, corpus, face_model, min_fit=config.min_fit, measured=config.measured_offsets)
     training = [clip for clip in spoken if clip.clip.split == "train"]
     held_out = [clip for clip in spoken if clip.clip.split == "val"]
     logger.info("%d clips to train on, %d to validate on", len(training), len(held_out))

@@ -1,0 +1,132 @@
+"""A clip's own speech as evidence: how far its sound is from its picture, and how this person says it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personatalk.audio import SpeechFeatures, sample_rows
+from personatalk.face_model import FaceModel
+from personatalk.fitting import FaceGeometry
+from personatalk.geometry_model import GeometryModel, hidden_on_grid, speech_gate
+from personatalk.style import Style
+from personatalk.sync import SyncNetwork, measure_synchrony
+
+MAX_S = 20.0  # of own speech that is listened to
+MIN_S = 1.0  # of speech that is worth calibrating to
+PRIOR_FRAMES = 400.0  # strength of the belief that the network is right as it is; frames of speech weigh against it
+SPEAKING = 0.99  # of the gate, above which somebody speaks
+MIN_CONFIDENCE = 6.0  # of the sync network, below which the sound may be another's
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSpeech:
+    """What a clip's own sound says.
+
+    Attributes:
+        offset_s: by which the picture comes after the sound; None where it was not measured or could not be.
+        confidence: of the offset, in natural logarithms of the odds.
+        belongs: whether the sound is this face's, as far as the network can tell.
+        speech_s: seconds of speech that the calibration rests on; 0 where there is none.
+    """
+
+    offset_s: float | None = None
+    confidence: float = 0.0
+    belongs: bool = False
+    speech_s: float = 0.0
+
+    def report(self) -> dict[str, float | bool | None]:
+        """Ready for JSON."""
+        return {
+            "offset_s": None if self.offset_s is None else round(self.offset_s, 3),
+            "confidence": round(self.confidence, 2),
+            "belongs": self.belongs,
+            "calibrated_on_s": round(self.speech_s, 2),
+        }
+
+
+def find_offset(
+    network: SyncNetwork, features: SpeechFeatures, geometry: FaceGeometry, face_model: FaceModel
+) -> OwnSpeech:
+    """Measure how far a clip's sound is from its picture, and whether it belongs to the face at all."""
+    found = measure_synchrony(network, features, geometry, face_model)
+    if found is None:
+        return OwnSpeech()
+    return OwnSpeech(offset_s=found.offset_s, confidence=found.confidence, belongs=found.confidence >= MIN_CONFIDENCE)
+
+
+@torch.inference_mode()
+def calibrate(
+    model: GeometryModel, features: SpeechFeatures, geometry: FaceGeometry, style: Style, *, offset_s: float,
+    strength: float = 1.0,
+) -> tuple[GeometryModel, float]:  # fmt: skip
+    """Fit the last layer of stage 1 to how this person says what is heard, in closed form.
+
+    Ridge regression from the last layer's inputs to what the network gets wrong. The prior weighs as much as 16 s of
+    speech, so that little speech changes little.
+
+    Args:
+        features: of the clip's own sound.
+        geometry: of the clip.
+        style: of the person.
+        offset_s: by which the picture comes after the sound.
+        strength: 1 takes the correction whole, 0 not at all.
+
+    Returns:
+        the model with a last layer of its own, and the seconds of speech that it rests on; the model itself and 0 where
+        there is too little speech.
+
+    Ours: the paper does not adapt to a person.
+    """
+    times = torch.from_numpy(geometry.times - offset_s)
+    trusted = torch.from_numpy(geometry.valid) & (times >= 0) & (times < min(features.duration, MAX_S))
+    trusted &= speech_gate(features, times) >= SPEAKING
+    step = float(np.median(np.diff(geometry.times))) if len(geometry) > 1 else 0.0
+    seconds = float(trusted.sum()) * step
+    if seconds < MIN_S:
+        return model, 0.0
+    rate = model.config.frame_rate
+    last = int(min(features.duration, MAX_S) * rate) + 1
+    hidden = hidden_on_grid(model, features, -model.reach, last + model.reach, style)
+    said = model.read_out(hidden[None], style.batched())[0]
+    place = times[trusted] * rate + model.reach
+    inputs = sample_rows(hidden, place).double()
+    missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim])
+    missed = (missed - sample_rows(said, place)).double()
+    weight, bias = ridge(inputs, missed, prior=PRIOR_FRAMES, frame_s=step)
+    return with_correction(model, strength * weight, strength * bias), seconds
+
+
+def ridge(inputs: Tensor, missed: Tensor, *, prior: float, frame_s: float) -> tuple[Tensor, Tensor]:
+    """Ridge regression whose prior weighs as much as `prior` frames of 40 ms, for the slope and for the mean alike.
+
+    Args:
+        inputs: [N, D]
+        missed: [N, K]
+        frame_s: seconds that a row stands for.
+
+    Returns:
+        weight [K, D] and bias [K] of the correction.
+    """
+    share = frame_s * 25.0
+    centre = inputs.mean(0)
+    mean = missed.mean(0) * (len(inputs) * share) / (len(inputs) * share + prior)
+    x = inputs - centre
+    scale = x.square().mean()  # the prior is about inputs of the size that they have
+    normal = share * x.T @ x + prior * scale * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(normal, share * x.T @ (missed - missed.mean(0))).T
+    return weight, mean - weight @ centre
+
+
+def with_correction(model: GeometryModel, weight: Tensor, bias: Tensor) -> GeometryModel:
+    """A copy of the model whose last layer adds weight [K, D] and bias [K] to the coefficients."""
+    corrected = copy.deepcopy(model)
+    deviation = model.expression_deviation
+    with torch.no_grad():
+        corrected.head.weight += (weight.float() / deviation[:, None]).to(deviation)
+        corrected.head.bias += (bias.float() / deviation).to(deviation)
+    return corrected
