@@ -115,7 +115,7 @@ def composite(
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@numba.njit(cache=True, nogil=True)  # frames are composited side by side, on threads of their own
 def _composite(
     image, mask, index, barycentric, triangles, window_from_crop, pixels, starts, shapes, placed, weights, offsets,
     gate, residual, num_lip,
@@ -123,7 +123,7 @@ def _composite(
     height, width = mask.shape
     count = len(starts)
     out = image.copy()
-    for row in numba.prange(height):
+    for row in range(height):
         corner = np.zeros(4, np.int64)
         share = np.zeros(4, np.float32)
         for column in range(width):

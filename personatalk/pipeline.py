@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from personatalk.audio import SpeechEncoder, load_speech_encoder
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
+from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
@@ -169,7 +171,7 @@ class DubbingPipeline:
         info, pts = probe_video(video), []
 
         def frames() -> Iterator[tuple[float, np.ndarray]]:
-            for frame in read_frames(video):
+            for frame in read_ahead(read_frames(video)):
                 if run:
                     run.step(frame.index, info.num_frames)
                 pts.append(frame.pts)
@@ -213,7 +215,7 @@ class DubbingPipeline:
         references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy)
 
         def frames() -> Iterator[Frame]:
-            for frame in read_frames(reference_video):
+            for frame in read_ahead(read_frames(reference_video, only=references.wanted)):
                 run.step(frame.index, len(geometry))
                 yield frame
 
@@ -229,11 +231,13 @@ class DubbingPipeline:
             self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
             is_same_clip=is_same, source_indices=timeline.order,
         )  # fmt: skip
-        passed = 0
-        with VideoWriter(output, source=video, audio=audio, crf=options.crf) as writer:
-            for position, image in enumerate(read_in_order(video, timeline)):
+        passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
+        with (
+            VideoWriter(output, source=video, audio=audio, crf=options.crf) as writer,
+            closing(map_in_order(lambda item: (*item, clip.render(*item)), images, num_workers())) as frames,
+        ):
+            for position, image, rendered in frames:
                 run.step(position, len(timeline.order))
-                rendered = clip.render(position, image)
                 passed += not rendered.is_dubbed
                 if record:
                     record.frame(position, image, rendered)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 ORDER = [
-    "errors", "config", "checkpoints", "layers", "media", "tracking", "face_model", "fitting", "camera", "rasterizer",
-    "geometry_maps", "audio", "style", "closure", "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer",
-    "render_inputs", "compositing", "dub_renderer", "timeline", "observer", "progress", "pipeline", "perceptual",
-    "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
+    "errors", "config", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model", "fitting",
+    "camera", "rasterizer", "geometry_maps", "audio", "style", "closure", "geometry_model", "sync", "own_speech",
+    "references", "attention", "light", "renderer", "render_inputs", "compositing", "dub_renderer", "timeline",
+    "observer", "progress", "pipeline", "perceptual", "evaluation", "inspection", "training", "page", "cli_training",
+    "cli", "__main__",
 ]  # fmt: skip
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "personatalk"

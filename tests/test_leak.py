@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk.concurrency import map_in_order
 from personatalk.config import RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.evaluation.geometry import known_face
@@ -36,8 +37,7 @@ def scene():
     return mesh, geometry, blocks.repeat(10, 1).repeat(10, 2), model
 
 
-def render(scene, pictures):
-    """Render the target frame: its whole picture, and the network's part of it."""
+def prepare(scene, pictures) -> ClipRenderer:
     mesh, geometry, _, model = scene
     vertices = mesh.face_model.vertices(geometry.template, geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
@@ -46,7 +46,12 @@ def render(scene, pictures):
         Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
     references.gather(frames, model)
-    rendered = ClipRenderer(model, mesh, geometry, vertices, references).render(TARGET, pictures[TARGET])
+    return ClipRenderer(model, mesh, geometry, vertices, references)
+
+
+def render(scene, pictures):
+    """Render the target frame: its whole picture, and the network's part of it."""
+    rendered = prepare(scene, pictures).render(TARGET, pictures[TARGET])
     return rendered.image.astype(int), rendered.rendering.faces
 
 
@@ -78,6 +83,18 @@ def test_the_true_mouth_of_the_frames_beside_changes_nothing(scene):
     other_image, other_faces = render(scene, pictures)
     assert np.abs(other_image - image).max() <= 1
     assert (other_faces - faces).abs().max() < 1e-3
+
+
+def test_frames_rendered_side_by_side_are_those_rendered_one_by_one(scene):
+    pictures = scene[2]
+    clip = prepare(scene, pictures)
+    frames = [(position, pictures[position]) for position in range(30, 42)]
+    apart, together = (
+        [rendered.image for rendered in map_in_order(lambda item: clip.render(*item), frames, workers)]
+        for workers in (1, 3)
+    )
+    assert not np.array_equal(apart[0], pictures[30])
+    np.testing.assert_array_equal(np.stack(together), np.stack(apart))
 
 
 def test_the_references_do_change_the_result(scene):

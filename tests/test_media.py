@@ -88,6 +88,14 @@ def test_reading_from_a_time_gives_the_same_frames_as_reading_on(tmp_path, name)
         assert all(np.array_equal(a.image, b.image) for a, b in zip(part, whole[start:], strict=True))
 
 
+def test_chosen_frames_are_those_of_the_whole(clip):
+    whole = list(read_frames(clip))
+    part = list(read_frames(clip, only={2, 7}))
+    assert [(frame.index, frame.pts) for frame in part] == [(index, whole[index].pts) for index in (2, 7)]
+    assert all(np.array_equal(frame.image, whole[frame.index].image) for frame in part)
+    assert not list(read_frames(clip, only=set()))
+
+
 @pytest.mark.parametrize("num_frames", [1, 3])
 def test_very_short_videos_are_kept(tmp_path, num_frames):
     source = write_video(tmp_path / "in.mp4", IMAGES[:num_frames])

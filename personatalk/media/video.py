@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -108,13 +108,14 @@ def probe_video(path: Path) -> VideoInfo:
         )
 
 
-def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
+def read_frames(path: Path, start_time: float = 0.0, *, only: Collection[int] | None = None) -> Iterator[Frame]:
     """Stream a video's frames, holding none of them.
 
     Every call gives the same frames in the same order. A file that is cut off gives those that it has.
 
     Args:
         start_time: s since the first frame; frames before it are left out, and `index` counts from the first given.
+        only: the wanted frames' `index`; the others are decoded, as must be, but not converted, and not given.
 
     Raises:
         MediaError: as `probe_video`.
@@ -123,6 +124,7 @@ def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
     info = probe_video(path)
     converter = ColourConverter(info.colour, info.height)
     numbers = itertools.count()
+    last = max(only, default=-1) if only is not None else None
     with open_media(path) as container:
         stream = _video_stream(container, path)
         if start_time > 0 and container.format.name.startswith(INDEXED_FORMATS):
@@ -131,8 +133,12 @@ def read_frames(path: Path, start_time: float = 0.0) -> Iterator[Frame]:
             time = float(pts * info.time_base)
             if time < start_time:
                 continue
-            image = _upright_rgb(picture, info, converter)
-            yield Frame(index=next(numbers), time=time, image=image, pts=pts, time_base=info.time_base)
+            index = next(numbers)
+            if last is not None and index > last:
+                return
+            if only is None or index in only:
+                image = _upright_rgb(picture, info, converter)
+                yield Frame(index=index, time=time, image=image, pts=pts, time_base=info.time_base)
 
 
 def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
