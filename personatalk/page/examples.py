@@ -66,7 +66,9 @@ class ExampleCache:
             the outcome, and the copy of the speech.
         """
         kept = self.make(example, progress)
-        inputs, folder = self._folder_of(session), self._folder_of(session)  # the inputs outlive the next run
+        inputs, folder = (
+            self._dubber.sessions.new_folder(session) for _ in range(2)
+        )  # the inputs outlive the next run
         clip, speech = (Path(shutil.copy(path, inputs)) for path in (example.clip, example.speech))
         video, report = (Path(shutil.copy(kept / name, folder)) for name in ("dubbed.mp4", "report.json"))
         fields = json.loads((kept / OUTCOME).read_text())
@@ -74,11 +76,6 @@ class ExampleCache:
             folder=folder, before=clip, video=video, report=report, record=kept / RECORD, **fields
         )  # fmt: skip
         return replace(outcome, summary=f"{strings.EXAMPLE_NOTE}\n{outcome.summary}"), speech
-
-    def _folder_of(self, session: str) -> Path:
-        folder = self._dubber.sessions.start(session)
-        self._dubber.sessions.finish(folder)
-        return folder
 
     def make(self, example: Example, progress: Progress | None = None) -> Path:
         """Return the folder of a result, dubbing if it is not there yet."""

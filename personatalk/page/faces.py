@@ -14,11 +14,11 @@ MAX_WIDTH_PX = 960  # of the picture shown
 BOX_COLOUR, TEXT_COLOUR = (0, 150, 136), (255, 255, 255)
 
 
-def find_faces(clip: Path) -> tuple[np.ndarray, np.ndarray]:
+def find_faces(clip: Path) -> tuple[Image.Image, np.ndarray]:
     """Find the faces in a clip's first frame, the largest first.
 
     Returns:
-        picture: uint8 [H, W, 3], the frame made small enough to show, its faces numbered from 1.
+        picture: the frame made small enough to show, its faces numbered from 1.
         boxes: [N, 4] left, top, right, bottom; shares of the frame's width and height.
     """
     frame = next(iter(read_frames(clip))).image
@@ -35,7 +35,7 @@ def find_faces(clip: Path) -> tuple[np.ndarray, np.ndarray]:
         label = draw.textbbox((left, top), f" {number} ", font=font)
         draw.rectangle(label, fill=BOX_COLOUR)
         draw.text((left, top), f" {number} ", fill=TEXT_COLOUR, font=font)
-    return np.asarray(picture), boxes
+    return picture, boxes
 
 
 def centre(box: np.ndarray, width: int, height: int) -> tuple[float, float]:

@@ -14,6 +14,12 @@ from personatalk.page.dubber import Dubber
 from personatalk.page.endpoints import add_endpoints
 from personatalk.page.examples import ExampleCache
 from personatalk.page.limits import Limits
+from personatalk.page.panel_attention import add_attention
+from personatalk.page.panel_geometry import add_geometry
+from personatalk.page.panel_references import add_references
+from personatalk.page.panel_stages import add_stages
+from personatalk.page.panel_style import add_style
+from personatalk.page.panels import add_inside, connect_inside
 from personatalk.page.result import add_controls, add_example_buttons, add_result, connect_examples, connect_runs
 from personatalk.page.sessions import Sessions
 from personatalk.page.speed import SpeedRecord
@@ -53,10 +59,12 @@ def build_demo(
                 controls = add_controls()
             with gr.Column(scale=5, min_width=300):
                 result = add_result()
+                inside = add_inside([add_geometry, add_style, add_references, add_attention, add_stages])
         gr.Markdown(strings.FOOTER)
         connect_steps(steps, dubber)
         connect_examples(buttons, steps, result, examples)
         connect_runs(steps, controls, result, dubber)
+        connect_inside(inside, result.outcome)
         add_endpoints(steps, dubber)
         demo.unload(_ending(sessions))
     if warm:

@@ -10,6 +10,8 @@ CSS = """
 #consent input {border: 2px solid var(--body-text-color-subdued); min-width: 20px; min-height: 20px}
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
+#inside .caption-label {white-space: normal; max-width: 100%; position: static; font-size: 11px; line-height: 1.3}
+#inside .grid-wrap {max-height: none; min-height: 0}
 :focus-visible {outline: 3px solid var(--color-accent); outline-offset: 2px}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important}}
 """

@@ -44,6 +44,12 @@ class Sessions:
             self._folders.setdefault(session, set()).add(folder)
         return folder
 
+    def new_folder(self, session: str) -> Path:
+        """Make a folder for files of a session that no run belongs to."""
+        folder = self.start(session)
+        self.finish(folder)
+        return folder
+
     def finish(self, folder: Path) -> None:
         """Say that a run has ended; its files stay."""
         (folder / RUNNING).unlink(missing_ok=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from personatalk.config import DubbingOptions
-from personatalk.errors import CancelledError, MediaError, NoFaceError, PersonaTalkError
+from personatalk.errors import CancelledError, PersonaTalkError
 from personatalk.media import probe_video
 from personatalk.page import strings
 from personatalk.page.dubber import Dubber, MissingStepError, Request
@@ -109,7 +110,14 @@ def add_steps(limits: Limits) -> Steps:
     gr.Markdown(note, elem_id="note")
     with gr.Group(visible=False, elem_id="faces") as face_panel:
         gr.Markdown(strings.FACES_NOTE, padding=True)
-        face_picture = gr.Image(label=strings.FACES_PICTURE, interactive=False, buttons=[], elem_id="face-picture")
+        face_picture = gr.Image(
+            label=strings.FACES_PICTURE,
+            show_label=False,
+            interactive=False,
+            type="filepath",
+            buttons=[],
+            elem_id="face-picture",
+        )
         face = gr.Radio([], label=strings.FACES_LABEL, elem_id="face")
     speech = gr.Audio(
         label=strings.SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", elem_id="speech"
@@ -142,19 +150,23 @@ def _add_options() -> dict[str, gr.components.Component]:
 def connect_steps(steps: Steps, dubber: Dubber) -> None:
     """Show the faces of a new clip, take the choice of one, and keep the estimate up to date."""
 
-    def show_faces(clip: str | None) -> tuple[np.ndarray, Any, Any, Any]:
+    def show_faces(clip: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
         try:
             picture, boxes = find_faces(Path(clip)) if clip else (None, NO_FACES)
-        except (MediaError, NoFaceError):  # said by the estimate
-            picture, boxes = None, NO_FACES
+        except PersonaTalkError:  # said by the estimate
+            boxes = NO_FACES
+        several, path = len(boxes) > 1, None
+        if several:  # in the session's folder, so that it goes with the session
+            path = str(dubber.sessions.new_folder(str(request.session_hash)) / "faces.webp")
+            picture.save(path)
         choices = [
             (strings.FACE_CHOICE.format(number=i + 1) + strings.FACE_LARGEST * (i == 0), i) for i in range(len(boxes))
         ]
-        several = len(boxes) > 1
-        return boxes, gr.Group(visible=several), picture if several else None, gr.Radio(choices, value=0)
+        return boxes, gr.Group(visible=several), path, gr.Radio(choices, value=0)
 
-    def choose_face(boxes: np.ndarray, picture: np.ndarray, event: gr.SelectData) -> int:
-        height, width = picture.shape[:2]
+    def choose_face(boxes: np.ndarray, picture: str, event: gr.SelectData) -> int:
+        with Image.open(picture) as image:
+            width, height = image.size
         return nearest_face(boxes, event.index[0] / width, event.index[1] / height)
 
     def estimate(clip: str | None, speech: str | None, length: str, request: gr.Request) -> str:

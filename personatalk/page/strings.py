@@ -109,3 +109,58 @@ def spoken_time(seconds: float) -> str:
     if seconds < 100:
         return f"{round(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds % 60 < 1 or seconds > 600 else f"{seconds / 60:.1f} min"
+
+
+# the research panels
+INSIDE_LABEL = "Look inside: geometry, speaking style, reference frames, attention, figures"
+INSIDE_EMPTY = "Dub something, preview it, or open an example; then each panel shows what happened inside."
+TIME_LABEL = "Frame under the slider; all panels follow it"
+TIME_OF = "Frame under the slider ({fps:g} a second); all panels follow it"
+SECONDS_AXIS = "seconds"
+
+GEOMETRY_TAB = "Geometry"
+GEOMETRY_NOTE = (
+    "The face mesh has 478 vertices. **Estimated** is what was measured in the clip; **driven** is what stage 1 makes "
+    "of the new speech: only lips, jaw and cheeks move, the head's pose stays the clip's."
+)
+GEOMETRY_PICTURE = "The frame under the slider: template, estimated and driven mesh over it, and the dub"
+GEOMETRY_MODEL = "Estimated (left) and driven (right), moving: turn them with the mouse or a finger"
+GEOMETRY_TEXTURED = "Textured from the video"
+GEOMETRY_OVERLAY_BUTTON = "Make a video of the mesh over the clip"
+GEOMETRY_OVERLAY = "Driven mesh over the clip"
+GEOMETRY_CURVES = "Pose of the head, and the coefficients that move most"
+DOWNLOAD_GLB, DOWNLOAD_PLY, DOWNLOAD_NPZ = "All frames (GLB)", "This frame (PLY)", "All frames (NPZ)"
+
+STYLE_TAB = "Speaking style"
+STYLE_NOTE = (
+    "The style is the mean and the deviation of how this person's mouth moves in the clip; stage 1 is driven by it."
+)
+STYLE_MAP = "This clip among the speakers of the training set"
+STYLE_FACE = "Mean and deviation of the mouth's shape, drawn on the face"
+STYLE_CURVES = "Mouth over time against the sound"
+
+REFERENCES_TAB = "Reference frames"
+REFERENCES_NOTE = (
+    "The pixels of the new mouth come from these frames of the clip. A caption says the frame's number and why it was "
+    "chosen. Another strategy shows what it would have chosen; the dub itself stays as it is."
+)
+REFERENCES_STRATEGY = "Show the lip references of"
+REFERENCES_OWN = ("this dub", "own")
+REFERENCES_LIP = "Lip references: one fixed set for the clip"
+REFERENCES_FACE = "Face references: light and skin, those near in time"
+REFERENCES_TIMELINE = "Where the references of this dub lie in the clip"
+REFERENCES_COMPARED = "What each strategy chooses"
+REFERENCES_TABLE = "Strategies compared, without rendering"
+
+ATTENTION_TAB = "Attention maps"
+ATTENTION_KIND = "Attention of"
+ATTENTION_KINDS = [("lips and face", "both"), ("lips: Lip-Attention", "lip"), ("face: Face-Attention", "face")]
+ATTENTION_COLOURS = "Which reference each pixel comes from. Click a pixel to see where it was taken"
+ATTENTION_X, ATTENTION_Y = "Pixel from the left", "from the top"
+ATTENTION_TRACE = "Where that pixel was taken from, and how much of it"
+ATTENTION_LIP = "Lip-Attention: weight of each reference, yellow is more; below it the reference itself"
+ATTENTION_FACE = "Face-Attention: the same"
+ATTENTION_TIME = "Weights over time"
+
+STAGES_TAB = "Stages and figures"
+STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"

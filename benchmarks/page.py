@@ -1,0 +1,113 @@
+"""Time of the page in Chromium: its own load, from opening it to an example's result, and a dub of a 5 s clip.
+
+python -m benchmarks.page [--chromium /usr/bin/chromium] [--json page.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.samples import EXAMPLE_CLIP, EXAMPLE_SPEECH, build_clip, build_speech
+
+FLAGS = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+TIMEOUT_MS = 300_000
+CLIP_S = 5.0
+WIDTH, HEIGHT = 1280, 720  # px
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    args = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(args.chromium, Path(folder))
+    for name, seconds in figures.items():
+        print(f"{name:<34}{seconds:6.1f} s")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def measure(chromium: str, folder: Path) -> dict[str, float]:
+    """Serve the page from an empty cache and visit it as a new visitor each time."""
+    from playwright.sync_api import sync_playwright
+
+    import app
+    from personatalk.pipeline import load_pipeline
+
+    started = time.perf_counter()
+    demo = app.build_demo(load_pipeline(), cache=folder / "cache")
+    _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
+    figures = {"server_ready": time.perf_counter() - started}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            for name in ("first", "again"):
+                figures[f"page_load_{name}"] = visit(browser, url, load)
+            for name in ("cold", "cached"):
+                figures[f"open_to_example_{name}"] = visit(browser, url, see_example)
+            clip = build_clip(EXAMPLE_CLIP, folder / "clip.mp4", seconds=CLIP_S, width=WIDTH, height=HEIGHT)
+            speech = build_speech(EXAMPLE_SPEECH, folder / "speech.wav", seconds=CLIP_S)
+            figures["dub_of_5_s_720p"] = visit(browser, url, lambda page: dub(page, clip, speech))
+        finally:
+            browser.close()
+    demo.close()
+    return figures
+
+
+def visit(browser, url: str, act) -> float:
+    """Do something on a page that was just opened by a new visitor; returns the seconds since opening it.
+
+    Where `act` returns a time, the seconds are counted from there.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        page = context.new_page()
+        started = time.perf_counter()
+        page.goto(url)
+        load(page)
+        return time.perf_counter() - (act(page) or started)
+    finally:
+        context.close()
+
+
+def load(page) -> None:
+    """Wait until the page can be used."""
+    page.locator("#dub").wait_for()
+
+
+def see_example(page) -> None:
+    """Press the first example and wait for its video."""
+    page.locator("#examples button").first.click()
+    wait_for_video(page)
+
+
+def dub(page, clip: Path, speech: Path) -> float:
+    """Upload, consent and dub; returns the time at which Dub was pressed."""
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.locator("#clip video").wait_for(timeout=TIMEOUT_MS)
+    page.locator("#consent input").check()
+    page.get_by_text("frames: an estimate").wait_for(timeout=TIMEOUT_MS)
+    pressed = time.perf_counter()
+    page.locator("#dub").click()
+    wait_for_video(page)
+    return pressed
+
+
+def wait_for_video(page) -> None:
+    """Wait until the result can be played."""
+    page.locator("#result video").wait_for(timeout=TIMEOUT_MS)
+    page.wait_for_function("document.querySelector('#result video').readyState >= 2", timeout=TIMEOUT_MS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
