@@ -18,7 +18,7 @@ from personatalk.sync import SyncNetwork, measure_synchrony
 
 MAX_S = 20.0  # of own speech that is listened to
 MIN_S = 1.0  # of speech that is worth calibrating to
-PRIOR_FRAMES = 400.0  # strength of the belief that the network is right as it is; frames of speech weigh against it
+PRIOR_FRAMES = 1600.0  # strength of the belief that this person is as all are; frames of speech weigh against it
 SPEAKING = 0.99  # of the gate, above which somebody speaks
 MIN_CONFIDENCE = 6.0  # of the sync network, below which the sound may be another's
 
@@ -66,8 +66,8 @@ def calibrate(
 ) -> tuple[GeometryModel, float]:  # fmt: skip
     """Fit the last layer of stage 1 to how this person says what is heard, in closed form.
 
-    Ridge regression from the last layer's inputs to what the network gets wrong. The prior weighs as much as 16 s of
-    speech, so that little speech changes little.
+    Ridge regression from the last layer's inputs to what the network gets wrong, less what it gets wrong with everyone.
+    The prior weighs as much as 64 s of speech, so that little speech changes little.
 
     Args:
         features: of the clip's own sound.
@@ -89,20 +89,23 @@ def calibrate(
     seconds = float(trusted.sum()) * step
     if seconds < MIN_S:
         return model, 0.0
+    inputs, said = last_layer(model, features, times[trusted], style)
+    missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim]) - said
+    weight = ridge(inputs.double(), missed.double() - inputs.double() @ model.habit.double().T, frame_s=step)
+    return with_correction(model, strength * weight, inputs.mean(0)), seconds
+
+
+def last_layer(model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style) -> tuple[Tensor, Tensor]:
+    """What the last layer of stage 1 reads [T, D] and says [T, K] at times [T] s, all of it at once."""
     rate = model.config.frame_rate
-    last = int(min(features.duration, MAX_S) * rate) + 1
+    last = int(float(times.max()) * rate) + 2
     hidden = hidden_on_grid(model, features, -model.reach, last + model.reach, style)
-    said = model.read_out(hidden[None], style.batched())[0]
-    place = times[trusted] * rate + model.reach
-    inputs = sample_rows(hidden, place).double()
-    missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim])
-    missed = (missed - sample_rows(said, place)).double()
-    weight, bias = ridge(inputs, missed, prior=PRIOR_FRAMES, frame_s=step)
-    return with_correction(model, strength * weight, strength * bias), seconds
+    hidden = sample_rows(hidden, times * rate + model.reach)
+    return hidden, model.read_out(hidden[None], style.batched())[0]
 
 
-def ridge(inputs: Tensor, missed: Tensor, *, prior: float, frame_s: float) -> tuple[Tensor, Tensor]:
-    """Ridge regression whose prior weighs as much as `prior` frames of 40 ms, for the slope and for the mean alike.
+def ridge(inputs: Tensor, missed: Tensor, *, frame_s: float, prior: float = PRIOR_FRAMES) -> Tensor:
+    """Slope of a ridge regression whose prior weighs as much as `prior` frames of 40 ms.
 
     Args:
         inputs: [N, D]
@@ -110,23 +113,19 @@ def ridge(inputs: Tensor, missed: Tensor, *, prior: float, frame_s: float) -> tu
         frame_s: seconds that a row stands for.
 
     Returns:
-        weight [K, D] and bias [K] of the correction.
+        [K, D]
     """
+    x = inputs - inputs.mean(0)
     share = frame_s * 25.0
-    centre = inputs.mean(0)
-    mean = missed.mean(0) * (len(inputs) * share) / (len(inputs) * share + prior)
-    x = inputs - centre
-    scale = x.square().mean()  # the prior is about inputs of the size that they have
+    scale = x.square().mean().clamp(min=1e-12)  # the prior is about inputs of the size that they have
     normal = share * x.T @ x + prior * scale * torch.eye(x.shape[1], dtype=x.dtype)
-    weight = torch.linalg.solve(normal, share * x.T @ (missed - missed.mean(0))).T
-    return weight, mean - weight @ centre
+    return torch.linalg.solve(normal, share * x.T @ (missed - missed.mean(0))).T
 
 
-def with_correction(model: GeometryModel, weight: Tensor, bias: Tensor) -> GeometryModel:
-    """A copy of the model whose last layer adds weight [K, D] and bias [K] to the coefficients."""
+def with_correction(model: GeometryModel, weight: Tensor, centre: Tensor) -> GeometryModel:
+    """A copy of the model whose last layer adds weight [K, D] times its inputs less centre [D]."""
     corrected = copy.deepcopy(model)
-    deviation = model.expression_deviation
-    with torch.no_grad():
-        corrected.head.weight += (weight.float() / deviation[:, None]).to(deviation)
-        corrected.head.bias += (bias.float() / deviation).to(deviation)
+    change = weight.to(centre) / model.expression_deviation[:, None]
+    corrected.head.weight = torch.nn.Parameter(model.head.weight + change, requires_grad=False)
+    corrected.head.bias = torch.nn.Parameter(model.head.bias - change @ centre, requires_grad=False)
     return corrected
