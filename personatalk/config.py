@@ -241,6 +241,8 @@ class DubbingOptions:
         style_video: another clip whose speaking style is used.
         reference_video: another clip of the same person that gives style and lip references.
         crf: quality of the H.264 output, lower is better; 16 is visually lossless.
+        measure_offset: the clip's own sound is moved to its own picture before anything is learnt from it.
+        calibrate: stage 1 is fitted to how the person says what the clip's own sound says.
     """
 
     style_strength: float = 1.0
@@ -251,6 +253,8 @@ class DubbingOptions:
     style_video: Any = None
     reference_video: Any = None
     crf: int = 16
+    measure_offset: bool = True
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         if self.length not in LENGTH_RULES:

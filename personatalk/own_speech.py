@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.audio import SpeechFeatures, sample_rows
+from personatalk.audio import SAMPLE_RATE, SpeechEncoder, SpeechFeatures, sample_rows
+from personatalk.config import DubbingOptions
+from personatalk.errors import MediaError
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, hidden_on_grid, speech_gate
+from personatalk.media import read_audio
 from personatalk.style import Style
 from personatalk.sync import SyncNetwork, measure_synchrony
 
@@ -47,6 +51,54 @@ class OwnSpeech:
             "belongs": self.belongs,
             "calibrated_on_s": round(self.speech_s, 2),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSpeechListener:
+    """Takes a video's own sound as evidence of how its person speaks.
+
+    Attributes:
+        encoder: of stage 1's features.
+        network: measures offsets from the same features.
+        face_model: of the geometry.
+    """
+
+    encoder: SpeechEncoder
+    network: SyncNetwork
+    face_model: FaceModel
+
+    def listen(
+        self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, options: DubbingOptions
+    ) -> tuple[GeometryModel, OwnSpeech]:
+        """Measure a video's offset and calibrate stage 1 to it, as far as the options and the sound allow.
+
+        Only the first 20 s are listened to. A video without sound, or with another's, changes nothing.
+        """
+        if not (options.measure_offset or options.calibrate):
+            return model, OwnSpeech()
+        try:
+            waveform = read_audio(video)[: int(MAX_S * SAMPLE_RATE)]
+        except MediaError:
+            return model, OwnSpeech()
+        features = self.encoder.encode(waveform)
+        if features.values.shape[1] != self.network.config.audio_dim:
+            return model, OwnSpeech()
+        heard = beginning(geometry, MAX_S)
+        own = find_offset(self.network, features, heard, self.face_model)
+        if options.calibrate and own.belongs:
+            offset_s = own.offset_s if options.measure_offset else 0.0
+            strength = min(options.style_strength, 1.0)
+            model, seconds = calibrate(model, features, heard, style, offset_s=offset_s, strength=strength)
+            own = replace(own, speech_s=seconds)
+        return model, own if options.measure_offset else replace(own, offset_s=None)
+
+
+def beginning(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
+    """The first seconds of a geometry, on a clock that starts with it."""
+    times = geometry.times - geometry.times[0]
+    kept = times < seconds
+    per_frame = ("expression", "rotation", "translation", "scale", "valid")
+    return replace(geometry, times=times[kept], **{name: getattr(geometry, name)[kept] for name in per_frame})
 
 
 def find_offset(

@@ -22,10 +22,12 @@ from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
 from personatalk.observer import Observer, Scene
+from personatalk.own_speech import OwnSpeech, OwnSpeechListener
 from personatalk.progress import Progress, Run
 from personatalk.references import lip_descriptors
 from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import Style, style_of
+from personatalk.sync import load_sync_network
 from personatalk.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
@@ -64,12 +66,14 @@ class DrivenGeometry:
         posed: geometry of the frames to render: the source's pose in the output's order.
         head_vertices: of the frames to render, driven by the speech.
         style: of the speaker.
+        own_speech: what the clip's own sound said of the speaker.
     """
 
     source: FaceGeometry
     posed: FaceGeometry
     head_vertices: HeadVertices
     style: Style
+    own_speech: OwnSpeech = OwnSpeech()
 
 
 class DubbingPipeline:
@@ -80,6 +84,7 @@ class DubbingPipeline:
         speech_encoder: waveform to features.
         geometry_model: stage 1.
         renderer: stage 2.
+        own_speech: takes a clip's own sound as evidence; without it there is none.
     """
 
     def __init__(
@@ -88,11 +93,13 @@ class DubbingPipeline:
         speech_encoder: SpeechEncoder,
         geometry_model: GeometryModel,
         renderer: DualAttentionRenderer,
+        own_speech: OwnSpeechListener | None = None,
     ) -> None:
         self.face_model, self.mesh = face_model, FaceMesh(face_model)
         self.speech_encoder = speech_encoder
         self.geometry_model = geometry_model.eval()
         self.renderer = renderer.eval()
+        self.own_speech = own_speech
 
     def dub(
         self,
@@ -138,7 +145,7 @@ class DubbingPipeline:
                 )
         with run.stage("geometry", "shaping the mouth"):
             timeline = plan_timeline(source.times, pts, len(waveform) / SAMPLE_RATE, options.length)
-            driven = self.drive(source, features, timeline, options, run)
+            driven = self.drive(source, features, timeline, options, run, video)
             del features
         reference_video = Path(options.reference_video or video)
         with run.stage("references", "choosing references"):
@@ -181,20 +188,21 @@ class DubbingPipeline:
             track = track_face(frames(), tracker, width=info.width, height=info.height)
         return track, np.array(pts, np.int64)
 
-    def drive(self, source, features, timeline: Timeline, options: DubbingOptions, run: Run) -> DrivenGeometry:
-        """Stage 1: speech and style to driven vertices, in the order of the output."""
+    def drive(
+        self, source, features, timeline: Timeline, options: DubbingOptions, run: Run, video: Path | None = None
+    ) -> DrivenGeometry:
+        """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
         style_video = options.style_video or options.reference_video
         style_geometry = fit_track(self.track(Path(style_video))[0], self.face_model) if style_video else source
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
+        model, own = self.geometry_model, OwnSpeech()
+        if self.own_speech and (heard := style_video or video):
+            model, own = self.own_speech.listen(Path(heard), style_geometry, style, model, options)
         speech = predict_expression(
-            self.geometry_model,
-            features,
-            torch.from_numpy(timeline.times - timeline.times[0]),
-            style,
-            style_strength=options.style_strength,
-            mouth_amplitude=options.mouth_amplitude,
-        ).numpy()
+            model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
+            style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,
+        ).numpy()  # fmt: skip
         posed = replace(
             source,
             **{name: getattr(source, name)[timeline.order] for name in ("rotation", "translation", "scale", "valid")},
@@ -202,7 +210,7 @@ class DubbingPipeline:
             times=timeline.times,
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
-        return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style)
+        return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style, own_speech=own)
 
     def gather_references(
         self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: Run
@@ -262,6 +270,7 @@ class DubbingPipeline:
             "peak_memory_mb": run.peak_memory_mb,
             "face_scale_px": round(float(np.median(driven.source.scale)), 1),
             "mouth_openness": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
+            "own_speech": driven.own_speech.report(),
             "lip_references": references.lip_indices.tolist(),
             "face_references": references.face_indices.tolist(),
         }
@@ -283,9 +292,6 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
     load_into(geometry_model, checkpoints / "geometry.safetensors")
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
-    return DubbingPipeline(
-        FaceModel.load(checkpoints / "face_model.safetensors"),
-        load_speech_encoder(checkpoints),
-        geometry_model,
-        renderer,
-    )
+    face_model, encoder = FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints)
+    own_speech = OwnSpeechListener(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
+    return DubbingPipeline(face_model, encoder, geometry_model, renderer, own_speech)

@@ -214,7 +214,7 @@ def read_evidence(evidence: np.ndarray) -> Synchrony:
     away = away[np.isfinite(away)]
     shift_s = (place - (NUM_SHIFTS - 1) / 2) / FEATURE_RATE  # of the sound; the picture's is the other way
     confidence = float(evidence[best] - np.median(away)) if len(away) else 0.0
-    return Synchrony(offset_s=-shift_s, confidence=confidence, evidence=evidence)
+    return Synchrony(offset_s=-float(shift_s), confidence=confidence, evidence=evidence)
 
 
 def mel_features(waveform: np.ndarray) -> SpeechFeatures:
