@@ -88,6 +88,8 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
     dub.add_argument("--style-video", type=Path, help="take the way of speaking from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
+    dub.add_argument("--no-offset", action="store_true", help="trust that the clip's own sound fits its own picture")
+    dub.add_argument("--no-calibration", action="store_true", help="do not learn from the clip's own speech")
     dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
     dub.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
     dub.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -125,6 +127,8 @@ def _dub(arguments: argparse.Namespace) -> None:
             style_video=arguments.style_video,
             reference_video=arguments.reference_video,
             crf=arguments.crf,
+            measure_offset=not arguments.no_offset,
+            calibrate=not arguments.no_calibration,
         )
     except ValueError as error:
         raise PersonaTalkError(str(error)) from error
