@@ -14,6 +14,7 @@ from personatalk.cli_training import DEFAULT_FOLDER, add_command, add_training_c
 from personatalk.errors import MediaError, PersonaTalkError
 
 if TYPE_CHECKING:
+    from personatalk.inspection.recorder import Recorder
     from personatalk.pipeline import DubbingPipeline
 
 EXIT_MENDABLE = 2  # also what argparse exits with
@@ -91,6 +92,9 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--no-offset", action="store_true", help="trust that the clip's own sound fits its own picture")
     dub.add_argument("--no-calibration", action="store_true", help="do not learn from the clip's own speech")
     dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
+    dub.add_argument(
+        "--inspect", type=Path, metavar="FOLDER", help="keep what happens inside there, with pictures of it"
+    )
     dub.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
     dub.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -132,14 +136,35 @@ def _dub(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise PersonaTalkError(str(error)) from error
+    looked_at = {"record": _recorder(arguments.inspect)} if arguments.inspect else {}
     pipeline = load(arguments.checkpoints)
     with ProgressBar(quiet=arguments.quiet) as bar:
-        result = pipeline.dub(arguments.clip, arguments.speech, arguments.output, options, progress=bar.show)
+        result = pipeline.dub(
+            arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, **looked_at
+        )
     if arguments.report:
         arguments.report.write_text(json.dumps(result.report, indent=2) + "\n")
     seconds = sum(result.timings.values())
     print(f"{result.video}: {result.num_frames} frames in {seconds:.1f} s", end="")
     print(f", {result.num_passed_through} without a usable face left as they are" * bool(result.num_passed_through))
+    if arguments.inspect:
+        _write_sheets(arguments.inspect)
+
+
+def _recorder(folder: Path) -> Recorder:
+    from personatalk.inspection.recorder import Recorder
+
+    if folder.is_file():
+        raise MediaError(f"{folder} is a file; --inspect needs a folder")
+    return Recorder(folder)
+
+
+def _write_sheets(folder: Path) -> None:
+    from personatalk.inspection.recording import Inspection
+    from personatalk.inspection.sheets import write_sheets
+
+    written = write_sheets(Inspection.load(folder), folder / "sheets")
+    print(f"{folder / 'sheets'}: {len(written)} pictures, meshes and tables of what happened inside")
 
 
 def _refuse_output(path: Path) -> None:

@@ -78,7 +78,7 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
         commands, "train", _train, examples=TRAIN_EXAMPLES,
         description="train a part of the system: the face model, stage 1 (geometry) or stage 2 (renderer)",
     )  # fmt: skip
-    train.add_argument("what", choices=["face-model", "geometry", "renderer"])
+    train.add_argument("what", choices=["face-model", "style-map", "geometry", "renderer"])
     train.add_argument("corpus", type=Path, help="folder that preprocess filled")
     train.add_argument("folder", type=Path, help="folder of the run; the weights are written there")
     train.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips")
@@ -118,7 +118,12 @@ def _preprocess(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     _existing(arguments.manifest)
-    train = {"face-model": _train_face_model, "geometry": _train_geometry, "renderer": _train_renderer}
+    train = {
+        "face-model": _train_face_model,
+        "style-map": _train_style_map,
+        "geometry": _train_geometry,
+        "renderer": _train_renderer,
+    }
     train[arguments.what](arguments)
 
 
@@ -137,6 +142,22 @@ def _train_face_model(arguments: argparse.Namespace) -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     learn_face_model(paths).save(arguments.folder / "face_model.safetensors")
     print(f"{arguments.folder / 'face_model.safetensors'}: learnt from {len(paths)} clips of {len(tracks)} persons")
+
+
+def _train_style_map(arguments: argparse.Namespace) -> None:
+    from personatalk.face_model import FaceModel
+    from personatalk.inspection.styles import STYLE_MAP_FILE
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.style_map import learn_style_map
+
+    face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
+    try:
+        known = learn_style_map(read_manifest(arguments.manifest), arguments.corpus, face_model)
+    except ValueError as error:
+        raise PersonaTalkError(f"{error}; run preprocess first") from error
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    known.save(arguments.folder / STYLE_MAP_FILE)
+    print(f"{arguments.folder / STYLE_MAP_FILE}: learnt from {len(known.points)} persons")
 
 
 def _train_geometry(arguments: argparse.Namespace) -> None:

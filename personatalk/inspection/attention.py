@@ -175,9 +175,7 @@ def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = 
         picture = inspection.reference_picture(source.frame)
         picture = mark(picture, source.x, source.y, colours[source.kind, source.frame])
         dx, dy = (value / SCALE for value in source.offset)
-        text = (
-            f"{source.weight:.0%} from {source.kind} reference, frame {source.frame}; learnt step {dx:+.1f}, {dy:+.1f}"
-        )
+        text = f"{source.weight:.0%} from {source.kind} frame {source.frame}, learnt step {dx:+.1f}, {dy:+.1f} px"
         shown.append((picture, text))
     return shown
 

@@ -98,7 +98,7 @@ def _jitter(vertices: np.ndarray) -> float:
     """Mean second difference of a lip vertex, thousandths of the IOD."""
     if len(vertices) < 3:
         return float("nan")
-    return 1000 * jitter(vertices[:, LIP_INDICES]) / np.sqrt(len(LIP_INDICES))
+    return float(1000 * jitter(vertices[:, LIP_INDICES]) / np.sqrt(len(LIP_INDICES)))
 
 
 def _identity(inspection: Inspection) -> Figure:

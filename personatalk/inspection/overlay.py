@@ -14,7 +14,7 @@ from personatalk.face_model import NUM_VERTICES
 from personatalk.inspection.drawing import PALETTE, SKIN, blend, outline, shade
 from personatalk.inspection.geometry import LIP_LINES, MESH_ALPHA, skin_triangles
 from personatalk.inspection.recording import Inspection
-from personatalk.media import VideoWriter, read_frames
+from personatalk.media import VideoWriter, probe_video, read_frames
 
 Shader = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 DEPTH_PX = 10_000.0
@@ -46,7 +46,7 @@ def _write(inspection: Inspection, video: Path, path: Path, which: str, has_open
     colour = PALETTE[3] if which == "driven" else PALETTE[0]
     triangles, posed = skin_triangles(inspection), inspection.posed
     draw = OpenGlShader() if has_opengl or (has_opengl is None and has_graphics_card()) else shade
-    with VideoWriter(path, source=video, audio=video) as writer:
+    with VideoWriter(path, source=video, audio=video if probe_video(video).has_audio else None) as writer:
         for t, frame in enumerate(read_frames(video)):
             image = frame.image
             if t < inspection.num_frames and posed.valid[t]:

@@ -110,7 +110,7 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
         inspection.available[valid], inspection.demanded, LIP_BANK_SIZE, strategy=strategy,
-        vertices=inspection.reference_vertices[valid],
+        opening=openness(inspection.reference_vertices[valid]),
     )  # fmt: skip
     return valid[chosen]
 

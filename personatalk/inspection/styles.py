@@ -15,6 +15,7 @@ from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
     SOURCE_COLOUR,
+    blend,
     caption,
     heat,
     legend_above,
@@ -36,7 +37,7 @@ TRAITS = (
 SAMPLE_RATE, LEVEL_HZ = 16000, 100
 SILENCE_DB = 35.0  # below the loudest tenth of the voice
 FLOOR_DB = -80.0
-FACE_PX, FACE_SCALE, FACE_CENTRE = 340, 190.0, (0.0, 0.35)  # px, px per IOD, IOD
+FACE_PX, FACE_SCALE, FACE_CENTRE = 340, 158.0, (0.0, 0.38)  # px, px per IOD, IOD
 SHOWN_MOTION = 0.06  # IOD that is drawn brightest
 
 
@@ -150,7 +151,7 @@ def style_on_face(inspection: Inspection) -> np.ndarray:
     """Draw mean and deviation of the expression on the face: of the source above, of what is driven below.
 
     Returns:
-        [H, W, 3] uint8; blue stands still, yellow moves by `SHOWN_MOTION` IOD or more.
+        [H, W, 3] uint8; grey stands still, yellow moves by `SHOWN_MOTION` IOD or more.
     """
     model, template = inspection.face_model, inspection.posed.template
     shown = []
@@ -200,7 +201,7 @@ def openness_picture(inspection: Inspection, t: int | None = None) -> np.ndarray
         panel.plot(curves["time_s"], curves[f"source_{name}"], color=SOURCE_COLOUR, linewidth=1.2, label="source")
         panel.plot(curves["time_s"], curves[f"driven_{name}"], color=DRIVEN_COLOUR, linewidth=1.8, label="driven")
         panel.set_ylabel(f"{name}, IOD")
-    step = max(1, len(inspection.waveform) // 3000)
+    step = max(1, len(inspection.waveform) // 700)
     count = len(inspection.waveform) // step
     blocks = inspection.waveform[: count * step].reshape(count, step)
     panels[2].fill_between(
@@ -246,11 +247,14 @@ def _paint(inspection: Inspection, vertices: np.ndarray, values: np.ndarray) -> 
     placed = np.ascontiguousarray(placed[:NUM_VERTICES], np.float32)
     index, barycentric = rasterize(placed, triangles, FACE_PX, FACE_PX)
     value = interpolate(index, barycentric, triangles, np.ascontiguousarray(values[:, None], np.float32))[0]
-    light = shade(placed, triangles, FACE_PX, FACE_PX)[0].mean(-1, keepdims=True) / 235
-    painted = heat(value) * (0.45 + 0.55 * light)
-    return np.where((index >= 0)[..., None], np.clip(painted, 0, 255), 255).astype(np.uint8)
+    plaster, alpha = shade(placed, triangles, FACE_PX, FACE_PX)
+    light = plaster.mean(-1, keepdims=True) / np.float32(235)
+    painted = np.clip(heat(value) * (0.5 + 0.6 * light), 0, 255).astype(np.uint8)
+    return blend(np.full_like(plaster, 255), blend(plaster, painted, np.clip(4 * value, 0, 1)), alpha)
 
 
 def _scale(width: int) -> np.ndarray:
     bar = np.repeat(heat(np.linspace(0, 1, width))[None], 14, 0)
-    return caption(bar, f"0{' ' * (width // 12)}{SHOWN_MOTION} IOD and more")
+    return caption(
+        bar, f"grey: still; blue to yellow: moves by up to {SHOWN_MOTION} IOD or more\n(IOD: distance of the eyes)"
+    )

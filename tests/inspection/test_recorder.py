@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from inspection.conftest import NUM_FRAMES, REPORT, record_run
 
+from inspection.conftest import NUM_FRAMES, REPORT, record_run
 from personatalk.camera import apply_affine, window_from_image
 from personatalk.errors import MediaError
 from personatalk.inspection.portrait import portrait_from_image, window_from_portrait
 from personatalk.inspection.recorder import Recorder
 from personatalk.inspection.recording import Inspection
+from personatalk.progress import Run
 
 
 def test_attention_of_a_kept_frame_is_what_the_renderer_did(recorded):
@@ -55,3 +56,13 @@ def test_a_run_that_was_broken_off_cannot_be_loaded(tmp_path):
     Recorder(tmp_path)
     with pytest.raises(MediaError, match="no complete recording"):
         Inspection.load(tmp_path)
+
+
+def test_each_stage_has_its_own_peak_of_memory():
+    run = Run(None, None)
+    with run.stage("listen", ""):
+        held = np.ones(60_000_000 // 8)
+    del held
+    with run.stage("track", ""):
+        pass
+    assert run.peak_memory_mb["listen"] is None or run.peak_memory_mb["listen"] > run.peak_memory_mb["track"] + 40
