@@ -14,7 +14,7 @@ from personatalk.errors import MediaError, PersonaTalkError
 C = TypeVar("C")
 DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints"  # also in checkpoints.py, which loads torch
 TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
-EVALUATION_NAMES = ["fitting", "speech", "rendering", "dubbing"]
+EVALUATION_NAMES = ["fitting", "speech", "sync", "style", "calibration", "silence", "rendering", "dubbing"]
 
 PREPROCESS_EXAMPLES = """
 examples:
@@ -30,6 +30,8 @@ A run that is there is continued; `tensorboard --logdir runs` shows its curves. 
   personatalk train face-model corpus runs/face --manifest manifest.tsv
   personatalk preprocess clips -o corpus --manifest manifest.tsv
       fits again, where the geometry was deleted, with the new face model
+  personatalk train sync corpus runs/sync --manifest manifest.tsv --data clips
+      measures each clip's offset into corpus/offsets.tsv, and whether the sound is the face's; then two sync networks
   personatalk train geometry corpus runs/geometry --manifest manifest.tsv --data clips
   personatalk train renderer corpus runs/renderer --manifest manifest.tsv --config '{"num_steps": 8000}'
 """
@@ -39,6 +41,10 @@ examples:
       stage 2 with the true geometry, beside other frames, the nearest frame, and the nearest frame warped
   personatalk evaluate speech clips corpus --manifest manifest.tsv
       stage 1 beside the person's mean mouth and linear maps of the same features
+  personatalk evaluate sync clips corpus --manifest manifest.tsv
+      the sync networks on real clips: in sync or not, offsets found, own sound or another's
+  personatalk evaluate style clips corpus --manifest manifest.tsv
+      whose mouth it is when everybody says what others say; calibration and silence are the names of two more
   personatalk evaluate dubbing clips corpus --manifest manifest.tsv --limit 20
       whole dubs with other people's speech: following, leak, synchrony, identity
 """
@@ -78,11 +84,11 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
         commands, "train", _train, examples=TRAIN_EXAMPLES,
         description="train a part of the system: the face model, stage 1 (geometry) or stage 2 (renderer)",
     )  # fmt: skip
-    train.add_argument("what", choices=["face-model", "style-map", "geometry", "renderer"])
+    train.add_argument("what", choices=["face-model", "style-map", "sync", "geometry", "renderer"])
     train.add_argument("corpus", type=Path, help="folder that preprocess filled")
     train.add_argument("folder", type=Path, help="folder of the run; the weights are written there")
     train.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips")
-    train.add_argument("--data", type=Path, help="folder of the videos, where the sound is not cached yet (geometry)")
+    train.add_argument("--data", type=Path, help="folder of the videos, where the sound is not cached yet")
     train.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
     train.add_argument("--model-config", default="{}", help="JSON that overrides the network's configuration")
     train.add_argument("--start-from", type=Path, help="weights to begin with (geometry, renderer)")
@@ -121,6 +127,7 @@ def _train(arguments: argparse.Namespace) -> None:
     train = {
         "face-model": _train_face_model,
         "style-map": _train_style_map,
+        "sync": _train_sync,
         "geometry": _train_geometry,
         "renderer": _train_renderer,
     }
@@ -160,13 +167,32 @@ def _train_style_map(arguments: argparse.Namespace) -> None:
     print(f"{arguments.folder / STYLE_MAP_FILE}: learnt from {len(known.points)} persons")
 
 
+def _train_sync(arguments: argparse.Namespace) -> None:
+    from personatalk.audio import load_speech_encoder
+    from personatalk.config import SyncTrainingConfig
+    from personatalk.face_model import FaceModel
+    from personatalk.training.clean_corpus import clean_corpus
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.speech_cache import cache_speech
+    from personatalk.training.sync_data import cache_mel
+
+    config, clips = _config(SyncTrainingConfig, arguments.config), read_manifest(arguments.manifest)
+    if arguments.data:
+        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
+        cache_mel(clips, arguments.data, arguments.corpus)
+    face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
+    counts = clean_corpus(arguments.corpus, clips, arguments.folder, face_model=face_model, config=config)
+    print("\n".join(f"{count} {name}" for name, count in counts.items()))
+
+
 def _train_geometry(arguments: argparse.Namespace) -> None:
     from personatalk.audio import load_speech_encoder
     from personatalk.checkpoints import save_model
     from personatalk.config import GeometryModelConfig, GeometryTrainingConfig
     from personatalk.face_model import FaceModel
-    from personatalk.training.datasets import cache_speech
+    from personatalk.sync import load_sync_network
     from personatalk.training.preprocess import read_manifest
+    from personatalk.training.speech_cache import cache_speech
     from personatalk.training.train_geometry import train_geometry
 
     config = _config(GeometryTrainingConfig, arguments.config)
@@ -178,6 +204,7 @@ def _train_geometry(arguments: argparse.Namespace) -> None:
     model = train_geometry(
         arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, model_config=model_config,
         start_from=arguments.start_from,
+        sync_network=load_sync_network(arguments.checkpoints) if "sync" in config.loss_weights else None,
     )  # fmt: skip
     save_model(model, model.config, arguments.folder, "geometry")
 

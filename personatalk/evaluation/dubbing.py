@@ -27,6 +27,7 @@ from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_c
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.media import probe_video, read_audio, read_frames
+from personatalk.sync import Synchrony
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
 MIN_SECONDS = 2.0  # of shorter clips it is only said what they kept, not how the mouth moves
@@ -39,6 +40,8 @@ AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 Dub = Callable[[Path, Path, Path], None]
 # (waveform [S] at 16 kHz, a face's geometry) -> openness [T] that fits the sound at the face's frames
 Ask = Callable[[np.ndarray, FaceGeometry], np.ndarray]
+# (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
+Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,13 @@ class SeenFace:
     num_frames: int
 
 
-def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Ask) -> dict:
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Judge) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:
         dub: writes a dubbed video.
         ask: what stage 1 alone asks of the mouth.
-        judge: what somebody else would, who had no part in the dub.
+        judge: tells how far mouth and sound are apart, and had no part in the dub.
 
     Returns:
         what `report_of` gives, a row for the dubs and one for the clips as they are; `details` has each clip's figures.
@@ -87,10 +90,9 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Ask) -
         figures = {**kept, **identity_figures(source, seen, embedder)}
         if not clip.seconds < MIN_SECONDS:
             figures |= motion_figures(source, seen, ask(waveform, source.geometry))
-            figures |= sync_figures(seen, judge(waveform, seen.geometry), expected_lag=0.0)
+            figures |= sync_figures(judge(waveform, seen.geometry), expected=0.0)
             own = judge(read_audio(video), source.geometry)
-            lag = clip.offset_s * MANIFEST_RATE
-            rows["the clips themselves"].append(sync_figures(source, own, expected_lag=lag))
+            rows["the clips themselves"].append(sync_figures(own, expected=clip.offset_s * MANIFEST_RATE))
         rows["dubs"].append(figures)
         details.append({"clip": clip.name, "speech": other.name, **figures})
     return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
@@ -161,19 +163,24 @@ def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[
     }
 
 
-def sync_figures(seen: SeenFace, expected: np.ndarray, expected_lag: float) -> dict[str, float]:
-    """Ask a judge whether the mouth fits the sound.
+def sync_figures(found: Synchrony | None, expected: float) -> dict[str, float]:
+    """Whether mouth and sound are where they should be.
 
     Args:
-        expected: [T] IOD, openness that the judge expects of the sound.
-        expected_lag: frames by which the picture is known to come after the sound.
+        found: by a judge; None where it could not tell.
+        expected: frames by which the picture is known to come after the sound.
 
     Returns:
-        sync_r at the best lag within 8 frames, and whether that lag is within a frame of the one known.
+        offset_frames, confidence, and whether the offset is within a frame of the one known; none without a judgement.
     """
-    valid = seen.geometry.valid
-    lag, score = metrics.best_lag(seen.opening[valid], expected[valid], MAX_LAG)
-    return {"sync_r": score, "sync_within_1_frame": float(abs(lag - expected_lag) <= 1)}
+    if found is None:
+        return {}
+    offset = found.offset_s * MANIFEST_RATE
+    return {
+        "offset_frames": offset,
+        "sync_confidence": found.confidence,
+        "sync_within_1_frame": float(abs(offset - expected) <= 1),
+    }
 
 
 def identity_figures(source: SeenFace, seen: SeenFace, embedder: FaceEmbedder) -> dict[str, float]:

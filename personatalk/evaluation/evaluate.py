@@ -13,10 +13,12 @@ from personatalk.audio import SpeechFeatures, load_speech_encoder
 from personatalk.checkpoints import load_config, load_into
 from personatalk.config import REFERENCE_STRATEGIES, DubbingOptions, RendererConfig
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, to_markdown
-from personatalk.evaluation.dubbing import Ask, evaluate_dubbing
+from personatalk.evaluation.dubbing import Ask, Judge, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.rendering import evaluate_rendering
-from personatalk.evaluation.speech import RIDGE_REACH_S, evaluate_speech, fit_linear_map, load_geometry_model
+from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
+from personatalk.evaluation.sync import evaluate_sync
 from personatalk.evaluation.windows import Demand, WindowClip, model_renderer
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry
@@ -26,6 +28,7 @@ from personatalk.media import read_audio
 from personatalk.pipeline import load_pipeline
 from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import style_of
+from personatalk.sync import Synchrony, load_sync_network, measure_synchrony, mel_features
 
 # the file that ships, and others that an ablation leaves beside it
 RENDERERS = {"renderer": "ours, anchored", "renderer_dense": "ours, dense", "renderer_no_offsets": "ours, no offsets"}
@@ -107,7 +110,7 @@ def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
     def dub(video: Path, audio: Path, output: Path) -> None:
         pipeline.dub(video, audio, output, DubbingOptions())
 
-    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), linear_judge(inputs))
+    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), network_judge(inputs.checkpoints))
 
 
 def stage_one(checkpoints: Path) -> Ask:
@@ -125,15 +128,12 @@ def stage_one(checkpoints: Path) -> Ask:
     return ask
 
 
-def linear_judge(inputs: EvaluationInputs) -> Ask:
-    """A judge of synchrony that has no part in the dubs: ridge regression on the training clips."""
-    face_model, encoder = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_speech_encoder(inputs.checkpoints)
-    expected = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S)
+def network_judge(checkpoints: Path) -> Judge:
+    """A judge of synchrony that has no part in the dubs: a network that hears a spectrogram, of other persons."""
+    face_model, network = FaceModel.load(checkpoints / FACE_MODEL_FILE), load_sync_network(checkpoints, "sync_judge")
 
-    def judge(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
-        mean = geometry.expression[geometry.valid, : face_model.num_speech].mean(0)
-        speech = mean + expected(encoder.encode(waveform), torch.from_numpy(geometry.times))
-        return openness(face_model.vertices(geometry.template, speech.astype(np.float32)))
+    def judge(waveform: np.ndarray, geometry: FaceGeometry) -> Synchrony | None:
+        return measure_synchrony(network, mel_features(waveform), geometry, face_model)
 
     return judge
 
@@ -141,6 +141,10 @@ def linear_judge(inputs: EvaluationInputs) -> Ask:
 EVALUATIONS = {
     "fitting": evaluate_fitting,
     "speech": evaluate_speech,
+    "sync": evaluate_sync,
+    "style": evaluate_style,
+    "calibration": evaluate_calibration,
+    "silence": evaluate_silence,
     "rendering": evaluate_trained_renderers,
     "dubbing": evaluate_pipeline,
 }

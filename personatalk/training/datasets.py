@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.audio import SpeechFeatures, sample_rows
+from personatalk.audio import FEATURE_RATE, SpeechFeatures, sample_rows
 from personatalk.config import GeometryTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.style import MIN_STYLE_FRAMES, Style, style_of
+from personatalk.sync import MAX_SHIFT, NUM_SHIFTS
 from personatalk.training.offsets import with_measured_offsets
 from personatalk.training.preprocess import Clip
 from personatalk.training.speech_cache import VARIANTS, read_speech
@@ -95,6 +96,9 @@ class GeometryBatch:
         expression: [B, T, K] the truth.
         valid: [B, T] bool, where the truth is to be trusted and sound was heard.
         template: [B, V, 3] IOD.
+        sound: [B, 2 * T + NUM_SHIFTS - 1, C] features at 50 Hz from 15 frames before to 15 after, where a sync
+            network listens; None where none does.
+        sound_heard: [B, 2 * T + NUM_SHIFTS - 1] bool; nowhere in noise, which belongs to no mouth.
     """
 
     speech: Tensor
@@ -103,6 +107,8 @@ class GeometryBatch:
     expression: Tensor
     valid: Tensor
     template: Tensor
+    sound: Tensor | None = None
+    sound_heard: Tensor | None = None
 
 
 class GeometryDataset:
@@ -155,7 +161,8 @@ class GeometryDataset:
         frames = frames.clip(max=len(clip) - 1)
         style = self._style(clip, start, clips, rng)
         times = clip.times[start] + np.arange(len(frames)) / GRID_RATE
-        if self.noises and rng.random() < self.config.noise_share:
+        is_noise = bool(self.noises) and rng.random() < self.config.noise_share
+        if is_noise:
             features = self.noises[rng.integers(len(self.noises))]
             times = times - times[0] + rng.uniform(0, features.duration - len(frames) / GRID_RATE)
             expression = style.rest.expand(len(frames), -1)
@@ -165,7 +172,9 @@ class GeometryDataset:
             times = times + rng.uniform(-1, 1) * self.config.jitter_s
             expression, valid = torch.from_numpy(clip.expression[frames]), clip.valid[frames] & inside
         heard = (times >= 0) & (times < features.duration) & inside
+        around = self._around(features, times, is_noise) if "sync" in self.config.loss_weights else {}
         return {
+            **around,
             "speech": sample_rows(features.values, torch.from_numpy(times) * features.rate).float(),
             "heard": torch.from_numpy(heard),
             "style": style,
@@ -173,6 +182,12 @@ class GeometryDataset:
             "valid": torch.from_numpy(valid & heard),
             "template": torch.from_numpy(clip.template),
         }
+
+    def _around(self, features: SpeechFeatures, times: np.ndarray, is_noise: bool) -> dict[str, Tensor]:
+        moments = times[0] - MAX_SHIFT / GRID_RATE + np.arange(2 * len(times) + NUM_SHIFTS - 1) / FEATURE_RATE
+        heard = (moments >= 0) & (moments < features.duration) & (not is_noise)
+        values = sample_rows(features.values, torch.from_numpy(moments * features.rate)).float()
+        return {"sound": values, "sound_heard": torch.from_numpy(heard)}
 
     def _style(self, clip: SpokenClip, start: int, others: list[SpokenClip], rng: np.random.Generator) -> Style:
         """Take a style from frames that the target does not touch, a run of them of random length.

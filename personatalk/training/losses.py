@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
+from personatalk.face_model import LIP_PAIRS, LIPS, MOUTH_CORNERS, FaceModel
+from personatalk.sync import NUM_SHIFTS, SyncNetwork, evidence_of
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
@@ -36,10 +37,12 @@ class SpeechMetric:
         gram: [K, K], so that a difference d of coefficients costs d @ gram @ d: the weighted mean squared
             vertex distance, in squared percent of the inter-ocular distance.
         gap_basis: [K, 3, 3] percent, what each coefficient does to the three gaps between the inner lips.
+        corner_basis: [K, 3] percent, what each does to the way between the corners of the mouth.
     """
 
     gram: Tensor
     gap_basis: Tensor
+    corner_basis: Tensor
 
     @classmethod
     def of(cls, face_model: FaceModel) -> SpeechMetric:
@@ -49,7 +52,12 @@ class SpeechMetric:
         basis = face_model.speech_basis.astype(np.float64) * PERCENT
         gram = np.einsum("kvc,v,lvc->kl", basis, weight / weight.sum(), basis)
         upper, lower = np.array(LIP_PAIRS).T
-        return cls(torch.from_numpy(gram).float(), torch.from_numpy(basis[:, upper] - basis[:, lower]).float())
+        right, left = MOUTH_CORNERS
+        return cls(
+            gram=torch.from_numpy(gram).float(),
+            gap_basis=torch.from_numpy(basis[:, upper] - basis[:, lower]).float(),
+            corner_basis=torch.from_numpy(basis[:, right] - basis[:, left]).float(),
+        )
 
     def squared(self, difference: Tensor) -> Tensor:
         """Weighted mean squared vertex distance [...] of a difference of coefficients [..., K]."""
@@ -69,6 +77,45 @@ class SpeechMetric:
         gap = PERCENT * (template[:, upper] - template[:, lower])
         moved = gap[:, None] + torch.einsum("btk,kpc->btpc", expression, self.gap_basis)
         return (moved.square().sum(-1) + 1e-4).sqrt().mean(-1)
+
+    def see_lips(self, expression: Tensor, template: Tensor, valid: Tensor) -> Tensor:
+        """Describe mouths as `sync.see_lips` does, so that gradients get through.
+
+        Args:
+            expression: [B, T, K]
+            template: [B, V, 3] IOD.
+            valid: [B, T] bool.
+
+        Returns:
+            [B, T, K + 2] about the mean over the valid frames.
+        """
+        right, left = MOUTH_CORNERS
+        corners = PERCENT * (template[:, right] - template[:, left])[:, None] + expression @ self.corner_basis
+        opening = self.openness(expression, template)
+        lips = torch.cat([expression, torch.stack([opening, corners.norm(dim=-1)], -1) / PERCENT], -1)
+        weight = (valid / valid.sum(1, keepdim=True).clamp(min=1))[..., None]
+        return lips - (lips * weight).sum(1, keepdim=True)
+
+
+def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, sound: Tensor, heard: Tensor) -> Tensor:
+    """How little a mouth looks as if it belonged to its sound just where it is: cross-entropy over the shifts.
+
+    Args:
+        network: frozen; hears what stage 1 hears.
+        lips: [B, T, L] of `SpeechMetric.see_lips`.
+        valid: [B, T] bool.
+        sound: [B, 2 * T + NUM_SHIFTS - 1, C], see `SyncNetwork.embed`.
+        heard: [B, 2 * T + NUM_SHIFTS - 1] bool.
+
+    Returns:
+        [] mean over the excerpts that are seen and heard for long enough.
+    """
+    evidence = evidence_of(network.embed(lips, valid, sound, heard))
+    possible = torch.isfinite(evidence)
+    logs = evidence.masked_fill(~possible, -1e4).log_softmax(1)
+    middle = (NUM_SHIFTS - 1) // 2
+    chosen = logs[:, middle - 1 : middle + 2].logsumexp(1)  # half a frame is not worth a quarrel
+    return masked_mean(-chosen, possible[:, middle] & (valid.sum(1) > 2 * network.margin + 10))
 
 
 def geometry_losses(

@@ -20,10 +20,12 @@ from personatalk.evaluation.metrics import correlation, deviation_ratio, lip_vel
 from personatalk.face_model import FaceModel, openness
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.style import Style, lip_opening, style_of
+from personatalk.sync import SyncNetwork
 from personatalk.training.datasets import GRID_RATE, GeometryBatch, GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, train
-from personatalk.training.losses import SpeechMetric, geometry_losses
+from personatalk.training.losses import SpeechMetric, geometry_losses, sync_loss
 from personatalk.training.preprocess import Clip, read_manifest
+from personatalk.training.readouts import fit_readouts
 from personatalk.training.speech_cache import NOISES, cache_speech, load_noises, make_noise
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ def train_geometry(
     config: GeometryTrainingConfig,
     model_config: GeometryModelConfig,
     start_from: Path | None = None,
+    sync_network: SyncNetwork | None = None,
 ) -> GeometryModel:
     """Train, or go on training, stage 1; returns the averaged model with the best validation.
 
@@ -54,6 +57,7 @@ def train_geometry(
         config: of the run.
         model_config: of the model.
         start_from: weights to begin with; without them, random ones and the corpus' statistics.
+        sync_network: for the loss "sync", where the configuration weighs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spoken = load_spoken_clips(clips, corpus, face_model, min_fit=config.min_fit, measured=config.measured_offsets)
@@ -77,7 +81,7 @@ def train_geometry(
     train(
         state,
         config,
-        losses_of=GeometryLosses(face_model),
+        losses_of=GeometryLosses(face_model, sync_network),
         batch_at=GeometryDataset(training, load_noises(corpus), face_model, config).batch_at,
         validate=lambda averaged: validate_geometry(predictor_of(averaged), held_out, face_model),
         watch="loss",
@@ -85,6 +89,7 @@ def train_geometry(
     )
     best = torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True)
     state.ema.load_state_dict(best)
+    fit_readouts(state.ema, training, face_model)
     return state.ema
 
 
@@ -93,15 +98,21 @@ class GeometryLosses:
 
     Args:
         face_model: of the coefficients.
+        sync_network: says whether the result belongs to the sound; without it nobody does.
     """
 
-    def __init__(self, face_model: FaceModel) -> None:
+    def __init__(self, face_model: FaceModel, sync_network: SyncNetwork | None = None) -> None:
         self.metric = SpeechMetric.of(face_model)
+        self.sync_network = sync_network.eval().requires_grad_(False) if sync_network else None
 
     def __call__(self, model: nn.Module, batch: GeometryBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
         predicted = model(batch.speech, batch.heard, batch.style)
-        return geometry_losses(predicted, batch.expression, batch.valid, batch.template, self.metric)
+        losses = geometry_losses(predicted, batch.expression, batch.valid, batch.template, self.metric)
+        if self.sync_network and batch.sound is not None:
+            lips = self.metric.see_lips(predicted, batch.template, batch.valid)
+            losses["sync"] = sync_loss(self.sync_network, lips, batch.valid, batch.sound, batch.sound_heard)
+        return losses
 
 
 @torch.no_grad()

@@ -1,0 +1,176 @@
+"""Whose speech is it: the person's style in the dub's mouth, what own speech brings, and the mouth in silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from personatalk.audio import SAMPLE_RATE, load_speech_encoder
+from personatalk.errors import NoFaceError
+from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.speech import (
+    MIN_FIT,
+    SpeechClip,
+    beginning_of,
+    load_geometry_model,
+    read_features,
+    speech_figures,
+)
+from personatalk.face_model import FaceModel
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.noises import NOISES, make_noise
+from personatalk.own_speech import calibrate
+from personatalk.style import Style, lip_opening, style_of
+
+MIN_STYLE_S = 2.0  # of clips whose style is judged
+OWN_SPEECH_S = (0.0, 2.0, 5.0, 10.0)
+JUDGED_S = 5.0  # at the end of a clip whose beginning is own speech
+STRANGERS = 3  # other persons whose speech each person speaks
+NOISE_S, NOISE_SEED = 3.0, 77
+REST_IOD = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speaker:
+    """A clip with sound: the whole of it, and the style of its halves."""
+
+    clip: Clip
+    geometry: FaceGeometry
+    first: Style
+    second: Style
+
+
+def evaluate_style(inputs: EvaluationInputs) -> dict:
+    """Let each person speak other people's sentences, and look whose mouth it is.
+
+    The style of the second halves of everybody's clips is the gallery, that of the first halves goes into stage 1.
+    A style's vector is mean and deviation of the mouth's motion, whitened by the training speakers.
+
+    Returns:
+        what `report_of` gives: style_sim, the cosine with the person's second half, and top_1, whether no other
+        person's is nearer; chance is one in `persons`.
+    """
+    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    longest: dict[str, Speaker] = {}
+    for speaker in read_speakers(inputs, face_model, MIN_STYLE_S):
+        known = longest.get(speaker.clip.person)
+        if known is None or len(known.geometry) < len(speaker.geometry):
+            longest[speaker.clip.person] = speaker
+    speakers = list(longest.values())
+    gallery = np.stack([style_vector(speaker.second, model) for speaker in speakers])
+    rows: dict[str, list[dict[str, float]]] = {}
+    for index, speaker in enumerate(speakers):
+        rows.setdefault("the person's own first half", []).append(
+            compare(style_vector(speaker.first, model), gallery, index)
+        )
+        for step in range(1, min(STRANGERS, len(speakers) - 1) + 1):
+            other = speakers[(index + step) % len(speakers)]
+            styles = {
+                "dub": (speaker.first, 1.0),
+                "dub, style off: the average style": (speaker.first, 0.0),
+                "dub, another person's style": (speakers[(index + STRANGERS + step) % len(speakers)].first, 1.0),
+            }
+            for name, (style, strength) in styles.items():
+                vector = style_vector(dubbed_style(inputs, model, face_model, other, style, strength), model)
+                rows.setdefault(name, []).append(compare(vector, gallery, index))
+    return report_of("style", rows, persons=len(speakers), chance=1 / len(speakers))
+
+
+def dubbed_style(
+    inputs: EvaluationInputs, model: GeometryModel, face_model: FaceModel, other: Speaker, style: Style, strength: float
+) -> Style:
+    """The style of a mouth that says, in a style, what another person says."""
+    times = torch.from_numpy(other.geometry.times - other.clip.offset_s)
+    said = predict_expression(model, read_features(inputs, other.clip), times, style, style_strength=strength).numpy()
+    return style_of(said, np.ones(len(said), bool), face_model.mean, face_model)
+
+
+def style_vector(style: Style, model: GeometryModel) -> np.ndarray:
+    """Mean and deviation of the mouth's motion, each value in deviations of the training speakers."""
+    parts = [
+        (getattr(style, name) - getattr(model, f"average_{name}")) / getattr(model, f"spread_{name}")
+        for name in ("vertex_mean", "vertex_deviation")
+    ]
+    return torch.cat([part.flatten() for part in parts]).clamp(-4, 4).numpy()
+
+
+def compare(vector: np.ndarray, gallery: np.ndarray, index: int) -> dict[str, float]:
+    """Cosine with the gallery's entry of an index, and whether it is the nearest."""
+    cosines = gallery @ vector / (np.linalg.norm(gallery, axis=1) * np.linalg.norm(vector) + 1e-12)
+    return {"style_sim": float(cosines[index]), "top_1": float(cosines.argmax() == index)}
+
+
+def evaluate_calibration(inputs: EvaluationInputs) -> dict:
+    """Judge the last 5 s of long clips after 0, 2, 5 and 10 s of own speech; the style is the same in every row."""
+    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    rows: dict[str, list[dict[str, float]]] = {}
+    for speaker in read_speakers(inputs, face_model, max(OWN_SPEECH_S) + JUDGED_S * 0.6):
+        features, geometry = read_features(inputs, speaker.clip), speaker.geometry
+        judged = geometry.valid & (geometry.times > geometry.times[-1] - JUDGED_S)
+        before = geometry.valid & (geometry.times < geometry.times[0] + max(OWN_SPEECH_S)) & ~judged
+        style = style_of(geometry.expression, before, geometry.template, face_model)
+        clip = SpeechClip(
+            features=features,
+            times=torch.from_numpy(geometry.times[judged] - speaker.clip.offset_s),
+            truth=face_model.vertices(geometry.template, geometry.expression[judged]),
+            speech=geometry.expression[judged, : face_model.num_speech],
+            style=style,
+            template=geometry.template,
+            first=beginning_of(geometry, before),
+        )
+        for seconds in OWN_SPEECH_S:
+            heard = before & (geometry.times < geometry.times[0] + seconds)
+            own, _ = calibrate(model, features, beginning_of(geometry, heard), style, offset_s=speaker.clip.offset_s)
+            said = predict_expression(own, features, clip.times, style).numpy()
+            figures = speech_figures(said, clip, face_model)
+            rows.setdefault(f"{seconds:g} s of own speech", []).append(figures)
+    return report_of("calibration", rows, clips=len(next(iter(rows.values()), [])))
+
+
+def evaluate_silence(inputs: EvaluationInputs) -> dict:
+    """Measure the mouth while nobody speaks: silence, and noises that are none of those trained on.
+
+    Returns:
+        what `report_of` gives: away_%, the 95th percentile of how far openness is from rest, in % of the inter-ocular
+        distance, and within_2_%, the share of frames nearer than 2 %.
+    """
+    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    encoder, rng = load_speech_encoder(inputs.checkpoints), np.random.default_rng(NOISE_SEED)
+    speakers = list(read_speakers(inputs, face_model, MIN_STYLE_S))
+    times = torch.arange(int(NOISE_S * 25), dtype=torch.float64) / 25
+    rows: dict[str, list[dict[str, float]]] = {}
+    for kind in NOISES:
+        heard = encoder.encode(make_noise(kind, int(NOISE_S * SAMPLE_RATE), rng).astype(np.float32))
+        for speaker in speakers:
+            style, template = speaker.first, speaker.geometry.template
+            said = torch.cat([style.rest[None], predict_expression(model, heard, times, style)])
+            opened = lip_opening(said.numpy(), template, face_model)
+            away = np.abs(opened[1:] - opened[0])
+            rows.setdefault(kind, []).append(
+                {"away_%": 100 * float(np.quantile(away, 0.95)), "within_2_%": float((away < REST_IOD).mean())}
+            )
+    return report_of("silence", rows, clips=len(speakers))
+
+
+def read_speakers(inputs: EvaluationInputs, face_model: FaceModel, min_seconds: float) -> list[Speaker]:
+    """Read the clips of a length whose sound belongs to the face."""
+    speakers = []
+    for clip in read_clips(inputs.manifest, inputs.split):
+        track = read_track(inputs.corpus, clip) if clip.has_sound and not clip.fit < MIN_FIT else None
+        if track is None or track.times[-1] - track.times[0] < min_seconds - 0.1:
+            continue
+        try:
+            geometry = fit_track(track, face_model)
+        except NoFaceError:
+            continue
+        first = np.arange(len(geometry)) < len(geometry) // 2
+        halves = [geometry.valid & first, geometry.valid & ~first]
+        if min(half.sum() for half in halves) < 10:
+            continue
+        styles = [style_of(geometry.expression, half, geometry.template, face_model) for half in halves]
+        speakers.append(Speaker(clip=clip, geometry=geometry, first=styles[0], second=styles[1]))
+    return speakers[: inputs.limit] if inputs.limit else speakers

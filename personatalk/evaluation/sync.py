@@ -1,0 +1,140 @@
+"""How well the sync networks see that mouth and sound are apart, on real clips of persons that they never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from personatalk.audio import SpeechFeatures
+from personatalk.errors import NoFaceError
+from personatalk.evaluation.corpus import (
+    MANIFEST_RATE,
+    Clip,
+    EvaluationInputs,
+    read_clips,
+    read_track,
+    report_of,
+    spread_over_persons,
+)
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.speech import MIN_FIT, read_features
+from personatalk.face_model import FaceModel
+from personatalk.fitting import fit_track
+from personatalk.media import read_audio
+from personatalk.own_speech import MIN_CONFIDENCE
+from personatalk.sync import (
+    NUM_SHIFTS,
+    STEPS_PER_FRAME,
+    Synchrony,
+    SyncNetwork,
+    load_sync_network,
+    mel_features,
+    see_lips,
+    synchrony_of,
+)
+
+SHIFTS = range(-6, 7)  # frames by which sounds are moved on purpose
+FAR_SHIFTS = tuple(shift for shift in range(-9, 10) if abs(shift) >= 3)  # frames, against which the truth must win
+LENGTHS = {"clips of 4 s or more": (4.0, np.inf), "2 to 4 s": (2.0, 4.0), "under 2 s": (0.0, 2.0)}
+NETWORKS = {"sync": "stage 1's features", "sync_judge": "judge"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenClip:
+    """A real clip, its mouth, and its sound as each network hears it."""
+
+    clip: Clip
+    lips: np.ndarray
+    valid: np.ndarray
+    times: np.ndarray
+    sounds: dict[str, SpeechFeatures]
+
+
+def evaluate_sync(inputs: EvaluationInputs) -> dict:
+    """Measure both networks on real clips, each as it is, moved by -6 to 6 frames, and with another person's sound.
+
+    The truth is the manifest's offset, a guess to a frame.
+
+    Returns:
+        what `report_of` gives, a row for each network and length of clip.
+    """
+    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    networks = {name: load_sync_network(inputs.checkpoints, name) for name in NETWORKS}
+    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.fit < MIN_FIT]
+    chosen = spread_over_persons(usable, inputs.limit)
+    clips = [seen for clip in chosen if (seen := see_clip(inputs, clip, face_model)) is not None]
+    rows: dict[str, list[dict[str, float]]] = {
+        f"{title}, {length}": [] for title in NETWORKS.values() for length in LENGTHS
+    }
+    for index, seen in enumerate(clips):
+        other = next((o for o in clips[index + 1 :] + clips[:index] if o.clip.person != seen.clip.person), None)
+        for name, network in networks.items():
+            figures = sync_figures(network, seen, other)
+            length = next(key for key, (low, high) in LENGTHS.items() if low <= len(seen.times) / MANIFEST_RATE < high)
+            if figures:
+                rows[f"{NETWORKS[name]}, {length}"].append(figures)
+    return report_of("sync", rows, clips=len(clips), skipped=len(chosen) - len(clips))
+
+
+def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SeenClip | None:
+    """Read a clip; None where no face was tracked."""
+    track = read_track(inputs.corpus, clip)
+    if track is None:
+        return None
+    try:
+        geometry = fit_track(track, face_model)
+    except NoFaceError:
+        return None
+    if geometry.valid.sum() < 10:
+        return None
+    sounds = {
+        "whisper": read_features(inputs, clip),
+        "mel": mel_features(read_audio(inputs.clip_path(clip))),
+    }
+    lips = see_lips(geometry.expression, geometry.valid, geometry.template, face_model)
+    return SeenClip(clip=clip, lips=lips, valid=geometry.valid, times=geometry.times, sounds=sounds)
+
+
+def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -> dict[str, float]:
+    """Figures of one network on one clip; none where the clip is too short for it.
+
+    Returns:
+        within_1_frame as it is; shifted_within_1_frame, mean over the shifts; error_frames; beats_shifted, how often
+        the evidence is greater where the manifest says than 3 to 9 frames away; belongs, whether its own sound is
+        taken for its own, and stranger_belongs, whether another person's is.
+    """
+    sound = seen.sounds[network.config.sound]
+    truth = seen.clip.offset_s * MANIFEST_RATE
+    errors = {}
+    for shift in SHIFTS:
+        found = synchrony_of(network, sound, seen.lips, seen.valid, seen.times + shift / MANIFEST_RATE)
+        if found is not None:
+            errors[shift] = abs(found.offset_s * MANIFEST_RATE - truth - shift)
+    found = synchrony_of(network, sound, seen.lips, seen.valid, seen.times)
+    if found is None or not errors:
+        return {}
+    figures = {
+        "within_1_frame": float(errors.get(0, np.inf) <= 1),
+        "shifted_within_1_frame": float(np.mean([error <= 1 for error in errors.values()])),
+        "error_frames": float(np.median(list(errors.values()))),
+        "beats_shifted": beats_shifted(found, truth),
+        "belongs": float(found.confidence >= MIN_CONFIDENCE),
+    }
+    if other is not None:
+        false = synchrony_of(network, other.sounds[network.config.sound], seen.lips, seen.valid, seen.times)
+        figures["stranger_belongs"] = float(false is not None and false.confidence >= MIN_CONFIDENCE)
+    return figures
+
+
+def beats_shifted(found: Synchrony, truth: float) -> float:
+    """How often the evidence at the true offset, in frames, is greater than 3 to 9 frames away from it."""
+    middle = (NUM_SHIFTS - 1) // 2
+
+    def at(frames: float) -> float:
+        step = middle - round(STEPS_PER_FRAME * frames)
+        return float(found.evidence[step]) if 0 <= step < NUM_SHIFTS else float("nan")
+
+    others = np.array([at(truth + shift) for shift in FAR_SHIFTS])
+    others = others[np.isfinite(others)]
+    return float((at(truth) > others).mean()) if len(others) else float("nan")
