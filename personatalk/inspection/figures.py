@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from personatalk.errors import CheckpointError
+from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.errors import CheckpointError, NoFaceError
+from personatalk.evaluation.dubbing import see_face
 from personatalk.evaluation.identity import FaceEmbedder
-from personatalk.evaluation.metrics import LIP_INDICES, deviation_ratio, identity_distance, jitter
+from personatalk.evaluation.metrics import LIP_INDICES, correlation, deviation_ratio, identity_distance, jitter
 from personatalk.face_model import openness
+from personatalk.fitting import FaceGeometry
 from personatalk.inspection.attention import switching
 from personatalk.inspection.recording import Inspection
+from personatalk.pipeline import SAMPLE_RATE
+from personatalk.sync import load_sync_network, measure_synchrony, mel_features
 
+TOO_SHORT = "speech and face are there together for too short a time"
+JITTER_UNIT = "thousandths of the eyes' distance"
 STAGES = {
     "listen": "listening to the speech",
     "track": "following the face",
@@ -66,8 +74,9 @@ def figures(inspection: Inspection) -> list[Figure]:
     driven, source = inspection.driven_vertices[valid], inspection.source_vertices[valid]
     shaken, shaken_source = (_jitter(vertices) for vertices in (driven, source))
     found = [
+        *_synchrony(inspection, replace(inspection.posed, times=inspection.times), "driven"),
         Figure(
-            name="jitter of the lips", value=round(shaken, 2), unit="thousandths of the eyes' distance",
+            name="jitter of the lips", value=round(shaken, 2), unit=JITTER_UNIT,
             meaning=f"what shakes from frame to frame; the source's own lips {shaken_source:.2f}",
         ),
         Figure(
@@ -92,6 +101,59 @@ def figures(inspection: Inspection) -> list[Figure]:
             )
         )  # fmt: skip
     return found
+
+
+def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
+    """Figures of the mouth that is seen in the dubbed video: follows its face anew, as long as that stage took.
+
+    Args:
+        inspection: a recorded run.
+        video: the dubbed video.
+    """
+    try:
+        seen = see_face(Path(video), inspection.face_model)
+    except NoFaceError as error:
+        return [Figure(name="seen mouth", value=None, unit="", meaning=str(error))]
+    count = min(len(seen.geometry), inspection.num_frames)
+    valid = seen.geometry.valid[:count] & inspection.posed.valid[:count]
+    asked, opening = openness(inspection.driven_vertices[:count]), seen.opening[:count]
+    vertices = inspection.face_model.vertices(seen.geometry.template, seen.geometry.expression)
+    follows = correlation(opening[valid], asked[valid])
+    return [
+        *_synchrony(inspection, replace(seen.geometry, times=seen.geometry.times - seen.geometry.times[0]), "seen"),
+        Figure(
+            name="seen mouth follows", value=round(follows, 2) if np.isfinite(follows) else None, unit="correlation",
+            meaning="openness that is seen in the dub with the one that was asked for; 1 is perfect",
+        ),
+        Figure(
+            name="jitter of the seen lips", value=round(_jitter(vertices[seen.geometry.valid]), 2), unit=JITTER_UNIT,
+            meaning="the same for the lips as they are seen in the dub",
+        ),
+    ]  # fmt: skip
+
+
+def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> list[Figure]:
+    """How a moving mouth and the new speech belong together while the speech lasts, by the judging network."""
+    names = (f"sync offset, {which} mouth", f"sync confidence, {which} mouth")
+    try:
+        network = load_sync_network(DEFAULT_FOLDER, "sync_judge")
+    except CheckpointError as error:
+        return [Figure(name=name, value=None, unit="", meaning=str(error)) for name in names]
+    spoken = geometry.times <= len(inspection.waveform) / SAMPLE_RATE
+    parts = {name: values[spoken] for name, values in vars(geometry).items() if name != "template"}
+    geometry = FaceGeometry(template=geometry.template, **parts)
+    found = measure_synchrony(network, mel_features(inspection.waveform), geometry, inspection.face_model)
+    values = (None, None) if found is None else (round(1000 * found.offset_s), round(found.confidence, 1))
+    return [
+        Figure(
+            name=names[0], value=values[0], unit="ms",
+            meaning="by which the mouth comes after the sound; negative before it" if found else TOO_SHORT,
+        ),
+        Figure(
+            name=names[1], value=values[1], unit="log odds",
+            meaning="of that offset against the others; the offset says something from about 6 on",
+        ),
+    ]  # fmt: skip
 
 
 def _jitter(vertices: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from conftest import CopyPipeline
 from inspection.conftest import REPORT, record_run
 from personatalk import cli
 from personatalk.cli import main
+from personatalk.errors import NoFaceError
+from personatalk.face_model import openness
 from personatalk.inspection import figures as module
-from personatalk.inspection.figures import figures, stage_table
+from personatalk.inspection.figures import figures, seen_figures, stage_table
 from personatalk.inspection.recording import Inspection
 
 
@@ -49,6 +52,57 @@ def test_seam_and_identity_are_those_of_the_judged_frames(inspection):
     finally:
         inspection.chips = chips
     assert found["identity"].value > 0
+
+
+def test_synchrony_is_measured_from_the_start_of_the_output_while_the_speech_lasts(inspection, monkeypatch):
+    asked, whole = [], inspection.waveform
+
+    def measure(network, features, geometry, face_model):
+        asked.append(geometry)
+        return SimpleNamespace(offset_s=-0.0404, confidence=7.26)
+
+    monkeypatch.setattr(module, "measure_synchrony", measure)
+    try:
+        inspection.waveform = whole[: 16000 * 30 // 25]
+        found = named(inspection)
+    finally:
+        inspection.waveform = whole
+    assert found["sync offset, driven mouth"].value == -40
+    assert found["sync confidence, driven mouth"].value == 7.3
+    assert len(asked[0]) == 31 and asked[0].times[0] == 0
+    np.testing.assert_array_equal(asked[0].expression, inspection.posed.expression[:31])
+
+
+def test_real_judge_finds_nothing_to_say_of_too_short_a_speech(inspection):
+    whole = inspection.waveform
+    try:
+        inspection.waveform = whole[:4000]
+        figure = named(inspection)["sync offset, driven mouth"]
+    finally:
+        inspection.waveform = whole
+    assert figure.value is None and "too short" in figure.meaning
+
+
+def test_the_seen_mouth_is_compared_with_the_one_that_was_asked_for(inspection, monkeypatch):
+    def seen_as(geometry):
+        vertices = inspection.face_model.vertices(geometry.template, geometry.expression)
+        seen = SimpleNamespace(geometry=geometry, opening=openness(vertices))
+        monkeypatch.setattr(module, "see_face", lambda video, face_model: seen)
+        return {figure.name: figure for figure in seen_figures(inspection, "dub.mp4")}
+
+    perfect = seen_as(inspection.posed)
+    assert perfect["seen mouth follows"].value == 1
+    assert perfect["jitter of the seen lips"].value == named(inspection)["jitter of the lips"].value
+    assert seen_as(inspection.source)["seen mouth follows"].value < 0.9
+
+
+def test_a_dub_in_which_no_face_is_seen_is_said_to_show_none(inspection, monkeypatch):
+    def faceless(video, face_model):
+        raise NoFaceError("no face can be followed")
+
+    monkeypatch.setattr(module, "see_face", faceless)
+    (figure,) = seen_figures(inspection, "dub.mp4")
+    assert figure.value is None and "no face" in figure.meaning
 
 
 def test_without_the_embedder_identity_is_said_to_be_missing(inspection, monkeypatch):
