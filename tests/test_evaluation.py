@@ -21,6 +21,7 @@ from personatalk.evaluation.corpus import (
 )
 from personatalk.evaluation.dubbing import SeenFace, foreign_clip, motion_figures, partial_correlation, sync_figures
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
+from personatalk.evaluation.persons import compare
 from personatalk.evaluation.rendering import (
     REFERENCE_GAP,
     choose_runs,
@@ -31,12 +32,15 @@ from personatalk.evaluation.rendering import (
     smooth_over_time,
     warp_frame,
 )
+from personatalk.evaluation.speech import closure_events
+from personatalk.evaluation.sync import beats_shifted
 from personatalk.evaluation.windows import cut_windows, model_renderer
 from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.fitting import fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import CHECKPOINTS, Lpips
 from personatalk.renderer import DualAttentionRenderer
+from personatalk.sync import Synchrony
 
 
 @pytest.fixture(scope="module")
@@ -372,10 +376,38 @@ def test_motion_figures_tell_following_from_copying():
 
 
 def test_sync_figures_allow_for_a_lag_that_is_known():
-    opening = np.random.default_rng(0).normal(size=60)
-    late = seen_face(np.roll(opening, 3))
-    assert sync_figures(late, opening, expected_lag=0)["sync_within_1_frame"] == 0
-    assert sync_figures(late, opening, expected_lag=2)["sync_within_1_frame"] == 1
+    late = Synchrony(offset_s=0.12, confidence=9.0, evidence=np.zeros(61))
+    assert sync_figures(late, expected=0)["sync_within_1_frame"] == 0
+    assert sync_figures(late, expected=2) == {
+        "offset_frames": pytest.approx(3),
+        "sync_confidence": 9.0,
+        "sync_within_1_frame": 1.0,
+    }
+    assert sync_figures(None, expected=0) == {}
+
+
+def test_the_true_offset_must_win_over_others():
+    evidence = np.zeros(61)
+    evidence[30 - 4] = 1  # the picture comes two frames after the sound
+    found = Synchrony(offset_s=0.08, confidence=9.0, evidence=evidence)
+    assert beats_shifted(found, 2.0) == 1
+    assert beats_shifted(found, -1.0) == 0
+
+
+def test_closures_are_judged_as_events():
+    true = np.full(40, 0.08)
+    true[[5, 6, 20, 30]] = 0.005
+    opened = np.full(40, 0.08)
+    opened[[7, 13, 30]] = 0.01  # one a frame late, one false, one right; one is missed
+    figures = closure_events(opened, true)
+    assert figures["events_met"] == pytest.approx(2 / 3)
+    assert figures["false_events"] == pytest.approx(1 / 3)
+
+
+def test_retrieval_by_hand():
+    gallery = np.eye(3)
+    assert compare(np.array([0.2, 0.9, 0.1]), gallery, 1)["top_1"] == 1
+    assert compare(np.array([0.2, 0.9, 0.1]), gallery, 0) == {"style_sim": pytest.approx(0.2157, abs=1e-3), "top_1": 0}
 
 
 def test_a_missing_manifest_ends_with_one_sentence(tmp_path, capsys):
