@@ -121,11 +121,8 @@ def _composite(
     gate, residual, num_lip,
 ):  # fmt: skip
     height, width = mask.shape
-    count = len(starts)
     out = image.copy()
     for row in range(height):
-        corner = np.zeros(4, np.int64)
-        share = np.zeros(4, np.float32)
         for column in range(width):
             alpha = mask[row, column]
             f = index[row, column]
@@ -134,37 +131,31 @@ def _composite(
             cx, cy = column + np.float32(0.5), row + np.float32(0.5)
             wx = window_from_crop[0, 0] * cx + window_from_crop[0, 1] * cy + window_from_crop[0, 2]
             wy = window_from_crop[1, 0] * cx + window_from_crop[1, 1] * cy + window_from_crop[1, 2]
-            _corners(wx, wy, gate.shape[0], gate.shape[1], corner, share)
-            lip_share, red, green, blue = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for i in range(4):
-                y, x = corner[i] // gate.shape[1], corner[i] % gate.shape[1]
-                lip_share += share[i] * gate[y, x]
-                red += share[i] * residual[0, y, x]
-                green += share[i] * residual[1, y, x]
-                blue += share[i] * residual[2, y, x]
-            red, green, blue = red * 255, green * 255, blue * 255
+            at = _between(wx, wy, gate.shape[0], gate.shape[1])
+            lip_share = _mix(gate, at)
+            red, green, blue = _mix(residual[0], at) * 255, _mix(residual[1], at) * 255, _mix(residual[2], at) * 255
             a, b, c = triangles[f]
             u, v, w = barycentric[row, column]
-            h, wd = weights.shape[1:]
-            for r in range(count):
-                _corners(wx / MAP_STRIDE, wy / MAP_STRIDE, h, wd, corner, share)
-                weight, ox, oy = np.float32(0), np.float32(0), np.float32(0)
-                for i in range(4):
-                    y, x = corner[i] // wd, corner[i] % wd
-                    weight += share[i] * weights[r, y, x]
-                    ox += share[i] * offsets[r, 0, y, x]
-                    oy += share[i] * offsets[r, 1, y, x]
-                weight *= lip_share if r < num_lip else 1 - lip_share
+            at = _between(wx / MAP_STRIDE, wy / MAP_STRIDE, weights.shape[1], weights.shape[2])
+            for r in range(len(starts)):
+                weight = _mix(weights[r], at) * (lip_share if r < num_lip else 1 - lip_share)
                 if weight < 1e-4:
                     continue
-                px = u * placed[r, a, 0] + v * placed[r, b, 0] + w * placed[r, c, 0] + ox
-                py = u * placed[r, a, 1] + v * placed[r, b, 1] + w * placed[r, c, 1] + oy
-                _corners(px, py, shapes[r, 0], shapes[r, 1], corner, share)
-                for i in range(4):
-                    at = starts[r] + corner[i]
-                    red += weight * share[i] * pixels[at, 0]
-                    green += weight * share[i] * pixels[at, 1]
-                    blue += weight * share[i] * pixels[at, 2]
+                px = u * placed[r, a, 0] + v * placed[r, b, 0] + w * placed[r, c, 0] + _mix(offsets[r, 0], at)
+                py = u * placed[r, a, 1] + v * placed[r, b, 1] + w * placed[r, c, 1] + _mix(offsets[r, 1], at)
+                y0, y1, x0, x1, fy, fx = _between(px, py, shapes[r, 0], shapes[r, 1])
+                top, bottom = starts[r] + y0 * shapes[r, 1], starts[r] + y1 * shapes[r, 1]
+                one, two = weight * (1 - fy) * (1 - fx), weight * (1 - fy) * fx
+                three, four = weight * fy * (1 - fx), weight * fy * fx
+                first, second, third, fourth = (
+                    pixels[top + x0],
+                    pixels[top + x1],
+                    pixels[bottom + x0],
+                    pixels[bottom + x1],
+                )
+                red += one * first[0] + two * second[0] + three * third[0] + four * fourth[0]
+                green += one * first[1] + two * second[1] + three * third[1] + four * fourth[1]
+                blue += one * first[2] + two * second[2] + three * third[2] + four * fourth[2]
             out[row, column, 0] = _blend(image[row, column, 0], red, alpha)
             out[row, column, 1] = _blend(image[row, column, 1], green, alpha)
             out[row, column, 2] = _blend(image[row, column, 2], blue, alpha)
@@ -173,16 +164,25 @@ def _composite(
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _blend(below, above, alpha):
-    return np.uint8(min(max(below + alpha * (above - below) + 0.5, 0.0), 255.0))
+    return np.uint8(min(max(below + alpha * (above - below) + np.float32(0.5), np.float32(0)), np.float32(255)))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _corners(x, y, height, width, corner, share):
-    """Find the four pixels around a place (first centre at 0.5) and their bilinear shares; the border is repeated."""
+def _between(x, y, height, width):
+    """Find the rows and columns around a place (first centre at 0.5), and how far between them it lies.
+
+    The border is repeated.
+    """
     x = min(max(x - np.float32(0.5), np.float32(0)), np.float32(width - 1))
     y = min(max(y - np.float32(0.5), np.float32(0)), np.float32(height - 1))
     x0, y0 = int(x), int(y)
-    x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-    fx, fy = np.float32(x - x0), np.float32(y - y0)
-    corner[0], corner[1], corner[2], corner[3] = y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1
-    share[0], share[1], share[2], share[3] = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    return y0, min(y0 + 1, height - 1), x0, min(x0 + 1, width - 1), np.float32(y - y0), np.float32(x - x0)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _mix(values, at):
+    """Read a map [H, W] between four of its places, as `_between` found them."""
+    y0, y1, x0, x1, fy, fx = at
+    upper = values[y0, x0] + fx * (values[y0, x1] - values[y0, x0])
+    lower = values[y1, x0] + fx * (values[y1, x1] - values[y1, x0])
+    return upper + fy * (lower - upper)

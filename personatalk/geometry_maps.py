@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine
@@ -95,12 +96,9 @@ class FaceMesh:
             [height, width] in [0, 1]
         """
         index, barycentric = rasterize(placed_template, self.triangles, height, width)
-        flat = np.ascontiguousarray(add_rings(template, template)[:, :2])
-        x, y = interpolate(index, barycentric, self.triangles, flat)
+        flat = add_rings(template, template)[:, :2] - np.array(MASK_CENTRE, np.float32)
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
-        vertical = np.where(y < MASK_CENTRE[1], (y - MASK_CENTRE[1]) / MASK_ABOVE, (y - MASK_CENTRE[1]) / below)
-        radius = np.hypot((x - MASK_CENTRE[0]) / MASK_HALF_WIDTH, vertical)
-        return np.where(index >= 0, 1 - smoothstep(radius, MASK_EDGE, 1.0), 0).astype(np.float32)
+        return _egg(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
 
     def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
         """Find where each pixel of the target lies in each reference.
@@ -120,3 +118,26 @@ class FaceMesh:
         grids = interpolate(index, barycentric, self.triangles, attributes)
         grids[:, index < 0] = -1e4
         return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _egg(index, barycentric, triangles, flat, below):
+    """Fill [H, W] with 1 around the origin of `flat` [N, 2], fading to 0 where the egg ends, `below` it and above."""
+    filled = np.zeros(index.shape, np.float32)
+    for row in range(index.shape[0]):
+        for column in range(index.shape[1]):
+            f = index[row, column]
+            if f < 0:
+                continue
+            a, b, c = triangles[f]
+            u, v, w = barycentric[row, column]
+            x = (u * flat[a, 0] + v * flat[b, 0] + w * flat[c, 0]) / MASK_HALF_WIDTH
+            y = u * flat[a, 1] + v * flat[b, 1] + w * flat[c, 1]
+            y = y / MASK_ABOVE if y < 0 else y / below
+            square = x * x + y * y
+            if square <= MASK_EDGE**2:
+                filled[row, column] = 1
+            elif square < 1:
+                t = (np.sqrt(square) - MASK_EDGE) / (1 - MASK_EDGE)
+                filled[row, column] = 1 - t * t * (3 - 2 * t)
+    return filled

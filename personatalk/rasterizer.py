@@ -32,14 +32,16 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if abs(area) < 1e-9:
             continue
+        per_area = 1 / area
+        u_step, v_step = (by - cy) * per_area, (cy - ay) * per_area  # from one column to the next
         x0, x1 = max(0, int(np.floor(min(ax, bx, cx) - 0.5))), min(width - 1, int(np.ceil(max(ax, bx, cx) - 0.5)))
         y0, y1 = max(0, int(np.floor(min(ay, by, cy) - 0.5))), min(height - 1, int(np.ceil(max(ay, by, cy) - 0.5)))
         for row in range(y0, y1 + 1):
-            py = row + 0.5
+            px, py = x0 + 0.5, row + 0.5
+            u_first = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * per_area
+            v_first = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * per_area
             for column in range(x0, x1 + 1):
-                px = column + 0.5
-                u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
-                v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
+                u, v = u_first + (column - x0) * u_step, v_first + (column - x0) * v_step
                 w = 1 - u - v
                 if u < -1e-6 or v < -1e-6 or w < -1e-6:
                     continue

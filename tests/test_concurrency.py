@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ def test_calls_run_side_by_side_on_one_core_each_and_leave_the_setting_alone():
         seen = list(map_in_order(lambda _: (meeting.wait(), torch.get_num_threads()), range(6), 3))
         assert {threads for _, threads in seen} == {1}
         assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
 

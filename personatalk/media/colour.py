@@ -128,31 +128,37 @@ def _coefficients(matrix: Colorspace, colour_range: ColorRange) -> tuple[np.ndar
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _rounded(value: np.float32) -> np.uint8:
-    return np.uint8(min(max(value + np.float32(0.5), np.float32(0)), np.float32(255)))
+def _clipped(value: np.float32) -> np.uint8:
+    return np.uint8(np.int32(min(max(value, np.float32(0)), np.float32(255))))
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _rgb_from_yuv420(
     luma: np.ndarray, blue: np.ndarray, red: np.ndarray, image: np.ndarray, to_rgb: np.ndarray, black: np.float32
 ) -> None:
-    """Fill image [H, W, 3] from luma [H, W] and colour differences [H / 2, W / 2]; single precision vectorises."""
+    """Fill image [H, W, 3] from luma [H, W] and colour differences [H / 2, W / 2].
+
+    Single precision and one channel at a time are what vectorises; half a level is added to round.
+    """
     height, width = image.shape[:2]
-    middle, scale, red_v = np.float32(128), to_rgb[0, 0], to_rgb[0, 2]
+    middle, half, scale, red_v = np.float32(128), np.float32(0.5), to_rgb[0, 0], to_rgb[0, 2]
     green_u, green_v, blue_u = to_rgb[1, 1], to_rgb[1, 2], to_rgb[2, 1]
     parts = np.empty((3, width), np.float32)  # what colour adds to each channel along two rows
+    line = np.empty((3, width), np.uint8)
     for row in range(height):
         if row % 2 == 0:
             for x in range(width):
                 u, v = np.float32(blue[row >> 1, x >> 1]) - middle, np.float32(red[row >> 1, x >> 1]) - middle
-                parts[0, x] = red_v * v - scale * black
-                parts[1, x] = green_u * u + green_v * v - scale * black
-                parts[2, x] = blue_u * u - scale * black
+                parts[0, x] = red_v * v - scale * black + half
+                parts[1, x] = green_u * u + green_v * v - scale * black + half
+                parts[2, x] = blue_u * u - scale * black + half
+        for channel in range(3):
+            for x in range(width):
+                line[channel, x] = _clipped(scale * np.float32(luma[row, x]) + parts[channel, x])
         for x in range(width):
-            grey = scale * np.float32(luma[row, x])
-            image[row, x, 0] = _rounded(grey + parts[0, x])
-            image[row, x, 1] = _rounded(grey + parts[1, x])
-            image[row, x, 2] = _rounded(grey + parts[2, x])
+            image[row, x, 0] = line[0, x]
+            image[row, x, 1] = line[1, x]
+            image[row, x, 2] = line[2, x]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -161,23 +167,25 @@ def _yuv420_from_rgb(
 ) -> None:
     """Fill luma [H, W] and colour differences [H / 2, W / 2] from image [H, W, 3]."""
     height, width = image.shape[:2]
-    middle, quarter = np.float32(128), np.float32(0.25)
+    middle, quarter, black = np.float32(128.5), np.float32(0.25), black + np.float32(0.5)
     y_r, y_g, y_b = to_yuv[0]
     u_r, u_g, u_b = to_yuv[1]
     v_r, v_g, v_b = to_yuv[2]
-    sums = np.empty((3, width), np.float32)  # of two rows
+    lines = np.empty((2, 3, width), np.float32)
+    means = np.empty((3, width // 2), np.float32)  # of 2x2 pixels
     for row in range(0, height, 2):
-        sums[:] = 0
-        for y in range(row, row + 2):
+        for k in range(2):
             for x in range(width):
-                r, g, b = np.float32(image[y, x, 0]), np.float32(image[y, x, 1]), np.float32(image[y, x, 2])
-                luma[y, x] = _rounded(y_r * r + y_g * g + y_b * b + black)
-                sums[0, x] += r
-                sums[1, x] += g
-                sums[2, x] += b
-        for x in range(0, width, 2):
-            r = (sums[0, x] + sums[0, x + 1]) * quarter
-            g = (sums[1, x] + sums[1, x + 1]) * quarter
-            b = (sums[2, x] + sums[2, x + 1]) * quarter
-            blue[row >> 1, x >> 1] = _rounded(u_r * r + u_g * g + u_b * b + middle)
-            red[row >> 1, x >> 1] = _rounded(v_r * r + v_g * g + v_b * b + middle)
+                lines[k, 0, x] = image[row + k, x, 0]
+                lines[k, 1, x] = image[row + k, x, 1]
+                lines[k, 2, x] = image[row + k, x, 2]
+            for x in range(width):
+                luma[row + k, x] = _clipped(y_r * lines[k, 0, x] + y_g * lines[k, 1, x] + y_b * lines[k, 2, x] + black)
+        for c in range(3):
+            for x in range(width // 2):
+                pair = lines[0, c, 2 * x] + lines[0, c, 2 * x + 1]
+                means[c, x] = (pair + lines[1, c, 2 * x] + lines[1, c, 2 * x + 1]) * quarter
+        for x in range(width // 2):
+            r, g, b = means[0, x], means[1, x], means[2, x]
+            blue[row >> 1, x] = _clipped(u_r * r + u_g * g + u_b * b + middle)
+            red[row >> 1, x] = _clipped(v_r * r + v_g * g + v_b * b + middle)
