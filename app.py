@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
+import sys
 from pathlib import Path
 
 import gradio as gr
@@ -60,6 +62,7 @@ def main() -> None:
     from personatalk.pipeline import load_pipeline
 
     arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
     limits = Limits(seconds=arguments.max_seconds)
     demo = build_demo(load_pipeline(), cache=arguments.cache, limits=limits, warm=True)
     launch(demo, host=arguments.host, port=arguments.port)

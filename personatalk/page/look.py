@@ -10,8 +10,17 @@ CSS = """
 #consent input {border: 2px solid var(--body-text-color-subdued); min-width: 20px; min-height: 20px}
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
-#inside .caption-label {white-space: normal; max-width: 100%; position: static; font-size: 11px; line-height: 1.3}
 #inside .grid-wrap {max-height: none; min-height: 0}
+#inside .gallery-item, #inside .thumbnail-item {height: auto; aspect-ratio: auto}
+#inside .thumbnail-item {display: flex; flex-direction: column}
+#inside .gallery-item img {height: auto}
+#inside .gallery-item .caption-label {
+  position: static; max-width: 100%; white-space: normal; text-align: left; font-size: 11px; line-height: 1.3
+}
+#inside .table {overflow-x: auto}
+#inside table {border-collapse: collapse; font-size: 13px}
+#inside caption {text-align: left; font-weight: 600; padding: 6px 0}
+#inside th, #inside td {text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--border-color-primary)}
 :focus-visible {outline: 3px solid var(--color-accent); outline-offset: 2px}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important}}
 """

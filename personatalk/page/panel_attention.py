@@ -14,14 +14,14 @@ from personatalk.inspection.attention import (
 )
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH
 from personatalk.page import strings
-from personatalk.page.panels import Look, Panel, add_gallery, add_picture
+from personatalk.page.panels import Look, Panel, add_gallery, add_panel, add_picture
 
 START_X, START_Y = PICTURE_WIDTH // 2, round(0.62 * PICTURE_HEIGHT)  # about the lips
 
 
 def add_attention() -> Panel:
     """Lay the panel out."""
-    with gr.Tab(strings.ATTENTION_TAB) as tab:
+    with add_panel(strings.ATTENTION_LABEL, "attention") as accordion:
         kind = gr.Radio(strings.ATTENTION_KINDS, value="both", label=strings.ATTENTION_KIND, elem_id="attention-kind")
         colours = add_picture(strings.ATTENTION_COLOURS, "attention-colours")
         with gr.Row():  # a click sets them; they are there for the keyboard
@@ -32,7 +32,7 @@ def add_attention() -> Panel:
         face = add_picture(strings.ATTENTION_FACE, "attention-face")
         over_time = add_picture(strings.ATTENTION_TIME, "attention-time")
     colours.select(_clicked, None, [x, y], api_visibility="private", show_progress="hidden")
-    return Panel(tab=tab, settings=[kind, x, y], moment=[colours, trace, lip, face, over_time], move=_move)
+    return Panel(accordion=accordion, settings=[kind, x, y], moment=[colours, trace, lip, face, over_time], move=_move)
 
 
 def _clicked(event: gr.SelectData) -> tuple[int, int]:

@@ -10,12 +10,12 @@ from personatalk.inspection.geometry import curves_picture, geometry_picture, sa
 from personatalk.inspection.glb import geometry_glb
 from personatalk.inspection.overlay import geometry_overlay
 from personatalk.page import strings
-from personatalk.page.panels import Look, Panel, add_picture
+from personatalk.page.panels import Look, Panel, add_panel, add_picture
 
 
 def add_geometry() -> Panel:
     """Lay the panel out."""
-    with gr.Tab(strings.GEOMETRY_TAB) as tab:
+    with add_panel(strings.GEOMETRY_LABEL, "geometry") as accordion:
         gr.Markdown(strings.GEOMETRY_NOTE)
         picture = add_picture(strings.GEOMETRY_PICTURE, "geometry-picture")
         textured = gr.Checkbox(True, label=strings.GEOMETRY_TEXTURED, elem_id="textured")
@@ -33,8 +33,8 @@ def add_geometry() -> Panel:
                 )
             )
     return Panel(
-        tab=tab, settings=[textured], whole=[model, glb, npz], fill=_fill, moment=[picture, curves, ply], move=_move,
-        actions=[(button.click, _overlay, [overlay])],
+        accordion=accordion, settings=[textured], whole=[model, glb, npz], fill=_fill,
+        moment=[picture, curves, ply], move=_move, actions=[(button.click, _overlay, [overlay])],
     )  # fmt: skip
 
 

@@ -13,14 +13,14 @@ from personatalk.inspection.references import (
     strategy_picture,
 )
 from personatalk.page import strings
-from personatalk.page.panels import Look, Panel, add_gallery, add_picture, as_table
+from personatalk.page.panels import Look, Panel, add_gallery, add_panel, add_picture, as_table
 
 OWN = strings.REFERENCES_OWN[1]
 
 
 def add_references() -> Panel:
     """Lay the panel out."""
-    with gr.Tab(strings.REFERENCES_TAB) as tab:
+    with add_panel(strings.REFERENCES_LABEL, "references") as accordion:
         gr.Markdown(strings.REFERENCES_NOTE)
         strategy = gr.Dropdown(
             [strings.REFERENCES_OWN, *strings.STRATEGIES], value=OWN, label=strings.REFERENCES_STRATEGY,
@@ -30,8 +30,8 @@ def add_references() -> Panel:
         face = add_gallery(strings.REFERENCES_FACE, "face-references", 3)
         timeline = add_picture(strings.REFERENCES_TIMELINE, "references-timeline")
         compared = add_picture(strings.REFERENCES_COMPARED, "strategies")
-        table = gr.Dataframe(label=strings.REFERENCES_TABLE, interactive=False, wrap=True, elem_id="strategies-table")
-    return Panel(tab=tab, settings=[strategy], whole=[lip, face, timeline, compared, table], fill=_fill)
+        table = gr.HTML(elem_id="strategies-table")
+    return Panel(accordion=accordion, settings=[strategy], whole=[lip, face, timeline, compared, table], fill=_fill)
 
 
 def _fill(look: Look, strategy: str) -> list[Any]:
@@ -41,5 +41,5 @@ def _fill(look: Look, strategy: str) -> list[Any]:
         look.gallery("face", lambda: reference_gallery(inspection, "face")),
         look.picture("references", lambda: reference_timeline(inspection)),
         look.picture("strategies", lambda: strategy_picture(inspection)),
-        as_table(compare_strategies(inspection), without="chooses"),
+        as_table(compare_strategies(inspection), strings.REFERENCES_TABLE, without="chooses"),
     ]

@@ -7,21 +7,30 @@ from typing import Any
 
 import gradio as gr
 
-from personatalk.inspection.figures import figures, stage_table
+from personatalk.inspection.figures import figures, seen_figures, stage_table
 from personatalk.page import strings
-from personatalk.page.panels import Look, Panel, as_table
+from personatalk.page.panels import Look, Panel, add_panel, as_table
 
 
 def add_stages() -> Panel:
     """Lay the panel out."""
-    with gr.Tab(strings.STAGES_TAB) as tab:
-        stages = gr.Dataframe(label=strings.STAGES_TABLE, interactive=False, wrap=True, elem_id="stages")
-        merits = gr.Dataframe(label=strings.FIGURES_TABLE, interactive=False, wrap=True, elem_id="figures")
-    return Panel(tab=tab, whole=[stages, merits], fill=_fill)
+    with add_panel(strings.STAGES_LABEL, "stages") as accordion:
+        stages = gr.HTML(elem_id="stage-table")
+        merits = gr.HTML(elem_id="figures")
+        button = gr.Button(strings.SEEN_BUTTON, size="sm", elem_id="measure-dub")
+        seen = gr.HTML(elem_id="seen-figures")
+    return Panel(
+        accordion=accordion, whole=[stages, merits, seen], fill=_fill, actions=[(button.click, _measure_dub, [seen])]
+    )  # fmt: skip
 
 
 def _fill(look: Look) -> list[Any]:
     return [
-        as_table(stage_table(look.inspection)),
-        as_table([asdict(figure) for figure in figures(look.inspection)]),
+        as_table(stage_table(look.inspection), strings.STAGES_TABLE),
+        as_table([asdict(figure) for figure in figures(look.inspection)], strings.FIGURES_TABLE),
+        "",
     ]
+
+
+def _measure_dub(look: Look) -> list[Any]:
+    return [as_table([asdict(figure) for figure in seen_figures(look.inspection, look.video)], strings.SEEN_TABLE)]

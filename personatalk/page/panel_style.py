@@ -8,17 +8,17 @@ import gradio as gr
 
 from personatalk.inspection.styles import openness_picture, style_map_picture, style_on_face
 from personatalk.page import strings
-from personatalk.page.panels import Look, Panel, add_picture
+from personatalk.page.panels import Look, Panel, add_panel, add_picture
 
 
 def add_style() -> Panel:
     """Lay the panel out."""
-    with gr.Tab(strings.STYLE_TAB) as tab:
+    with add_panel(strings.STYLE_LABEL, "style") as accordion:
         gr.Markdown(strings.STYLE_NOTE)
         curves = add_picture(strings.STYLE_CURVES, "style-curves")
         speakers = add_picture(strings.STYLE_MAP, "style-map")
         face = add_picture(strings.STYLE_FACE, "style-face")
-    return Panel(tab=tab, whole=[speakers, face], fill=_fill, moment=[curves], move=_move)
+    return Panel(accordion=accordion, whole=[speakers, face], fill=_fill, moment=[curves], move=_move)
 
 
 def _fill(look: Look) -> list[Any]:

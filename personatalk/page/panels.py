@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import secrets
 import threading
@@ -67,10 +68,10 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One tab.
+    """One panel.
 
     Attributes:
-        tab: what is opened.
+        accordion: what is opened.
         settings: components whose values `fill` and `move` take last; a change of one fills the panel again.
         whole: components that show the whole run, filled by fill(look, *settings).
         moment: components that show one frame, filled by move(look, *settings).
@@ -78,7 +79,7 @@ class Panel:
             event's data where there is any, components that show what came of it).
     """
 
-    tab: gr.Tab
+    accordion: gr.Accordion
     settings: list[Component] = field(default_factory=list)
     whole: list[Component] = field(default_factory=list)
     fill: Callable[..., list[Any]] = lambda *_: []
@@ -116,17 +117,11 @@ class Recordings:
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """All research panels and what they have in common.
+    """All research panels and what they have in common."""
 
-    Attributes:
-        opened: State; the number of the open panel, or None while all are shut.
-    """
-
-    accordion: gr.Accordion
     hint: gr.Markdown
     slider: gr.Slider
     panels: list[Panel]
-    opened: gr.State
 
 
 def add_picture(label: str, elem_id: str) -> gr.Image:
@@ -146,70 +141,73 @@ def add_gallery(label: str, elem_id: str, columns: int) -> gr.Gallery:
     )  # fmt: skip
 
 
-def as_table(rows: list[dict[str, Any]], without: str = "") -> dict[str, Any]:
-    """Turn rows into what a gr.Dataframe takes, one column left out, numbers rounded."""
+def as_table(rows: list[dict[str, Any]], label: str, without: str = "") -> str:
+    """Turn rows into an HTML table that scrolls by itself on a phone, one column left out, numbers rounded."""
     names = [name for name in rows[0] if name != without]
-    data = [
-        [
-            "–" if row[name] is None else round(row[name], 3) if isinstance(row[name], float) else row[name]
-            for name in names
-        ]
-        for row in rows
-    ]
-    return {"headers": [name.replace("_", " ") for name in names], "data": data}
+    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in names)
+    body = "".join("<tr>" + "".join(f"<td>{_readable(row[name])}</td>" for name in names) + "</tr>" for row in rows)
+    caption = f"<caption>{html.escape(label)}</caption>"
+    return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _readable(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+
+
+def add_panel(label: str, elem_id: str) -> gr.Accordion:
+    """Add what holds a panel, shut."""
+    return gr.Accordion(label, open=False, elem_id=elem_id, elem_classes="panel")
 
 
 def add_inside(makers: list[Callable[[], Panel]]) -> Inside:
-    """Lay the panels out, shut."""
-    with gr.Accordion(strings.INSIDE_LABEL, open=False, elem_id="inside") as accordion:
+    """Lay the panels out."""
+    with gr.Column(elem_id="inside"):
+        gr.Markdown(strings.INSIDE_HEADING)
         hint = gr.Markdown(strings.INSIDE_EMPTY)
-        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, interactive=False, elem_id="time")
-        with gr.Tabs(elem_id="panels"):
-            panels = [make() for make in makers]
-    return Inside(accordion=accordion, hint=hint, slider=slider, panels=panels, opened=gr.State(None))
+        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="time")
+        return Inside(hint=hint, slider=slider, panels=[make() for make in makers])
 
 
 def connect_inside(inside: Inside, outcome: gr.State) -> None:
     """Fill a panel when it is opened, when a new result comes, and when the slider moves."""
     recordings = Recordings()
     quiet = {"api_visibility": "private", "show_progress": "minimal", "concurrency_id": "panels"}
-    last = gr.State(0)  # the tab that shows when the accordion is opened again
     changed = outcome.change(_reset, outcome, [inside.hint, inside.slider], **quiet)
-    inside.accordion.expand(lambda number: number, last, inside.opened, **quiet)
-    inside.accordion.collapse(lambda: None, None, inside.opened, **quiet)
-    for number, panel in enumerate(inside.panels):
-        inputs = [outcome, inside.slider, inside.opened, *panel.settings]
-        show = _guarded(recordings, number, panel.show, len(panel.outputs))
-        panel.tab.select(lambda number=number: (number, number), None, [inside.opened, last], **quiet)
-        gr.on(
-            [inside.opened.change, *(setting.change for setting in panel.settings)],
-            show, inputs, panel.outputs, **quiet,
-        )  # fmt: skip
+    for panel in inside.panels:
+        opened = gr.State(False)
+        panel.accordion.expand(lambda: True, None, opened, **quiet)
+        panel.accordion.collapse(lambda: False, None, opened, **quiet)
+        inputs = [outcome, inside.slider, opened, *panel.settings]
+        show = _guarded(recordings, panel.show, len(panel.outputs))
+        triggers = [opened.change, *(setting.change for setting in panel.settings)]
+        gr.on(triggers, show, inputs, panel.outputs, **quiet)
         changed.then(show, inputs, panel.outputs, **quiet)
         if panel.moment:
-            move = _guarded(recordings, number, panel.move, len(panel.moment))
+            move = _guarded(recordings, panel.move, len(panel.moment))
             inside.slider.change(move, inputs, panel.moment, trigger_mode="always_last", **quiet)
         for event, act, outputs in panel.actions:
-            event(_guarded(recordings, number, act, len(outputs)), inputs, outputs, **quiet)
+            event(_guarded(recordings, act, len(outputs)), inputs, outputs, **quiet)
 
 
 def _is_ready(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.record is not None and outcome.record.exists()
 
 
-def _reset(outcome: Outcome | None) -> tuple[Any, Any]:
+def _reset(outcome: Outcome | None) -> tuple[str, gr.Slider]:
     if not _is_ready(outcome):
-        return strings.INSIDE_EMPTY, gr.Slider(interactive=False)
+        return strings.INSIDE_EMPTY, gr.Slider(visible=False)
     last = max(1, outcome.num_frames - 1)
     label = strings.TIME_OF.format(fps=outcome.fps)
-    return "", gr.Slider(0, last, last // 2, label=label, interactive=True)
+    return strings.INSIDE_READY, gr.Slider(0, last, last // 2, label=label, visible=True)
 
 
-def _guarded(recordings: Recordings, number: int, act: Callable[..., Any], count: int) -> Callable[..., Any]:
+def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Let a panel act only while it is open and there is something to show; `count` outputs."""
 
-    def run(outcome: Outcome | None, t: int, opened: int | None, *settings: Any) -> Any:
-        if opened != number or not _is_ready(outcome):
+    def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
+        if not opened or not _is_ready(outcome):
             values = [gr.skip() for _ in range(count)]
         else:
             look = Look(

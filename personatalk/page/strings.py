@@ -112,13 +112,14 @@ def spoken_time(seconds: float) -> str:
 
 
 # the research panels
-INSIDE_LABEL = "Look inside: geometry, speaking style, reference frames, attention, figures"
-INSIDE_EMPTY = "Dub something, preview it, or open an example; then each panel shows what happened inside."
-TIME_LABEL = "Frame under the slider; all panels follow it"
-TIME_OF = "Frame under the slider ({fps:g} a second); all panels follow it"
+INSIDE_HEADING = "## Look inside"
+INSIDE_EMPTY = "Dub something, preview it, or see an example; then each panel below shows what happened inside."
+INSIDE_READY = "Open a panel to see what happened inside."
+TIME_LABEL = "Frame to look at; all panels follow"
+TIME_OF = "Frame to look at, {fps:g} a second; all panels follow"
 SECONDS_AXIS = "seconds"
 
-GEOMETRY_TAB = "Geometry"
+GEOMETRY_LABEL = "Geometry"
 GEOMETRY_NOTE = (
     "The face mesh has 478 vertices. **Estimated** is what was measured in the clip; **driven** is what stage 1 makes "
     "of the new speech: only lips, jaw and cheeks move, the head's pose stays the clip's."
@@ -131,7 +132,7 @@ GEOMETRY_OVERLAY = "Driven mesh over the clip"
 GEOMETRY_CURVES = "Pose of the head, and the coefficients that move most"
 DOWNLOAD_GLB, DOWNLOAD_PLY, DOWNLOAD_NPZ = "All frames (GLB)", "This frame (PLY)", "All frames (NPZ)"
 
-STYLE_TAB = "Speaking style"
+STYLE_LABEL = "Speaking style"
 STYLE_NOTE = (
     "The style is the mean and the deviation of how this person's mouth moves in the clip; stage 1 is driven by it."
 )
@@ -139,7 +140,7 @@ STYLE_MAP = "This clip among the speakers of the training set"
 STYLE_FACE = "Mean and deviation of the mouth's shape, drawn on the face"
 STYLE_CURVES = "Mouth over time against the sound"
 
-REFERENCES_TAB = "Reference frames"
+REFERENCES_LABEL = "Reference frames"
 REFERENCES_NOTE = (
     "The pixels of the new mouth come from these frames of the clip. A caption says the frame's number and why it was "
     "chosen. Another strategy shows what it would have chosen; the dub itself stays as it is."
@@ -152,7 +153,7 @@ REFERENCES_TIMELINE = "Where the references of this dub lie in the clip"
 REFERENCES_COMPARED = "What each strategy chooses"
 REFERENCES_TABLE = "Strategies compared, without rendering"
 
-ATTENTION_TAB = "Attention maps"
+ATTENTION_LABEL = "Attention maps"
 ATTENTION_KIND = "Attention of"
 ATTENTION_KINDS = [("lips and face", "both"), ("lips: Lip-Attention", "lip"), ("face: Face-Attention", "face")]
 ATTENTION_COLOURS = "Which reference each pixel comes from. Click a pixel to see where it was taken"
@@ -162,5 +163,7 @@ ATTENTION_LIP = "Lip-Attention: weight of each reference, yellow is more; below 
 ATTENTION_FACE = "Face-Attention: the same"
 ATTENTION_TIME = "Weights over time"
 
-STAGES_TAB = "Stages and figures"
+STAGES_LABEL = "Stages and figures"
 STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"
+SEEN_BUTTON = "Measure the finished video too (follows the face in it, as long as in the clip)"
+SEEN_TABLE = "Figures of the mouth that is seen in the finished video"
