@@ -16,11 +16,13 @@ from personatalk.face_model import HeadVertices, smoothstep
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import Frame
+from personatalk.number_format import render_in
 from personatalk.rasterizer import rasterize
 from personatalk.references import lip_descriptors, rank_face_references, rank_lip_references, select_lip_references
 from personatalk.render_inputs import (
     ReferenceFrame,
     correspondences,
+    device_of,
     images_of,
     make_target,
     maps_of,
@@ -114,7 +116,8 @@ class ClipReferences:
         entry = reference_frame(self.mesh, self.geometry, vertices, self.affines[index], index, window)
         placed = self.mesh.place(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
         self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed)
-        self.features[index] = renderer.encode_references(images_of([entry]), maps_of([entry]))[0]
+        device = device_of(renderer)
+        self.features[index] = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +150,17 @@ class ClipRenderer:
         references: gathered.
         is_same_clip: whether references and target are the same clip, so that near frames are shunned.
         source_indices: [T] frame number in the source of each frame to render.
+        number_format: in which the network computes.
     """
 
     def __init__(
         self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry,
         head_vertices: np.ndarray | HeadVertices, references: ClipReferences, *, is_same_clip: bool = True,
-        source_indices: np.ndarray | None = None,
+        source_indices: np.ndarray | None = None, number_format: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         self.renderer, self.mesh, self.geometry = renderer, mesh, geometry
         self.head_vertices, self.references = head_vertices, references
-        self.is_same_clip = is_same_clip
+        self.is_same_clip, self.number_format = is_same_clip, number_format
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
         self.affines = window_from_image(geometry)
         self.strength = dub_strength(geometry)
@@ -193,11 +197,13 @@ class ClipRenderer:
         window = warp_image(image, self.affines[position], WINDOW_WIDTH, WINDOW_HEIGHT)
         target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
         grids = correspondences(self.mesh, placed, [entry.frame for entry in entries])[None]
-        images = images_of([entry.frame for entry in entries])[None]
+        images = images_of([entry.frame for entry in entries], device_of(self.renderer))[None]
         features = torch.stack([self.references.features[i] for i in (*lip_frames, *face_frames)])[None]
         k = len(lip_frames)
-        rendering = self.renderer(
-            stack_targets([target]),
+        rendering = render_in(
+            self.number_format,
+            self.renderer,
+            stack_targets([target], device_of(self.renderer)),
             stack_references(features[:, :k], images[:, :k], grids[:, :k], lip_weights[None]),
             stack_references(features[:, k:], images[:, k:], grids[:, k:], face_weights[None]),
         )

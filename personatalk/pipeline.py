@@ -21,6 +21,7 @@ from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
+from personatalk.number_format import fastest_format
 from personatalk.observer import Observer, Scene
 from personatalk.own_speech import OwnSpeech, OwnSpeechListener
 from personatalk.progress import Progress, Run
@@ -237,7 +238,7 @@ class DubbingPipeline:
         is_same = references.geometry is driven.source
         clip = ClipRenderer(
             self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
-            is_same_clip=is_same, source_indices=timeline.order,
+            is_same_clip=is_same, source_indices=timeline.order, number_format=fastest_format(self.renderer),
         )  # fmt: skip
         passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
         with (
@@ -259,6 +260,7 @@ class DubbingPipeline:
         return {
             "personatalk": VERSION,
             "torch": torch.__version__,
+            "number_format": str(fastest_format(self.renderer)).removeprefix("torch."),
             "label": "AI MODIFIED",
             "options": {
                 key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()
@@ -281,17 +283,18 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
 
     Args:
         checkpoints: folder with face_model, speech_encoder, geometry and renderer.
-        device: of the networks; only "cpu" is served yet.
+        device: of stage 2, such as "cuda"; all else takes little time and stays on the CPU, the default.
 
     Raises:
+        ValueError: the machine has no such device.
         CheckpointError: weights are missing or do not fit.
     """
-    if device not in (None, "cpu"):
-        raise ValueError(f"device={device!r}: the pipeline runs on the CPU")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: PyTorch finds no such device here")
     geometry_model = GeometryModel(load_config(GeometryModelConfig, checkpoints / "geometry.json"))
     load_into(geometry_model, checkpoints / "geometry.safetensors")
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
     face_model, encoder = FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints)
     own_speech = OwnSpeechListener(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
-    return DubbingPipeline(face_model, encoder, geometry_model, renderer, own_speech)
+    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(device or "cpu"), own_speech)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from personatalk.attention import References
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
@@ -74,6 +74,11 @@ def correspondences(mesh: FaceMesh, placed: np.ndarray, references: list[Referen
     """[R, H, W, 2] px: where each pixel of the target's window lies in each reference's window."""
     stacked = np.stack([reference.placed[:, :2] for reference in references])
     return mesh.correspondence(placed, stacked, WINDOW_HEIGHT, WINDOW_WIDTH)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes, and wants its inputs."""
+    return next(model.parameters()).device
 
 
 def stack_targets(targets: list[dict[str, np.ndarray]], device: torch.device | str = "cpu") -> Target:

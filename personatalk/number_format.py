@@ -1,0 +1,92 @@
+"""The number format in which the renderer computes: bfloat16 where the processor is faster at it, else float32.
+
+Ours: some processors compute twice as fast in bfloat16, others emulate it, twenty times slower. So it is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from personatalk.attention import References, Sample
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.geometry_maps import MAP_STRIDE, NUM_MAP_CHANNELS
+from personatalk.render_inputs import device_of
+from personatalk.renderer import DualAttentionRenderer, Rendering, Target
+
+MIN_GAIN = 1.08  # how many times faster bfloat16 must be
+MAX_DIFFERENCE = 2 / 255  # of a pixel, in a picture of noise
+REPEATS = 3
+PATIENCE = 3.0  # a first pass so many times slower than float32's is emulation, and the last one
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode()
+def fastest_format(renderer: DualAttentionRenderer) -> torch.dtype:
+    """Time a renderer in both formats on a made-up frame, once: less than half a second."""
+    if device_of(renderer).type != "cpu":
+        return torch.float32
+    inputs = _made_up_frame(renderer)
+    expected, seconds = _timed(renderer, inputs, torch.float32, float("inf"))
+    result, reduced_seconds = _timed(renderer, inputs, torch.bfloat16, PATIENCE * seconds)
+    is_faster = reduced_seconds * MIN_GAIN < seconds
+    return torch.bfloat16 if is_faster and (result - expected).abs().max() <= MAX_DIFFERENCE else torch.float32
+
+
+def render_in(
+    number_format: torch.dtype, renderer: DualAttentionRenderer, target: Target, lip: References, face: References
+) -> Rendering:
+    """Call a renderer in a number format; what comes back is float32, on the CPU."""
+    device = target.image.device.type
+    with torch.autocast(device, number_format, enabled=number_format != torch.float32):
+        rendering = renderer(target, lip, face)
+    return _plain(rendering)
+
+
+def _plain(record: Rendering | Sample) -> Rendering | Sample:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return replace(record, **{k: v.float().cpu() if isinstance(v, Tensor) else _plain(v) for k, v in values.items()})
+
+
+def _timed(
+    renderer: DualAttentionRenderer, inputs: tuple, number_format: torch.dtype, patience: float
+) -> tuple[Tensor, float]:
+    """Return the faces and the seconds of the fastest pass; the first one only warms up, if it does not take long."""
+    passes = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        faces = render_in(number_format, renderer, *inputs).faces
+        passes.append(time.perf_counter() - start)
+        if passes[0] > patience:
+            return faces, passes[0]
+    return faces, min(passes[1:])
+
+
+def _made_up_frame(renderer: DualAttentionRenderer) -> tuple[Target, References, References]:
+    config, generator = renderer.config, torch.Generator().manual_seed(0)
+    height, width = WINDOW_HEIGHT // MAP_STRIDE, WINDOW_WIDTH // MAP_STRIDE
+    x, y = torch.meshgrid(torch.arange(WINDOW_WIDTH) + 0.5, torch.arange(WINDOW_HEIGHT) + 0.5, indexing="xy")
+
+    def noise(*shape: int) -> Tensor:
+        return torch.rand(1, *shape, generator=generator)
+
+    def references(count: int) -> References:
+        return References(
+            features=noise(count, config.dim, height, width) - 0.5,
+            images=noise(count, 3, WINDOW_HEIGHT, WINDOW_WIDTH),
+            grids=torch.stack([x, y], -1) + 3 * noise(count, 1, 1, 2),
+            log_weights=-noise(count),
+        )
+
+    mask = torch.zeros(1, 1, WINDOW_HEIGHT, WINDOW_WIDTH)
+    mask[..., height : 3 * height, width : 3 * width] = 1
+    target = Target(
+        image=noise(3, WINDOW_HEIGHT, WINDOW_WIDTH) * (1 - mask),
+        mask=mask,
+        geometry=noise(NUM_MAP_CHANNELS, height, width),
+    )
+    return target, references(config.num_lip_references), references(config.num_face_references)
