@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from personatalk.references import (
     rank_lip_references,
     select_lip_references,
 )
+from personatalk.registration import GreyWindows, refine_geometry
 from personatalk.render_inputs import (
     correspondences,
     images_of,
@@ -75,8 +77,11 @@ def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> Window
         geometry = None
     if geometry is None:
         return None
-    images = (frame.image for frame in read_frames(inputs.clip_path(clip)))
-    return replace(cut_windows(images, geometry, mesh), source=clip)
+    images = [frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES)]
+    windows = GreyWindows(geometry)
+    for image in images:
+        windows.append(image)
+    return replace(cut_windows(images, refine_geometry(track, geometry, windows, mesh), mesh), source=clip)
 
 
 def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: FaceMesh) -> WindowClip:
