@@ -16,8 +16,9 @@ from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
+from personatalk.estimation import fit_face, follow_face
 from personatalk.face_model import FaceModel, HeadVertices
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
@@ -30,7 +31,6 @@ from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import Style, style_of
 from personatalk.sync import load_sync_network
 from personatalk.timeline import Timeline, plan_timeline, read_in_order
-from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
 VERSION = "0.1.0"
 MIN_FRAMES = 24  # fewer leave no reference that is not next to the frame it serves
@@ -135,8 +135,9 @@ class DubbingPipeline:
             waveform = read_audio(audio, SAMPLE_RATE)
             features = self.speech_encoder.encode(waveform)
         with run.stage("track", "following the face"):
-            track, pts = self.track(video, point=options.face_point, run=run)
-            source = fit_track(track, self.face_model)
+            track, pts = follow_face(video, point=options.face_point, step=run.step)
+        with run.stage("fit", "fitting the face"):
+            source = fit_face(video, track, self.mesh, step=run.step)
             del track  # the longest arrays of a run
             num_valid = int(source.valid.sum())
             if options.reference_video is None and num_valid < MIN_FRAMES:
@@ -172,29 +173,16 @@ class DubbingPipeline:
             report=report,
         )
 
-    def track(
-        self, video: Path, *, point: tuple[float, float] | None = None, run: Run | None = None
-    ) -> tuple[FaceTrack, np.ndarray]:
-        """Follow the face of a video; returns the track and the frames' timestamps [T] in ticks."""
-        info, pts = probe_video(video), []
-
-        def frames() -> Iterator[tuple[float, np.ndarray]]:
-            for frame in read_ahead(read_frames(video)):
-                if run:
-                    run.step(frame.index, info.num_frames)
-                pts.append(frame.pts)
-                yield frame.time, frame.image
-
-        with MediaPipeTracker(point) as tracker:
-            track = track_face(frames(), tracker, width=info.width, height=info.height)
-        return track, np.array(pts, np.int64)
+    def estimate_geometry(self, video: Path) -> FaceGeometry:
+        """Follow and fit the face of a video that helps: it gives style or references."""
+        return fit_face(video, follow_face(video)[0], self.mesh)
 
     def drive(
         self, source, features, timeline: Timeline, options: DubbingOptions, run: Run, video: Path | None = None
     ) -> DrivenGeometry:
         """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
         style_video = options.style_video or options.reference_video
-        style_geometry = fit_track(self.track(Path(style_video))[0], self.face_model) if style_video else source
+        style_geometry = self.estimate_geometry(Path(style_video)) if style_video else source
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
         model, own = self.geometry_model, OwnSpeech()
@@ -218,7 +206,7 @@ class DubbingPipeline:
     ) -> ClipReferences:
         """Choose, read and encode the references."""
         is_same = reference_video == Path(video)
-        geometry = driven.source if is_same else fit_track(self.track(reference_video)[0], self.face_model)
+        geometry = driven.source if is_same else self.estimate_geometry(reference_video)
         posed = driven.posed
         demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
         references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy)

@@ -11,7 +11,8 @@ from personatalk.errors import CancelledError
 
 SHARES = {
     "listen": 0.02,
-    "track": 0.3,
+    "track": 0.22,
+    "fit": 0.08,
     "geometry": 0.05,
     "references": 0.08,
     "render": 0.55,

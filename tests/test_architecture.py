@@ -10,8 +10,8 @@ import pytest
 
 ORDER = [
     "errors", "config", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model", "fitting",
-    "camera", "rasterizer", "geometry_maps", "registration", "audio", "style", "closure", "geometry_model", "sync",
-    "own_speech", "references", "attention", "light", "renderer", "render_inputs", "number_format", "compositing",
+    "camera", "rasterizer", "geometry_maps", "registration", "estimation", "audio", "style",
+    "closure", "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer", "render_inputs", "number_format", "compositing",
     "dub_renderer", "timeline", "observer", "progress", "pipeline", "perceptual", "evaluation", "inspection",
     "training", "page", "cli_training", "cli", "__main__",
 ]  # fmt: skip

@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 
 from personatalk.config import DubbingOptions
 from personatalk.dub_renderer import ClipReferences
+from personatalk.estimation import fit_face, follow_face
 from personatalk.face_model import openness
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.media import probe_video, read_audio
 from personatalk.progress import Run
 from personatalk.references import lip_descriptors
@@ -36,8 +37,9 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
     """
     info = probe_video(clip)
     with run.stage("track", "following the face"):
-        track, pts = pipeline.track(clip, point=options.face_point, run=run)
-        geometry = fit_track(track, pipeline.face_model)
+        track, pts = follow_face(clip, point=options.face_point, step=run.step)
+    with run.stage("fit", "fitting the face"):
+        geometry = fit_face(clip, track, pipeline.mesh, step=run.step)
     vertices = pipeline.face_model.vertices(geometry.template, geometry.expression)
     style = style_of(geometry.expression, geometry.valid, geometry.template, pipeline.face_model)
     report = {
