@@ -128,7 +128,7 @@ class DubbingPipeline:
             PersonaTalkError: something that the caller can mend; the message says how.
         """
         options = options or DubbingOptions()
-        run = Run(progress, should_stop)
+        run = Run(progress, should_stop, measures_memory=record is not None)
         check_target(output, [video, audio])
         info = probe_video(video)
         with run.stage("listen", "listening to the speech"):

@@ -27,24 +27,30 @@ class Run:
     Args:
         progress: told (share done, what is being done).
         should_stop: asked often; true ends the run.
+        measures_memory: note each stage's peak. It resets the peak that the system keeps of the process, and so
+            spoils what others read there of the process as a whole.
     """
 
-    def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
-        self.progress, self.should_stop = progress, should_stop
+    def __init__(
+        self, progress: Progress | None, should_stop: Callable[[], bool] | None, *, measures_memory: bool = False
+    ) -> None:
+        self.progress, self.should_stop, self.measures_memory = progress, should_stop, measures_memory
         self.timings: dict[str, float] = {}
         self.peak_memory_mb: dict[str, int | None] = {}
         self.done, self.name, self.message = 0.0, "", ""
 
     @contextmanager
     def stage(self, name: str, message: str) -> Iterator[None]:
-        """Time a stage of the run, and note the most memory that the process held in it."""
+        """Time a stage of the run; if asked to, note the most memory that the process held in it."""
         self.name, self.message = name, message
         self.step(0, 1)
-        reset_peak_memory()
+        if self.measures_memory:
+            reset_peak_memory()
         start = time.perf_counter()
         yield
         self.timings[name] = time.perf_counter() - start
-        self.peak_memory_mb[name] = peak_memory_mb()
+        if self.measures_memory:
+            self.peak_memory_mb[name] = peak_memory_mb()
         self.done += SHARES[name]
 
     def step(self, index: int, count: int | None) -> None:

@@ -19,6 +19,10 @@ GLTF_FROM_HEAD = np.array((1, -1, -1), np.float32)  # head space: y down, z away
 FLOAT, UNSIGNED_INT = 5126, 5125
 KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 ARRAY, ELEMENTS = 34962, 34963
+EYES = (
+    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
+    ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
+)  # upper and lower lid, from the picture's left to its right; the mesh itself has holes there
 BESIDE = 0.85  # IOD by which two faces stand to either side of the middle
 COLOURS = {"source": (0.35, 0.55, 0.75, 1.0), "driven": (0.85, 0.55, 0.35, 1.0), "template": (0.75, 0.75, 0.75, 1.0)}
 JPEG_QUALITY = 92
@@ -32,7 +36,7 @@ def geometry_glb(
     Args:
         inspection: a recorded run.
         path: .glb to write.
-        textured: paint the faces with the frame of the source that looks most into the camera.
+        textured: paint the faces, eyes included, with the frame of the source that looks most into the camera.
         which: "source", "driven", "both" beside each other (source at the left), or "template", which stands still.
         has_pose: let the heads turn as in the video.
     """
@@ -42,7 +46,9 @@ def geometry_glb(
     if textured:
         _add_texture(glb, inspection)
         shared["TEXCOORD_0"] = glb.add(texture_coordinates(inspection), ARRAY)
-    indices = glb.add(skin_triangles(inspection).astype(np.uint32).reshape(-1, 1), ELEMENTS)
+    triangles = skin_triangles(inspection)
+    triangles = np.concatenate([triangles, eye_triangles()]) if textured else triangles
+    indices = glb.add(triangles.astype(np.uint32).reshape(-1, 1), ELEMENTS)
     targets = [{"POSITION": glb.add(move * GLTF_FROM_HEAD, ARRAY)} for move in inspection.face_model.expression_basis]
     for number, name in enumerate(shown):
         material = {"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.8}}
@@ -78,6 +84,15 @@ def texture_coordinates(inspection: Inspection) -> np.ndarray:
     affine = portrait_from_image(posed)[t]
     placed = inspection.mesh.place(inspection.source_vertices[t], posed, t, affine)[:NUM_VERTICES, :2]
     return np.clip(placed / (PORTRAIT_WIDTH, PORTRAIT_HEIGHT), 0, 1).astype(np.float32)
+
+
+def eye_triangles() -> np.ndarray:
+    """[28, 3] triangles that close the eyes, from upper to lower lid."""
+    triangles = []
+    for upper, lower in EYES:
+        for i in range(len(upper) - 1):
+            triangles += [(upper[i], lower[i], lower[i + 1]), (upper[i], lower[i + 1], upper[i + 1])]
+    return np.array([corners for corners in triangles if len(set(corners)) == 3], np.int32)
 
 
 def _add_shape(glb: _Glb, inspection: Inspection) -> dict[str, int]:

@@ -10,17 +10,23 @@ import cv2
 import numpy as np
 import torch.nn.functional as F
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, scale_affine, warp_image
 from personatalk.dub_renderer import RenderedFrame
 from personatalk.evaluation.identity import cut_face_chip
 from personatalk.evaluation.metrics import seam_gradient_ratio
 from personatalk.geometry_maps import MAP_STRIDE
-from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, WINDOW_BOX, portrait_from_image
+from personatalk.inspection.portrait import (
+    PORTRAIT_GAIN,
+    PORTRAIT_HEIGHT,
+    PORTRAIT_WIDTH,
+    WINDOW_BOX,
+    portrait_from_image,
+)
 from personatalk.observer import Scene
 
 FORMAT = 1
-MAX_FRAMES = 300  # kept evenly; a recording then stays under 60 MB however long the clip is
-MAX_JUDGED = 12  # frames whose identity and seam are measured
+MAX_FRAMES = 200  # kept evenly; a recording then stays under 50 MB however long the clip is
+MAX_JUDGED = 8  # frames whose identity and seam are measured
 JPEG_QUALITY = 90
 REFERENCE_SCALE = 2  # px kept of a reference for one of its window
 
@@ -47,6 +53,7 @@ class Recorder:
         self._kept = evenly(count, self.max_frames)
         self._judged = set(self._kept[evenly(len(self._kept), MAX_JUDGED)].tolist())
         self._portraits = portrait_from_image(scene.posed)
+        self._fineness = min(1.0, float(np.median(scene.posed.scale)) / (PORTRAIT_GAIN * WINDOW_SCALE))
         self._attention: dict[str, np.memmap] = {}
         self._frames = {"lip_frames": {}, "face_frames": {}}
         self._chips, self._seams = [], []
@@ -72,19 +79,17 @@ class Recorder:
         if row == len(self._kept) or self._kept[row] != position:
             return
         affine = self._portraits[position]
-        self._write(f"source_{position:06d}", warp_image(image, affine, PORTRAIT_WIDTH, PORTRAIT_HEIGHT))
-        left, top, right, bottom = WINDOW_BOX
-        affine = affine - np.array(((0, 0, left), (0, 0, top)), np.float32)
-        self._write(f"dubbed_{position:06d}", warp_image(rendered.image, affine, right - left, bottom - top))
+        self._write(f"source_{position:06d}", self._cut(image, affine, (0, 0, PORTRAIT_WIDTH, PORTRAIT_HEIGHT)))
+        self._write(f"dubbed_{position:06d}", self._cut(rendered.image, affine, WINDOW_BOX))
         if not rendered.is_dubbed:
             return
         self._frames["lip_frames"][row] = rendered.lip_frames
         self._frames["face_frames"][row] = rendered.face_frames
         rendering = rendered.rendering
-        self._append("gate", row, F.avg_pool2d(rendering.gate, MAP_STRIDE)[0, 0].numpy())
+        self._append("gate", row, F.avg_pool2d(rendering.gate.float(), MAP_STRIDE)[0, 0].half().cpu().numpy())
         for kind, sample in (("lip", rendering.lip), ("face", rendering.face)):
-            self._append(f"{kind}_weights", row, sample.weights[0].numpy())
-            self._append(f"{kind}_offsets", row, sample.offsets[0].numpy())
+            self._append(f"{kind}_weights", row, sample.weights[0].half().cpu().numpy())
+            self._append(f"{kind}_offsets", row, sample.offsets[0].half().cpu().numpy())
         if position in self._judged:
             self._judge(position, image, rendered.image)
 
@@ -98,6 +103,14 @@ class Recorder:
         facts = {"format": FORMAT, "video": str(scene.video), "reference_video": str(scene.reference_video)}
         (self.folder / "recording.json").write_text(json.dumps(facts | {"report": report}, indent=2) + "\n")
         del self._scene
+
+    def _cut(self, image: np.ndarray, portrait_from_image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+        """Cut a box of the portrait out of a frame, no finer than the frame itself: a small face gives a small one."""
+        left, top, right, bottom = box
+        width, height = round((right - left) * self._fineness), round((bottom - top) * self._fineness)
+        affine = portrait_from_image - np.array(((0, 0, left), (0, 0, top)), np.float32)
+        gain = np.array(((width / (right - left),), (height / (bottom - top),)), np.float32)
+        return warp_image(image, affine * gain, width, height)
 
     def _write(self, name: str, picture: np.ndarray) -> None:
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)

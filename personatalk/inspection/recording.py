@@ -16,7 +16,7 @@ from personatalk.errors import MediaError
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
-from personatalk.inspection.portrait import WINDOW_BOX, window_from_portrait
+from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, WINDOW_BOX, window_from_portrait
 from personatalk.inspection.recorder import FORMAT
 from personatalk.media import read_frames
 from personatalk.references import lip_descriptors
@@ -143,11 +143,12 @@ class Inspection:
     def portrait(self, t: int, which: str = "dubbed") -> np.ndarray:
         """[480, 416, 3] uint8: the head at t, which = "source" or "dubbed"."""
         position = self.kept[self.row(t)]
-        portrait = _read_picture(self.folder / "pictures" / f"source_{position:06d}.jpg").copy()
+        pictures = self.folder / "pictures"
+        portrait = _read_picture(pictures / f"source_{position:06d}.jpg", PORTRAIT_WIDTH, PORTRAIT_HEIGHT).copy()
         if which == "dubbed":
             left, top, right, bottom = WINDOW_BOX
-            path = self.folder / "pictures" / f"dubbed_{position:06d}.jpg"
-            portrait[top:bottom, left:right] = _read_picture(path)
+            dubbed = _read_picture(pictures / f"dubbed_{position:06d}.jpg", right - left, bottom - top)
+            portrait[top:bottom, left:right] = dubbed
         return portrait
 
     def window(self, t: int, which: str = "dubbed") -> np.ndarray:
@@ -158,7 +159,7 @@ class Inspection:
         """[480, 576, 3] uint8: the window of any frame of the reference video; None where it can no longer be had."""
         path = self.folder / "pictures" / f"reference_{frame:06d}.jpg"
         if path.is_file():
-            return cv2.resize(_read_picture(path), (PICTURE_WIDTH, PICTURE_HEIGHT), interpolation=cv2.INTER_CUBIC)
+            return _read_picture(path, PICTURE_WIDTH, PICTURE_HEIGHT).copy()
         if self.is_same_clip:
             for t in self.kept[self.order[self.kept] == frame]:
                 return self.window(int(t), "source")
@@ -188,12 +189,13 @@ class Inspection:
 
 
 @lru_cache(maxsize=64)
-def _decode(path: Path, changed_ns: int) -> np.ndarray:
-    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+def _decode(path: Path, changed_ns: int, width: int, height: int) -> np.ndarray:
+    picture = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    return _decode(path, path.stat().st_mtime_ns)
+def _read_picture(path: Path, width: int, height: int) -> np.ndarray:
+    return _decode(path, path.stat().st_mtime_ns, width, height)
 
 
 def read_chosen_frames(video: Path, wanted: set[int]) -> dict[int, np.ndarray]:

@@ -14,7 +14,9 @@ from personatalk.errors import NoFaceError
 from personatalk.face_model import openness
 from personatalk.inspection import figures as module
 from personatalk.inspection.figures import figures, seen_figures, stage_table
+from personatalk.inspection.recorder import MAX_JUDGED
 from personatalk.inspection.recording import Inspection
+from personatalk.progress import SHARES
 
 
 def named(inspection) -> dict:
@@ -26,6 +28,10 @@ def test_stages_come_with_time_and_memory_and_a_sum(inspection):
     assert (track["seconds"], track["share"], track["peak_memory_mb"]) == (2.0, 0.25, 500)
     assert render["ms_per_frame"] == pytest.approx(100) and render["stage"].startswith("stage 2")
     assert (whole["stage"], whole["seconds"], whole["peak_memory_mb"]) == ("all", 8.0, 700)
+
+
+def test_every_stage_of_a_run_has_a_name():
+    assert set(module.STAGES) == set(SHARES)
 
 
 def test_still_lips_do_not_shake_and_a_mouth_of_half_the_size_is_half_as_lively(inspection):
@@ -43,7 +49,7 @@ def test_still_lips_do_not_shake_and_a_mouth_of_half_the_size_is_half_as_lively(
 
 def test_seam_and_identity_are_those_of_the_judged_frames(inspection):
     found = named(inspection)
-    assert len(inspection.seams) == len(inspection.chips) == 12
+    assert len(inspection.seams) == len(inspection.chips) == MAX_JUDGED
     assert found["seam"].value == pytest.approx(inspection.seams.mean(), abs=1e-3)
     chips = inspection.chips
     try:

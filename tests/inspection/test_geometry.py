@@ -19,7 +19,7 @@ from personatalk.inspection.geometry import (
     save_mesh,
     skin_triangles,
 )
-from personatalk.inspection.glb import GLTF_FROM_HEAD, geometry_glb, texture_coordinates
+from personatalk.inspection.glb import GLTF_FROM_HEAD, eye_triangles, geometry_glb, texture_coordinates
 from personatalk.inspection.overlay import OpenGlShader, geometry_overlay
 from personatalk.inspection.portrait import portrait_from_image
 from personatalk.inspection.recording import Inspection
@@ -88,6 +88,7 @@ def test_another_reader_understands_the_glb_and_its_texture(inspection, tmp_path
     path = geometry_glb(inspection, tmp_path / "face.glb", textured=True, which="template")
     scene = trimesh.load(path)
     (mesh,) = scene.geometry.values()
+    assert len(mesh.faces) == len(skin_triangles(inspection)) + len(eye_triangles())
     np.testing.assert_allclose(mesh.bounds, trimesh.Trimesh(inspection.posed.template * GLTF_FROM_HEAD,
                                skin_triangles(inspection), process=False).bounds, atol=1e-5)  # fmt: skip
     assert mesh.visual.material.baseColorTexture.size == (416, 480)
@@ -100,6 +101,18 @@ def test_the_front_of_the_face_looks_to_the_viewer(inspection):
     points, triangles = inspection.posed.template * GLTF_FROM_HEAD, skin_triangles(inspection)
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
     assert (np.cross(b - a, c - a)[:, 2] > 0).mean() > 0.97
+
+
+def test_painted_eyes_are_closed_and_look_to_the_viewer(inspection):
+    points, triangles = inspection.posed.template * GLTF_FROM_HEAD, eye_triangles()
+    a, b, c = (points[triangles[:, corner]] for corner in range(3))
+    assert (np.cross(b - a, c - a)[:, 2] > 0).all()
+
+    def rim(corners: np.ndarray) -> set[frozenset[int]]:
+        edges = [frozenset((t[i], t[i - 1])) for t in corners.tolist() for i in range(3)]
+        return {edge for edge in edges if edges.count(edge) == 1}
+
+    assert rim(triangles) <= rim(skin_triangles(inspection))  # they fit the holes, edge by edge
 
 
 def test_ply_holds_the_driven_face_of_the_frame(inspection, tmp_path):

@@ -9,7 +9,7 @@ from personatalk.errors import MediaError
 from personatalk.inspection.portrait import portrait_from_image, window_from_portrait
 from personatalk.inspection.recorder import Recorder
 from personatalk.inspection.recording import Inspection
-from personatalk.progress import Run
+from personatalk.progress import Run, peak_memory_mb
 
 
 def test_attention_of_a_kept_frame_is_what_the_renderer_did(recorded):
@@ -59,10 +59,20 @@ def test_a_run_that_was_broken_off_cannot_be_loaded(tmp_path):
 
 
 def test_each_stage_has_its_own_peak_of_memory():
-    run = Run(None, None)
+    run = Run(None, None, measures_memory=True)
     with run.stage("listen", ""):
         held = np.ones(60_000_000 // 8)
     del held
     with run.stage("track", ""):
         pass
     assert run.peak_memory_mb["listen"] is None or run.peak_memory_mb["listen"] > run.peak_memory_mb["track"] + 40
+
+
+def test_without_an_onlooker_the_peak_of_the_process_is_left_alone():
+    before = np.ones(200_000_000 // 8)
+    peak = peak_memory_mb()
+    del before
+    run = Run(None, None)
+    with run.stage("listen", ""):
+        pass
+    assert run.peak_memory_mb == {} and peak_memory_mb() == peak
