@@ -25,7 +25,6 @@ JITTER_UNIT = "thousandths of the eyes' distance"
 STAGES = {
     "listen": "listening to the speech",
     "track": "following the face",
-    "fit": "fitting template, pose and expression",
     "fit": "fitting the face",
     "geometry": "stage 1: shaping the mouth",
     "references": "choosing and encoding references",
