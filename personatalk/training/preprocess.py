@@ -16,8 +16,10 @@ import numpy as np
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.estimation import fit_face
 from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
+from personatalk.geometry_maps import FaceMesh
 from personatalk.media import probe_video, read_frames
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
@@ -109,13 +111,13 @@ def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
     return "tracked"
 
 
-def fit_clip(clip: Clip, corpus: Path, face_model: FaceModel) -> str:
-    """Estimate the geometry of a tracked clip and cache it."""
-    target = corpus / "geometry" / f"{clip.name}.npz"
-    if target.exists():
-        return "cached"
+def fit_clip(clip: Clip, data: Path, corpus: Path, mesh: FaceMesh) -> str:
+    """Estimate the geometry of a tracked clip as a dub does, and cache it."""
+    target, source = corpus / "geometry" / f"{clip.name}.npz", corpus / "tracks" / f"{clip.name}.npz"
+    if target.exists() or not source.exists():
+        return "cached" if target.exists() else "no track"
     try:
-        geometry = fit_track(load_track(corpus / "tracks" / f"{clip.name}.npz"), face_model)
+        geometry = fit_face(data / clip.file, load_track(source), mesh)
     except NoFaceError:
         return "no face"
     if geometry.valid.sum() < MIN_FRAMES:
@@ -213,6 +215,6 @@ def preprocess(
         totals[stage] = dict(counts)
 
     run("track", partial(track_clip, data=data, corpus=corpus), clips)
-    run("fit", partial(fit_clip, corpus=corpus, face_model=face_model), clips)
+    run("fit", partial(fit_clip, data=data, corpus=corpus, mesh=FaceMesh(face_model)), clips)
     run("windows", partial(cut_windows, data=data, corpus=corpus), limit_windows(clips, corpus))
     return totals
