@@ -192,6 +192,27 @@ def test_the_page_is_served_to_this_machine_only_unless_it_is_a_space(monkeypatc
     assert app.parse_arguments([]).host == "0.0.0.0"
 
 
+@pytest.mark.weights
+@pytest.mark.slow
+def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
+    from personatalk.page.examples import ASSETS
+    from personatalk.page.excerpt import cut_excerpt
+    from personatalk.pipeline import load_pipeline
+
+    clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, 1.2)
+    client = serve(load_pipeline())
+    report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
+    assert report["clip"]["num_frames"] == 30 and report["track"]["frames_with_face"] == 30
+    assert 40 < report["geometry"]["face_scale_px"] < 90
+    assert len(report["geometry"]["yaw_pitch_roll"]) == len(report["geometry"]["openness_per_frame"]) == 30
+    assert np.abs(report["geometry"]["yaw_pitch_roll"]).max() < 30  # he looks into the camera
+    assert report["style"]["deviation"] > 0
+    assert len(report["driven"]["openness_per_frame"]) == 30
+    assert set(report["references"]["lip_frames"]) <= set(range(30))
+    silent = client.predict(clip=handle_file(clip), api_name="/analyze")
+    assert "driven" not in silent and silent["style"] == report["style"]
+
+
 def wait_until(happened, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not happened():

@@ -11,13 +11,14 @@ CSS = """
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
 #inside .grid-wrap {max-height: none; min-height: 0}
+#inside .grid-container {grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr))}
 #inside .gallery-item, #inside .thumbnail-item {height: auto; aspect-ratio: auto}
 #inside .thumbnail-item {display: flex; flex-direction: column}
 #inside .gallery-item img {height: auto}
 #inside .gallery-item .caption-label {
   position: static; max-width: 100%; white-space: normal; text-align: left; font-size: 11px; line-height: 1.3
 }
-#inside .table {overflow-x: auto}
+#inside .table {overflow-x: auto; width: 100%; contain: inline-size}
 #inside table {border-collapse: collapse; font-size: 13px}
 #inside caption {text-align: left; font-weight: 600; padding: 6px 0}
 #inside th, #inside td {text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--border-color-primary)}
