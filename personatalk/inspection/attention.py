@@ -229,10 +229,13 @@ def attention_over_time_picture(inspection: Inspection, t: int | None = None) ->
     for panel, kind in zip(panels, KINDS, strict=True):
         positions, shares = attention_over_time(inspection, kind)
         heaviest = np.sort(np.argsort(-shares.mean(0))[:SHOWN_SHARES])
-        colours = reference_colours(inspection, kind)[heaviest] / 255
-        labels = [str(frame) for frame in bank(inspection, kind)[heaviest]]
+        colours = np.concatenate([reference_colours(inspection, kind)[heaviest], PALETTE[-1:]]) / 255
+        labels = [*(str(frame) for frame in bank(inspection, kind)[heaviest]), "others"]
+        others = shares.sum(1) - shares[:, heaviest].sum(1)
         times = inspection.times[positions]
-        panel.stackplot(times, shares[:, heaviest].T, colors=colours, labels=labels, edgecolor="white", linewidth=0.4)
+        panel.stackplot(
+            times, [*shares[:, heaviest].T, others], colors=colours, labels=labels, edgecolor="white", linewidth=0.4
+        )
         if t is not None:
             panel.axvline(inspection.times[t], color="black", linewidth=1.2)
         panel.set_ylim(0, 1)

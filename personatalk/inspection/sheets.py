@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,7 @@ from personatalk.inspection.references import (
 )
 from personatalk.inspection.styles import openness_picture, style_map_picture, style_on_face
 
-GALLERY_COLUMNS, GALLERY_WIDTH = 4, 288
+GALLERY_COLUMNS, GALLERY_WIDTH, GALLERY_COLUMN_LETTERS = 4, 288, 29
 
 
 def write_sheets(inspection: Inspection, folder: Path, t: int | None = None) -> list[Path]:
@@ -78,5 +79,5 @@ def gallery_sheet(inspection: Inspection, kind: str) -> np.ndarray:
     for picture, text in reference_gallery(inspection, kind):
         height = picture.shape[0] * GALLERY_WIDTH // picture.shape[1]
         small = cv2.resize(picture, (GALLERY_WIDTH, height), interpolation=cv2.INTER_AREA)
-        shown.append(caption(small, text.replace("; ", "\n").replace(", ", "\n")))
+        shown.append(caption(small, "\n".join(textwrap.wrap(text, GALLERY_COLUMN_LETTERS))))
     return tiles(shown, GALLERY_COLUMNS)

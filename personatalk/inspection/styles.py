@@ -31,8 +31,8 @@ from personatalk.style import Style, style_of
 
 STYLE_MAP_FILE = "style_map.safetensors"
 TRAITS = (
-    "openness on average", "openness deviation", "width beyond rest", "width deviation", "lips drawn back",
-    "lips lowered",
+    "openness on average", "openness deviation", "width beyond rest", "width deviation", "drawing back of the lips",
+    "lowering of the lips",
 )  # fmt: skip
 SAMPLE_RATE, LEVEL_HZ = 16000, 100
 SILENCE_DB = 35.0  # below the loudest tenth of the voice
@@ -69,7 +69,7 @@ class StyleMap:
         for number in range(2):
             order = np.argsort(-np.abs(self.correlation[number]))
             along = self.correlation[number]
-            words = [f"{'more' if along[i] > 0 else 'less'}: {TRAITS[i]} (r {along[i]:+.2f})" for i in order[:2]]
+            words = [f"{'more' if along[i] > 0 else 'less'} {TRAITS[i]} (r {along[i]:+.2f})" for i in order[:2]]
             share = f"axis {number + 1}, {self.variance[number]:.0%} of the differences between speakers"
             said.append(f"{share}; {'to the right' if number == 0 else 'up'}: " + ", ".join(words))
         return said

@@ -35,8 +35,8 @@ def test_the_plane_finds_the_two_directions_in_which_speakers_differ_and_names_t
     known = map_of(vectors, traits)
     assert known.variance == pytest.approx((0.9, 0.1), abs=0.02)
     first, second = known.explain()
-    assert f"to the right: more: {TRAITS[1]} (r +1.00)" in first
-    assert f"up: more: {TRAITS[4]} (r +1.00)" in second
+    assert f"to the right: more {TRAITS[1]} (r +1.00)" in first
+    assert f"up: more {TRAITS[4]} (r +1.00)" in second
     np.testing.assert_allclose(known.project(vectors)[:, 0], hidden[:, 0] - hidden[:, 0].mean(), atol=0.1)
     # the points stand in another order than the speakers came in
     assert sorted(known.points[:, 0]) == pytest.approx(sorted(known.project(vectors)[:, 0]))
@@ -69,8 +69,8 @@ def test_traits_are_those_that_are_named(inspection):
     gap = np.linalg.norm(vertices[:, [82, 13, 312]] - vertices[:, [87, 14, 317]], axis=-1).mean(-1)
     assert values["openness on average"] == pytest.approx(gap.mean(), rel=1e-4)
     moved = (vertices - geometry.template)[:, list(LIPS)].mean((0, 1))
-    assert values["lips lowered"] == pytest.approx(moved[1], rel=1e-3)
-    assert values["lips drawn back"] == pytest.approx(moved[2], rel=1e-3)
+    assert values["lowering of the lips"] == pytest.approx(moved[1], rel=1e-3)
+    assert values["drawing back of the lips"] == pytest.approx(moved[2], rel=1e-3)
 
 
 def test_shipped_map_places_a_livelier_speaker_farther_to_the_right(inspection):
