@@ -14,7 +14,17 @@ from personatalk.errors import MediaError, PersonaTalkError
 C = TypeVar("C")
 DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints"  # also in checkpoints.py, which loads torch
 TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
-EVALUATION_NAMES = ["fitting", "speech", "sync", "style", "calibration", "silence", "rendering", "dubbing"]
+EVALUATION_NAMES = [
+    "fitting",
+    "speech",
+    "speech-measured",
+    "sync",
+    "style",
+    "calibration",
+    "silence",
+    "rendering",
+    "dubbing",
+]
 
 PREPROCESS_EXAMPLES = """
 examples:
@@ -40,7 +50,8 @@ examples:
   personatalk evaluate rendering clips corpus --manifest manifest.tsv -o figures
       stage 2 with the true geometry, beside other frames, the nearest frame, and the nearest frame warped
   personatalk evaluate speech clips corpus --manifest manifest.tsv
-      stage 1 beside the person's mean mouth and linear maps of the same features
+      stage 1 beside the person's mean mouth and linear maps of the same features; speech-measured does the same with
+      sound and picture where `train sync` measured them, to half a frame, for all methods
   personatalk evaluate sync clips corpus --manifest manifest.tsv
       the sync networks on real clips: in sync or not, offsets found, own sound or another's
   personatalk evaluate style clips corpus --manifest manifest.tsv

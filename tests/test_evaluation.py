@@ -13,6 +13,7 @@ from personatalk.errors import MediaError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import (
     EvaluationInputs,
+    at_measured_offsets,
     read_clips,
     read_track,
     report_of,
@@ -384,6 +385,19 @@ def test_sync_figures_allow_for_a_lag_that_is_known():
         "sync_within_1_frame": 1.0,
     }
     assert sync_figures(None, expected=0) == {}
+
+
+def test_measured_offsets_take_the_place_of_guesses(tmp_path):
+    lines = [
+        ("file", "split", "person", "sound", "offset"),
+        ("a.mp4", "val", "1", "1", "2"),
+        ("b.mp4", "val", "2", "1", "2"),
+    ]
+    clips = read_clips(manifest(tmp_path, lines), "val")
+    with pytest.raises(MediaError, match="train sync"):
+        at_measured_offsets(clips, tmp_path)
+    (tmp_path / "offsets.tsv").write_text("clip\toffset\tbelongs\na\t-1.5\t0.9\n")
+    assert [clip.offset_s for clip in at_measured_offsets(clips, tmp_path)] == [pytest.approx(-0.06), 0.08]
 
 
 def test_the_true_offset_must_win_over_others():

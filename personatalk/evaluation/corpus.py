@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,20 @@ def read_clips(manifest: Path, split: str) -> list[Clip]:
         for row in rows
         if row["split"] == split
     ]
+
+
+def at_measured_offsets(clips: list[Clip], corpus: Path) -> list[Clip]:
+    """Put the offsets that `train sync` measured, to half a frame, in the place of the manifest's, to a frame.
+
+    Raises:
+        MediaError: nothing was measured.
+    """
+    path = corpus / "offsets.tsv"
+    if not path.is_file():
+        raise MediaError(f"no {path}: measure the clips' offsets with `personatalk train sync`")
+    with path.open(newline="") as file:
+        measured = {row["clip"]: float(row["offset"]) for row in csv.DictReader(file, delimiter="\t")}
+    return [replace(c, offset_s=measured[c.name] / MANIFEST_RATE) if c.name in measured else c for c in clips]
 
 
 def spread_over_persons(clips: list[Clip], limit: int) -> list[Clip]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,7 @@ def network_judge(checkpoints: Path) -> Judge:
 EVALUATIONS = {
     "fitting": evaluate_fitting,
     "speech": evaluate_speech,
+    "speech-measured": partial(evaluate_speech, measured_offsets=True),
     "sync": evaluate_sync,
     "style": evaluate_style,
     "calibration": evaluate_calibration,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import (
     Clip,
     EvaluationInputs,
+    at_measured_offsets,
     read_clips,
     read_track,
     report_of,
@@ -36,6 +39,7 @@ MIN_FIT = 0.3  # below, the sound may belong to another face
 CLOSED_IOD = 0.015
 OPEN_IOD = 0.025  # lips that are farther apart are surely not shut
 NEVER = -1e3  # logit at which lips are not shut
+Align = Callable[[list[Clip]], list[Clip]]
 RIDGE_STRENGTHS = (1e2, 1e3, 1e4, 1e5)
 RIDGE_CLIPS = 600
 RIDGE_REACH_S = 0.2
@@ -65,8 +69,12 @@ class SpeechClip:
     first: FaceGeometry
 
 
-def evaluate_speech(inputs: EvaluationInputs) -> dict:
+def evaluate_speech(inputs: EvaluationInputs, *, measured_offsets: bool = False) -> dict:
     """Predict the second half of each clip's mouth from its sound, in the style of its first half.
+
+    Args:
+        measured_offsets: sound and picture, in training the linear maps and in judging all methods, lie as `train sync`
+            measured them, not as the manifest guesses.
 
     Returns:
         what `report_of` gives, a row a method; errors in % of the inter-ocular distance.
@@ -75,10 +83,12 @@ def evaluate_speech(inputs: EvaluationInputs) -> dict:
     model, network = load_geometry_model(inputs.checkpoints), load_sync_network(inputs.checkpoints)
     bare = copy.deepcopy(model)
     torch.nn.init.constant_(bare.closure.linear.bias, NEVER)
-    chosen = spread_over_persons([c for c in read_clips(inputs.manifest, inputs.split) if _usable(c)], inputs.limit)
+    align = partial(at_measured_offsets, corpus=inputs.corpus) if measured_offsets else list
+    usable = align([c for c in read_clips(inputs.manifest, inputs.split) if _usable(c)])
+    chosen = spread_over_persons(usable, inputs.limit)
     clips = [clip for clip in (read_speech_clip(inputs, c, face_model) for c in chosen) if clip is not None]
-    frame_map = fit_linear_map(inputs, face_model, reach_s=0.0)
-    window_map = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S)
+    frame_map = fit_linear_map(inputs, face_model, reach_s=0.0, align=align)
+    window_map = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S, align=align)
     rows: dict[str, list[dict[str, float]]] = {}
     for index, clip in enumerate(clips):
         foreign = clips[(index + 1) % len(clips)]
@@ -98,7 +108,8 @@ def evaluate_speech(inputs: EvaluationInputs) -> dict:
         }
         for method, speech in predictions.items():
             rows.setdefault(method, []).append(speech_figures(speech, clip, face_model))
-    return report_of("speech", rows, clips=len(clips), skipped=len(chosen) - len(clips))
+    name = "speech-measured" if measured_offsets else "speech"
+    return report_of(name, rows, clips=len(clips), skipped=len(chosen) - len(clips))
 
 
 def measured(model: GeometryModel, network: SyncNetwork, clip: SpeechClip, face_model: FaceModel) -> np.ndarray:
@@ -233,13 +244,16 @@ class LinearMap:
         return torch.cat([heard, torch.ones(len(heard), 1)], dim=1)
 
 
-def fit_linear_map(inputs: EvaluationInputs, face_model: FaceModel, *, reach_s: float) -> LinearMap:
+def fit_linear_map(
+    inputs: EvaluationInputs, face_model: FaceModel, *, reach_s: float, align: Align = list
+) -> LinearMap:
     """Fit ridge regression on the training clips; a fifth of them choose its strength.
 
     Args:
         reach_s: how far on either side it listens; 0 for the frame alone.
+        align: gives the clips their offsets.
     """
-    examples = _training_examples(inputs, face_model)
+    examples = _training_examples(inputs, face_model, align)
     values = torch.cat([features_at(features, times).float() for features, times, _ in examples])
     mean = values.mean(0)
     directions = torch.linalg.eigh(torch.cov(values.T))[1].flip(1)
@@ -259,11 +273,13 @@ def fit_linear_map(inputs: EvaluationInputs, face_model: FaceModel, *, reach_s: 
 
 
 def _training_examples(
-    inputs: EvaluationInputs, face_model: FaceModel
+    inputs: EvaluationInputs, face_model: FaceModel, align: Align
 ) -> list[tuple[SpeechFeatures, torch.Tensor, torch.Tensor]]:
     """Features, times [T] s, and speech coefficients [T, K] less the clip's mean; persons in turn."""
     examples = []
-    for clip in spread_over_persons([c for c in read_clips(inputs.manifest, "train") if _usable(c)], RIDGE_CLIPS):
+    for clip in spread_over_persons(
+        align([c for c in read_clips(inputs.manifest, "train") if _usable(c)]), RIDGE_CLIPS
+    ):
         track = read_track(inputs.corpus, clip)
         if track is None or track.detected.sum() < 20:
             continue
