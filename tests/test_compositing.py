@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -152,9 +150,8 @@ def test_turned_and_lost_faces_fade_to_the_source(mesh):
 def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech, monkeypatch):
     pipeline = load_pipeline()
     geometry = make_geometry(mesh, 5)
-    track = SimpleNamespace(times=geometry.times)
-    monkeypatch.setattr(pipeline, "track", lambda *_, **__: (track, np.arange(5)))
-    monkeypatch.setattr("personatalk.pipeline.fit_track", lambda *_: geometry)
+    monkeypatch.setattr("personatalk.pipeline.follow_face", lambda *_, **__: (None, np.arange(5)))
+    monkeypatch.setattr("personatalk.pipeline.fit_face", lambda *_, **__: geometry)
     with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
         pipeline.dub(clip, speech, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
