@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
+from personatalk.dub_renderer import LIP_BANK_SIZE
 from personatalk.errors import MediaError
 from personatalk.face_model import openness, spread
 from personatalk.inspection.drawing import (
@@ -96,7 +96,7 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
     for row in reference_table(inspection, kind, frames):
         text = f"frame {row['frame']} at {row['time_s']:.2f} s, mouth open {row['openness']:.2f}"
         if kind == "face":
-            text += f"; one of every {FACE_STRIDE} frames, attended to where near in time but {MIN_GAP} frames away"
+            text += f"; spread evenly over the clip, attended to where near in time, but {MIN_GAP} frames away"
         elif row["share"]:
             text += f"; nearest to {row['share']:.0%} of the mouths asked for, {row['distance']:.3f} away"
         else:
