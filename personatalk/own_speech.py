@@ -24,7 +24,6 @@ MAX_S = 20.0  # of own speech that is listened to
 MIN_S = 1.0  # of speech that is worth calibrating to
 PRIOR_FRAMES = 1600.0  # strength of the belief that this person is as all are; frames of speech weigh against it
 SPEAKING = 0.99  # of the gate, above which somebody speaks
-MIN_CONFIDENCE = 6.0  # of the sync network, below which the sound may be another's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +107,7 @@ def find_offset(
     found = measure_synchrony(network, features, geometry, face_model)
     if found is None:
         return OwnSpeech()
-    return OwnSpeech(offset_s=found.offset_s, confidence=found.confidence, belongs=found.confidence >= MIN_CONFIDENCE)
+    return OwnSpeech(offset_s=found.offset_s, confidence=found.confidence, belongs=found.belongs)
 
 
 @torch.inference_mode()

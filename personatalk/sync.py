@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ MAX_SHIFT = 15  # frames either way
 NUM_SHIFTS = 2 * STEPS_PER_FRAME * MAX_SHIFT + 1
 MIN_OVERLAP = 0.6  # of the mouth's frames must be heard at a shift for it to be considered
 AWAY = 3 * STEPS_PER_FRAME  # half frames from the best shift, where the evidence against it is read
+BELONGS = 6.0  # confidence per root of a second of what belongs
 MEL_DIM = 160  # two columns of 80 bands
 
 
@@ -43,11 +44,18 @@ class Synchrony:
         confidence: how much better the best shift is than the typical other one, in natural logarithms of the odds.
         evidence: [NUM_SHIFTS] for the sound moved by -15 to 15 frames against the picture, same unit; minus
             infinity where too little would be heard.
+        seen_s: seconds of the mouth that this rests on.
     """
 
     offset_s: float
     confidence: float
     evidence: np.ndarray
+    seen_s: float = 1.0
+
+    @property
+    def belongs(self) -> bool:
+        """Whether the sound may be taken for the face's own: chance peaks grow with the root of the length."""
+        return self.confidence >= BELONGS * self.seen_s**0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +208,9 @@ def synchrony_of(
     lips_at_grid = sample_rows(torch.from_numpy(lips), torch.from_numpy(rows))
     seen_and_heard = torch.from_numpy(seen)[None], sound[None], torch.from_numpy(heard)[None]
     evidence = evidence_of(network.embed(lips_at_grid[None], *seen_and_heard))[0].numpy()
-    return read_evidence(evidence) if np.isfinite(evidence).sum() > 2 * AWAY else None
+    if np.isfinite(evidence).sum() <= 2 * AWAY:
+        return None
+    return replace(read_evidence(evidence), seen_s=float(seen.sum()) / LIP_RATE)
 
 
 def read_evidence(evidence: np.ndarray) -> Synchrony:

@@ -18,6 +18,7 @@ from personatalk.media import read_audio
 from personatalk.perceptual import CHECKPOINTS
 from personatalk.sync import (
     NUM_SHIFTS,
+    Synchrony,
     load_sync_network,
     measure_synchrony,
     mel_features,
@@ -75,6 +76,11 @@ def test_the_peak_is_found_between_half_frames():
 
 def test_flat_evidence_has_no_confidence():
     assert read_evidence(np.zeros(NUM_SHIFTS)).confidence == 0
+
+
+def test_a_longer_clip_needs_more_evidence():
+    short = Synchrony(offset_s=0.0, confidence=12.0, evidence=np.zeros(NUM_SHIFTS), seen_s=2.0)
+    assert short.belongs and not replace(short, seen_s=16.0).belongs
 
 
 def test_too_short_or_unseen_is_not_judged(judge, sound, lips):

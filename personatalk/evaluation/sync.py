@@ -22,7 +22,6 @@ from personatalk.evaluation.speech import MIN_FIT, read_features
 from personatalk.face_model import FaceModel
 from personatalk.fitting import fit_track
 from personatalk.media import read_audio
-from personatalk.own_speech import MIN_CONFIDENCE
 from personatalk.sync import (
     NUM_SHIFTS,
     STEPS_PER_FRAME,
@@ -119,11 +118,11 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
         "shifted_within_1_frame": float(np.mean([error <= 1 for error in errors.values()])),
         "error_frames": float(np.median(list(errors.values()))),
         "beats_shifted": beats_shifted(found, truth),
-        "belongs": float(found.confidence >= MIN_CONFIDENCE),
+        "belongs": float(found.belongs),
     }
     if other is not None:
         false = synchrony_of(network, other.sounds[network.config.sound], seen.lips, seen.valid, seen.times)
-        figures["stranger_belongs"] = float(false is not None and false.confidence >= MIN_CONFIDENCE)
+        figures["stranger_belongs"] = float(false is not None and false.belongs)
     return figures
 
 
