@@ -95,7 +95,8 @@ def summarise(run: dict, loading: float, num_runs: int) -> dict:
 
 def print_report(report: dict) -> None:
     """Print a table of stages and the totals."""
-    print(f"{report['num_frames']} frames, {report['video_s']:.2f} s of video, {report['cores']} cores, {report['number_format']}")
+    machine = f"{report['cores']} cores, {report['number_format']}"
+    print(f"{report['num_frames']} frames, {report['video_s']:.2f} s of video, {machine}")
     print(f"{'load':<24}{report['load_s']:8.2f} s")
     for name, seconds in report["stages_s"].items():
         print(f"{name:<24}{seconds:8.2f} s {1000 * seconds / report['num_frames']:8.1f} ms a frame")
