@@ -13,6 +13,7 @@ from personatalk.config import RendererConfig
 from personatalk.geometry_maps import MAP_STRIDE, NUM_MAP_CHANNELS
 from personatalk.light import LightFill
 
+RESIDUAL_STRIDE = 8  # px over which the residual is even: measured, finer ones blur more than they add
 LIP_GATE = 4.0  # logit by which the lip region leans to the lip sample at the start; skin takes both alike
 
 
@@ -97,7 +98,8 @@ class Decoder(nn.Module):
         middle = self.middle_out(middle + upsample(self.up2(coarse), middle.shape[-2:]))
         fine = self.fine_out(fine + upsample(self.up1(middle), fine.shape[-2:]))
         out = F.pixel_shuffle(self.leave(F.silu(fine)), MAP_STRIDE)
-        return out[:, :3], out[:, 3:]
+        residual = F.avg_pool2d(out[:, :3], RESIDUAL_STRIDE)  # fine detail is the samples' own
+        return upsample(residual, out.shape[-2:]), out[:, 3:]
 
 
 class DualAttentionRenderer(nn.Module):
