@@ -83,7 +83,7 @@ def test_it_learns_when_lips_are_shut(head, style, face_model):
         fit_closure_of(head, inputs, closed)
         amount = head.amount(head(hidden, mouths, style))
     sure = (hidden[:, 0] - 0.5).abs() > 0.3
-    assert amount[closed & sure].min() > 0.9 and amount[~closed & sure].mean() < 0.1
+    assert amount[closed & sure].min() > 0.9 and amount[~closed & sure].mean() < 0.25
 
 
 def fit_closure_of(head, inputs, closed):

@@ -22,7 +22,7 @@ from personatalk.evaluation.corpus import (
 )
 from personatalk.evaluation.dubbing import SeenFace, foreign_clip, motion_figures, partial_correlation, sync_figures
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
-from personatalk.evaluation.persons import compare
+from personatalk.evaluation.persons import StyleSpace, compare
 from personatalk.evaluation.rendering import (
     REFERENCE_GAP,
     choose_runs,
@@ -385,6 +385,20 @@ def test_sync_figures_allow_for_a_lag_that_is_known():
         "sync_within_1_frame": 1.0,
     }
     assert sync_figures(None, expected=0) == {}
+
+
+def test_the_style_space_sees_persons_and_not_moods():
+    """Persons differ along the first axis; the second differs as much from half to half."""
+    random = np.random.default_rng(0)
+    person, mood = 3 * random.normal(size=(200, 1)), 5 * random.normal(size=(200, 2))
+    halves = np.stack([np.stack([person[:, 0], mood[:, half]], 1) for half in (0, 1)], 1)
+    halves = np.concatenate([halves, 0.1 * random.normal(size=(200, 2, 30))], 2)
+    space = StyleSpace.learn(halves)
+    assert abs(space.directions[0, 0]) > 10 * abs(space.directions[1, 0])
+    a, b = space(halves[:, 0])[:, 0], space(halves[:, 1])[:, 0]
+    assert np.corrcoef(a, b)[0, 1] > 0.95
+    with pytest.raises(ValueError, match="no training clips"):
+        StyleSpace.learn(np.zeros((0, 2, 5)))
 
 
 def test_measured_offsets_take_the_place_of_guesses(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 
 from personatalk.audio import SAMPLE_RATE, load_speech_encoder
 from personatalk.errors import NoFaceError
@@ -29,6 +30,8 @@ from personatalk.style import Style, lip_opening, style_of
 MIN_STYLE_S = 2.0  # of clips whose style is judged
 OWN_SPEECH_S = (0.0, 2.0, 5.0, 10.0)
 JUDGED_S = 5.0  # at the end of a clip whose beginning is own speech
+MIN_TRAINING_S = 3.0  # of clips from which it is learnt how speakers differ
+STYLE_DIRECTIONS, STYLE_SHRINKAGE = 24, 0.1
 STRANGERS = 3  # other persons whose speech each person speaks
 NOISE_S, NOISE_SEED = 3.0, 77
 REST_IOD = 0.02
@@ -48,7 +51,7 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
     """Let each person speak other people's sentences, and look whose mouth it is.
 
     The style of the second halves of everybody's clips is the gallery, that of the first halves goes into stage 1.
-    A style's vector is mean and deviation of the mouth's motion, whitened by the training speakers.
+    A style's vector is mean and deviation of the mouth's motion, in the directions in which training speakers differ.
 
     Returns:
         what `report_of` gives: style_sim, the cosine with the person's second half, and top_1, whether no other
@@ -61,11 +64,12 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
         if known is None or len(known.geometry) < len(speaker.geometry):
             longest[speaker.clip.person] = speaker
     speakers = list(longest.values())
-    gallery = np.stack([style_vector(speaker.second, model) for speaker in speakers])
+    space = StyleSpace.learn(training_halves(inputs, face_model, model))
+    gallery = np.stack([space(style_vector(speaker.second, model)) for speaker in speakers])
     rows: dict[str, list[dict[str, float]]] = {}
     for index, speaker in enumerate(speakers):
         rows.setdefault("the person's own first half", []).append(
-            compare(style_vector(speaker.first, model), gallery, index)
+            compare(space(style_vector(speaker.first, model)), gallery, index)
         )
         for step in range(1, min(STRANGERS, len(speakers) - 1) + 1):
             other = speakers[(index + step) % len(speakers)]
@@ -75,7 +79,7 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
                 "dub, another person's style": (speakers[(index + STRANGERS + step) % len(speakers)].first, 1.0),
             }
             for name, (style, strength) in styles.items():
-                vector = style_vector(dubbed_style(inputs, model, face_model, other, style, strength), model)
+                vector = space(style_vector(dubbed_style(inputs, model, face_model, other, style, strength), model))
                 rows.setdefault(name, []).append(compare(vector, gallery, index))
     return report_of("style", rows, persons=len(speakers), chance=1 / len(speakers))
 
@@ -96,6 +100,54 @@ def style_vector(style: Style, model: GeometryModel) -> np.ndarray:
         for name in ("vertex_mean", "vertex_deviation")
     ]
     return torch.cat([part.flatten() for part in parts]).clamp(-4, 4).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSpace:
+    """Directions in which training speakers differ, whitened by how much one clip's halves do.
+
+    Attributes:
+        mean: [D] of the training speakers' style vectors.
+        directions: [D, S]
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+
+    @classmethod
+    def learn(cls, halves: np.ndarray) -> StyleSpace:
+        """Learn from the style vectors [N, 2, D] of the halves of training clips.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not len(halves):
+            raise ValueError("no training clips to learn from how speakers differ; run preprocess first")
+        flat = halves.reshape(-1, halves.shape[-1])
+        within = np.cov((halves[:, 0] - halves[:, 1]).T) / 2
+        within += STYLE_SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
+        directions = eigh(np.cov(flat.T), within)[1][:, ::-1][:, :STYLE_DIRECTIONS]
+        return cls(mean=flat.mean(0), directions=directions)
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        """Carry style vectors [..., D] into the space, [..., S]."""
+        return (vector - self.mean) @ self.directions
+
+
+def training_halves(inputs: EvaluationInputs, face_model: FaceModel, model: GeometryModel) -> np.ndarray:
+    """Style vectors [N, 2, D] of the halves of the training clips whose geometry is cached."""
+    halves = []
+    for clip in read_clips(inputs.manifest, "train"):
+        path = inputs.corpus / "geometry" / f"{clip.name}.npz"
+        if not path.is_file():
+            continue
+        geometry = FaceGeometry.load(path)
+        first = np.arange(len(geometry)) < len(geometry) // 2
+        trusted = [geometry.valid & first, geometry.valid & ~first]
+        if geometry.times[-1] - geometry.times[0] >= MIN_TRAINING_S and min(half.sum() for half in trusted) >= 20:
+            styles = (style_of(geometry.expression, half, geometry.template, face_model) for half in trusted)
+            halves.append([style_vector(style, model) for style in styles])
+    return np.array(halves)
 
 
 def compare(vector: np.ndarray, gallery: np.ndarray, index: int) -> dict[str, float]:
