@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -38,25 +36,29 @@ def test_reduced_precision_stays_within_half_a_level_on_average(renderer):
 def test_the_faster_format_is_chosen_and_emulation_is_tried_once(
     renderer, monkeypatch, float32_s, bfloat16_s, expected
 ):
-    passes = {torch.float32: 0, torch.bfloat16: 0}
+    passes, clock = {torch.float32: 0, torch.bfloat16: 0}, [0.0]
 
     def timed(number_format, model, *inputs):
         passes[number_format] += 1
-        time.sleep(float32_s if number_format == torch.float32 else bfloat16_s)
+        clock[0] += float32_s if number_format == torch.float32 else bfloat16_s
         return type("Rendering", (), {"faces": torch.zeros(1)})
 
     monkeypatch.setattr("personatalk.number_format.render_in", timed)
+    monkeypatch.setattr("personatalk.number_format.time.thread_time", lambda: clock[0])
     fastest_format.cache_clear()
     assert fastest_format(renderer) == expected
     assert passes[torch.bfloat16] == (1 if bfloat16_s > 0.1 else 4)
 
 
 def test_a_format_that_changes_the_picture_is_refused(renderer, monkeypatch):
+    clock = [0.0]
+
     def wrong(number_format, model, *inputs):
-        time.sleep(0.01 if number_format == torch.float32 else 0)
+        clock[0] += 0.01 if number_format == torch.float32 else 0.001
         return type("Rendering", (), {"faces": torch.full((1,), 0.02 * (number_format == torch.bfloat16))})
 
     monkeypatch.setattr("personatalk.number_format.render_in", wrong)
+    monkeypatch.setattr("personatalk.number_format.time.thread_time", lambda: clock[0])
     fastest_format.cache_clear()
     assert fastest_format(renderer) == torch.float32
 
