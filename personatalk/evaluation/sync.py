@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from personatalk.audio import SpeechFeatures
 from personatalk.errors import NoFaceError
@@ -18,10 +19,12 @@ from personatalk.evaluation.corpus import (
     spread_over_persons,
 )
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.speech import MIN_FIT, read_features
+from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
 from personatalk.face_model import FaceModel
-from personatalk.fitting import fit_track
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import read_audio
+from personatalk.style import style_of
 from personatalk.sync import (
     NUM_SHIFTS,
     STEPS_PER_FRAME,
@@ -33,6 +36,7 @@ from personatalk.sync import (
     synchrony_of,
 )
 
+MIN_DUB_S = 2.0
 SHIFTS = range(-6, 7)  # frames by which sounds are moved on purpose
 FAR_SHIFTS = tuple(shift for shift in range(-9, 10) if abs(shift) >= 3)  # frames, against which the truth must win
 LENGTHS = {"clips of 4 s or more": (4.0, np.inf), "2 to 4 s": (2.0, 4.0), "under 2 s": (0.0, 2.0)}
@@ -44,6 +48,7 @@ class SeenClip:
     """A real clip, its mouth, and its sound as each network hears it."""
 
     clip: Clip
+    geometry: FaceGeometry
     lips: np.ndarray
     valid: np.ndarray
     times: np.ndarray
@@ -56,7 +61,8 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
     The truth is the manifest's offset, a guess to a frame.
 
     Returns:
-        what `report_of` gives, a row for each network and length of clip.
+        what `report_of` gives, a row for each network and length of clip, and one for mouths that stage 1 makes for
+        other people's speech, the truth being no offset.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     networks = {name: load_sync_network(inputs.checkpoints, name) for name in NETWORKS}
@@ -66,6 +72,7 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
     rows: dict[str, list[dict[str, float]]] = {
         f"{title}, {length}": [] for title in NETWORKS.values() for length in LENGTHS
     }
+    model = load_geometry_model(inputs.checkpoints)
     for index, seen in enumerate(clips):
         other = next((o for o in clips[index + 1 :] + clips[:index] if o.clip.person != seen.clip.person), None)
         for name, network in networks.items():
@@ -73,7 +80,37 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
             length = next(key for key, (low, high) in LENGTHS.items() if low <= len(seen.times) / MANIFEST_RATE < high)
             if figures:
                 rows[f"{NETWORKS[name]}, {length}"].append(figures)
+        speaking = next((o for o in clips[index + 1 :] + clips[:index] if speaks_to(o, seen)), None)
+        if speaking is not None:
+            figures = dub_figures(model, networks["sync_judge"], seen, speaking, face_model)
+            rows.setdefault("judge, stage 1's mouths for another person's speech", []).append(figures)
     return report_of("sync", rows, clips=len(clips), skipped=len(chosen) - len(clips))
+
+
+def speaks_to(other: SeenClip, seen: SeenClip) -> bool:
+    """Whether a clip is another person's, and it and the one seen are both of 2 s or more."""
+    long_enough = min(len(other.times), len(seen.times)) >= MIN_DUB_S * MANIFEST_RATE
+    return long_enough and other.clip.person != seen.clip.person
+
+
+def dub_figures(
+    model: GeometryModel, judge: SyncNetwork, seen: SeenClip, other: SeenClip, face_model: FaceModel
+) -> dict[str, float]:
+    """Let stage 1 say another person's sentence in a person's style, and let the judge look at the mouth."""
+    geometry = seen.geometry
+    style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
+    sound = other.sounds["whisper"]
+    times = torch.arange(int(sound.duration * MANIFEST_RATE), dtype=torch.float64) / MANIFEST_RATE
+    said = predict_expression(model, sound, times, style).numpy()
+    valid = np.ones(len(said), bool)
+    lips = see_lips(said, valid, geometry.template, face_model)
+    found = synchrony_of(judge, other.sounds[judge.config.sound], lips, valid, times.numpy())
+    error = np.inf if found is None else abs(found.offset_s) * MANIFEST_RATE
+    return {
+        "within_1_frame": float(error <= 1),
+        "error_frames": error,
+        "belongs": float(found is not None and found.belongs),
+    }
 
 
 def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SeenClip | None:
@@ -92,7 +129,7 @@ def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> See
         "mel": mel_features(read_audio(inputs.clip_path(clip))),
     }
     lips = see_lips(geometry.expression, geometry.valid, geometry.template, face_model)
-    return SeenClip(clip=clip, lips=lips, valid=geometry.valid, times=geometry.times, sounds=sounds)
+    return SeenClip(clip=clip, geometry=geometry, lips=lips, valid=geometry.valid, times=geometry.times, sounds=sounds)
 
 
 def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -> dict[str, float]:
