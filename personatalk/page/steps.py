@@ -162,7 +162,7 @@ def connect_steps(steps: Steps, dubber: Dubber) -> None:
         choices = [
             (strings.FACE_CHOICE.format(number=i + 1) + strings.FACE_LARGEST * (i == 0), i) for i in range(len(boxes))
         ]
-        return boxes, gr.Group(visible=several), path, gr.Radio(choices, value=0)
+        return boxes, gr.Group(visible=several), path, gr.Radio(choices, value=0 if choices else None)
 
     def choose_face(boxes: np.ndarray, picture: str, event: gr.SelectData) -> int:
         with Image.open(picture) as image:
