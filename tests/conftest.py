@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+import torch._dynamo  # noqa: F401 (loads Triton's LLVM; after Mesa's, which OpenGL loads, that would crash)
 
 from personatalk.errors import CancelledError, NoFaceError
 from personatalk.media import probe_video, read_audio
