@@ -64,6 +64,18 @@ def test_weights_change_without_jumps(shapes):
     assert max(steps) < 0.05
 
 
+@pytest.mark.parametrize("num_far", [0, 1, 2, 9])
+def test_few_or_no_references_far_enough_still_give_weights(shapes, num_far):
+    gap = np.concatenate([np.arange(3), np.full(num_far, 30)])
+    for chosen, weights in (
+        rank_lip_references(shapes[: len(gap)], shapes[50], gap, 4),
+        rank_face_references(gap, 2),
+    ):
+        assert np.isfinite(weights).all() and len(chosen) == len(weights)
+        if num_far:
+            assert gap[chosen[weights.argmax()]] == 30
+
+
 def test_bounce_goes_back_and_forth():
     assert bounce(4, 11).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]
     assert bounce(1, 3).tolist() == [0, 0, 0]

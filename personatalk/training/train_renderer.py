@@ -76,7 +76,7 @@ class RendererLosses:
             "reconstruction": reconstruction,
             "samples": lip_error + face_error / (mask * (1 - lips)).mean(),
             "gradient": gradient_difference(faces, truth, weight),
-            "perceptual": perceptual_difference(self.perceptual, composed, truth),
+            "perceptual": perceptual_difference(self.perceptual, composed, truth, weight),
             **self.adversarial(composed, batch, step),
         }
 
@@ -92,12 +92,26 @@ class RendererLosses:
         return self.adversary(composed, batch.truth, batch.target.geometry)
 
 
-def perceptual_difference(network: EfficientNetLite0, images: Tensor, truth: Tensor) -> Tensor:
-    """Relative distance of the features of two images [B, 3, H, W], summed over stages."""
+def perceptual_difference(
+    network: EfficientNetLite0, images: Tensor, truth: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Relative distance of the features of two images [B, 3, H, W], summed over stages.
+
+    Args:
+        network: frozen.
+        images: [B, 3, H, W] in [0, 1].
+        truth: the same.
+        weight: [B, 1, H, W] how much a place counts; all alike without it.
+    """
     with torch.no_grad():
         wanted = network.features(truth)
-    got = network.features(images)
-    return sum((a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in zip(got, wanted, strict=True))
+    distance = images.new_zeros(())
+    for got, features in zip(network.features(images), wanted, strict=True):
+        difference = (got - features).abs()
+        if weight is not None:
+            difference = difference * F.adaptive_avg_pool2d(weight, features.shape[-2:])
+        distance = distance + difference.mean() / (features.abs().mean() + 1e-6)
+    return distance
 
 
 def gradient_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ from personatalk.training.discriminator import AdversarialLoss
 from personatalk.training.loop import STATE_NAME, train
 from personatalk.training.losses import weighted_sum
 from personatalk.training.renderer_data import RendererBatch
-from personatalk.training.train_renderer import RendererLosses, begin, edges, region_psnr, validate_renderer
+from personatalk.training.train_renderer import (
+    RendererLosses,
+    begin,
+    edges,
+    perceptual_difference,
+    region_psnr,
+    validate_renderer,
+)
 
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
@@ -127,6 +134,18 @@ def test_validation_of_a_perfect_rendering(perceptual, tmp_path):
     assert figures["sharpness"] == pytest.approx(1, abs=0.02)
     worse = validate_renderer(state.ema, [batch], perceptual)
     assert worse["loss"] > figures["loss"] and worse["lower_psnr"] < figures["lower_psnr"]
+
+
+def test_perceptual_difference_counts_where_its_weight_is(perceptual):
+    truth = torch.rand(1, 3, 64, 64)
+    spoilt = truth.clone()
+    spoilt[..., :16, :16] = 0
+    here, elsewhere = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    here[..., :16, :16] = elsewhere[..., 48:, 48:] = 16  # means of 1, as ones have
+    evenly = perceptual_difference(perceptual, spoilt, truth)
+    torch.testing.assert_close(perceptual_difference(perceptual, spoilt, truth, torch.ones_like(here)), evenly)
+    assert perceptual_difference(perceptual, spoilt, truth, here) > 4 * evenly
+    assert perceptual_difference(perceptual, spoilt, truth, elsewhere) < 0.2 * evenly
 
 
 def test_region_psnr_and_edges_by_hand():
