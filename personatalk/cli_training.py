@@ -22,8 +22,11 @@ EVALUATION_NAMES = [
     "style",
     "calibration",
     "silence",
+    "breath",
+    "languages",
     "rendering",
     "dubbing",
+    "leak",
 ]
 
 PREPROCESS_EXAMPLES = """
@@ -55,9 +58,11 @@ examples:
   personatalk evaluate sync clips corpus --manifest manifest.tsv
       the sync networks on real clips: in sync or not, offsets found, own sound or another's
   personatalk evaluate style clips corpus --manifest manifest.tsv
-      whose mouth it is when everybody says what others say; calibration and silence are the names of two more
+      whose mouth it is when everybody says what others say; calibration, silence, breath (the mouth before speech) and
+      languages (stage 1 by language) are the names of four more
   personatalk evaluate dubbing clips corpus --manifest manifest.tsv --limit 20
-      whole dubs with other people's speech: following, leak, synchrony, identity
+      whole dubs with other people's speech: following, leak, synchrony, identity; leak looks for the source's mouth
+      in dubs with silence and with speech
 """
 
 

@@ -8,18 +8,16 @@ from dataclasses import fields
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from personatalk.audio import SpeechFeatures, sample_rows
 from personatalk.closure import ClosureHead
 from personatalk.config import GeometryModelConfig
 from personatalk.layers import DecoderLayer, band
 from personatalk.style import STYLE_VERTICES, Style
+from personatalk.voice import VoiceDetector, speech_gate
 
 CHUNK_FRAMES = 150  # of the grid of time, 6 s at 25 Hz: memory grows with its square
-SILENT_DB, SPEAKING_DB = -58.0, -48.0  # the gate opens between them; loud speech is at -23 dB
-LEAD_S, HOLD_S = 0.16, 0.24  # the mouth gets ready before the sound, and pauses shorter than this stay open
-GATE_SMOOTH_S = 0.16
+PHASES = (0.0, 0.5)  # the speech is read twice, half a point of the grid apart, and the mean is taken
 
 
 class GeometryModel(nn.Module):
@@ -48,6 +46,7 @@ class GeometryModel(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-3)
         nn.init.zeros_(self.head.bias)
         self.closure = ClosureHead(config.dim, config.expression_dim)
+        self.voice = VoiceDetector(config.audio_dim)
         self.register_buffer("audio_mean", torch.zeros(config.audio_dim))
         self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
         self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
@@ -89,12 +88,20 @@ class GeometryModel(nn.Module):
     def hidden(self, speech: Tensor, valid: Tensor, style: Style) -> Tensor:
         """Return [B, T, D], what the head reads; the arguments are those of `forward`."""
         code, template = self._style_inputs(style)
-        audio = self.audio_input((speech - self.audio_mean) / self.audio_deviation)
+        audio = self.audio_input(self.standardise(speech))
         audio = self.audio_encoder(self.style_encoder(code), audio, valid)
         x = audio + self.template_input(template)[:, None]
         for layer in self.decoder:
             x = layer(x, audio, valid)
         return self.norm(x)
+
+    def standardise(self, speech: Tensor) -> Tensor:
+        """Bring features [..., C] to mean 0 and deviation 1 over the training clips."""
+        return (speech - self.audio_mean) / self.audio_deviation
+
+    def gate(self, features: SpeechFeatures, times: Tensor) -> Tensor:
+        """How far the mouth may leave its rest, [T] in [0, 1] at times [T] s: only where somebody speaks."""
+        return speech_gate(features, times, self.voice(self.standardise(features.values.float())))
 
     def _style_inputs(self, style: Style) -> tuple[Tensor, Tensor]:
         """Standardise: what the style encoder reads [B, .], and the template geometry [B, .]."""
@@ -194,51 +201,41 @@ def predict_expression(
         [T, K]
     """
     style = model.average_style.lerp(style.to(model.audio_mean.device), style_strength)
-    rate = model.config.frame_rate
     times = times.to(torch.float64)
     heard = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
-    first, last = math.floor(heard.min().item() * rate), math.floor(heard.max().item() * rate) + 1
+    readings = [_read(model, features, heard, style, phase, chunk_frames) for phase in PHASES]
+    expression, amount = (torch.stack(parts).mean(0) for parts in zip(*readings, strict=True))
+    gate = model.gate(features, times).to(style.rest)
+    moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
+    return model.closure.close(moved, gate * amount, style)
+
+
+def _read(
+    model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style, phase: float, chunk_frames: int
+) -> tuple[Tensor, Tensor]:
+    """Run the network on the grid of time, moved by a share of its step.
+
+    Returns:
+        at times [T] s coefficients [T, K], and [T] how far the lips are to be shut.
+    """
+    places = times * model.config.frame_rate - phase
+    first, last = math.floor(places.min().clamp(min=0).item()), math.floor(places.max().item()) + 1
     expression, amount = [], []
     for start in range(first, last + 1, chunk_frames):
         stop = min(start + chunk_frames, last + 1)
-        hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style)
+        hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style, phase)
         predicted = model.read_out(hidden[None], style.batched())[0]
         closed = model.closure.amount(model.closure(hidden, predicted, style))
         expression.append(predicted[model.reach : model.reach + stop - start])
         amount.append(closed[model.reach : model.reach + stop - start])
-    place = heard * rate - first
-    gate = speech_gate(features, times).to(style.rest)
-    moved = style.rest + mouth_amplitude * gate[:, None] * (sample_rows(torch.cat(expression), place) - style.rest)
-    return model.closure.close(moved, gate * sample_rows(torch.cat(amount), place), style)
+    return sample_rows(torch.cat(expression), places - first), sample_rows(torch.cat(amount), places - first)
 
 
-def hidden_on_grid(model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style) -> Tensor:
-    """Run the network on the points start..stop of the grid of time: its last layer [stop - start, D]."""
-    grid = torch.arange(start, stop, dtype=torch.float64) / model.config.frame_rate
+def hidden_on_grid(
+    model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style, phase: float = 0.0
+) -> Tensor:
+    """Run the network on the points start..stop of the grid, moved by a share of its step: [stop - start, D]."""
+    grid = (torch.arange(start, stop, dtype=torch.float64) + phase) / model.config.frame_rate
     valid = (grid >= 0) & (grid < features.duration)
     speech = sample_rows(features.values, grid * features.rate).float()
     return model.hidden(speech[None], valid[None], style.batched())[0]
-
-
-def speech_gate(features: SpeechFeatures, times: Tensor) -> Tensor:
-    """How far the mouth may leave its rest: 0 in silence, 1 in sound, with smooth ways between.
-
-    The gate opens a little before the sound, as people do, and stays open through short pauses.
-
-    Args:
-        times: [T] seconds; before and after the recording all is silence.
-
-    Returns:
-        [T] in [0, 1]
-
-    Ours: the paper does not speak of silence.
-    """
-    lead, hold = round(LEAD_S * features.rate), round(HOLD_S * features.rate)
-    smooth = round(GATE_SMOOTH_S * features.rate / 2)
-    margin = lead + hold + smooth
-    share = ((features.level_db - SILENT_DB) / (SPEAKING_DB - SILENT_DB)).clamp(0, 1)
-    share = F.pad(share, (margin + hold + smooth, margin + lead + smooth))
-    widened = F.max_pool1d(share[None, None], lead + hold + 1, 1)
-    window = torch.hann_window(2 * smooth + 3, periodic=False)[1:-1].to(share)
-    gate = F.conv1d(widened, (window / window.sum())[None, None])[0, 0].clamp(0, 1)
-    return sample_rows(gate, times * features.rate + margin)

@@ -7,13 +7,14 @@ import numpy as np
 from personatalk.audio import SAMPLE_RATE
 
 NOISES = ("silence", "white", "pink", "brown", "hum", "chord")
+UNSEEN_NOISES = ("melody", "drums", "engine")  # in which nothing is trained, so that they can judge
 
 
 def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Make sound in which nobody speaks.
 
     Args:
-        kind: one of NOISES.
+        kind: one of NOISES or UNSEEN_NOISES.
         num_samples: at 16 kHz.
 
     Returns:
@@ -28,8 +29,51 @@ def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndar
         root, beat = rng.uniform(110, 330), rng.uniform(1, 4)
         tones = sum(np.sin(2 * np.pi * root * ratio * times) for ratio in (1, 1.25, 1.5, 2, 3))
         return 0.05 * tones * (0.3 + np.exp(-3 * ((times * beat) % 1)))
+    if kind in UNSEEN_NOISES:
+        sound = {"melody": _melody, "drums": _drums, "engine": _engine}[kind](times, rng)
+        return 0.1 * sound / (sound.std() + 1e-12)
     colour = {"white": 0.0, "pink": 0.5, "brown": 1.0}[kind]
     spectrum = np.fft.rfft(rng.normal(0, 1, num_samples))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1 + num_samples * 50 / SAMPLE_RATE) ** colour
     sound = np.fft.irfft(spectrum, num_samples)
     return 0.1 * sound / (sound.std() + 1e-12)
+
+
+def _melody(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Plucked notes with a little vibrato, one after the other."""
+    sound, start = np.zeros(len(times)), 0
+    while start < len(times):
+        stop = min(len(times), start + int(rng.uniform(0.12, 0.5) * SAMPLE_RATE))
+        since = times[start:stop] - times[start]
+        phase = 2 * np.pi * 220 * 2 ** (rng.integers(-5, 14) / 12) * since
+        phase = phase + 0.5 * np.sin(2 * np.pi * 5.5 * since)
+        fall = rng.uniform(1, 2)
+        tone = sum(np.sin(k * phase) / k**fall for k in range(1, 8))
+        sound[start:stop] = np.minimum(1, 40 * since) * np.exp(-2 * since) * tone
+        start = stop
+    return sound
+
+
+def _drums(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Bass drum, snare and cymbal in turn."""
+    sound = rng.normal(0, 0.002, len(times))
+    step = int(30 / rng.uniform(80, 160) * SAMPLE_RATE)
+    for index, start in enumerate(range(0, len(times), step)):
+        since = times[start : start + 4000] - times[start]
+        rattle = rng.normal(0, 0.5, len(since))
+        if index % 4 == 0:
+            sound[start : start + 4000] += np.sin(2 * np.pi * (50 + 60 * np.exp(-30 * since)) * since) * np.exp(
+                -12 * since
+            )
+        elif index % 4 == 2:
+            sound[start : start + 4000] += rattle * np.exp(-20 * since)
+        else:
+            sound[start : start + 4000] += 0.3 * np.diff(rattle, prepend=0) * np.exp(-60 * since)
+    return sound
+
+
+def _engine(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A low buzz that rises and falls, and air."""
+    rate = rng.uniform(25, 60) * (1 + 0.2 * np.sin(2 * np.pi * 0.3 * times))
+    phase = 2 * np.pi * np.cumsum(rate) / SAMPLE_RATE
+    return 0.4 * sum(np.sin(k * phase + k) / k**0.7 for k in range(1, 25)) + rng.normal(0, 0.3, len(times))

@@ -15,7 +15,7 @@ from personatalk.config import DubbingOptions
 from personatalk.errors import MediaError
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
-from personatalk.geometry_model import GeometryModel, hidden_on_grid, speech_gate
+from personatalk.geometry_model import GeometryModel, hidden_on_grid
 from personatalk.media import read_audio
 from personatalk.style import Style
 from personatalk.sync import SyncNetwork, measure_synchrony
@@ -135,7 +135,7 @@ def calibrate(
     """
     times = torch.from_numpy(geometry.times - offset_s)
     trusted = torch.from_numpy(geometry.valid) & (times >= 0) & (times < min(features.duration, MAX_S))
-    trusted &= speech_gate(features, times) >= SPEAKING
+    trusted &= model.gate(features, times) >= SPEAKING
     step = float(np.median(np.diff(geometry.times))) if len(geometry) > 1 else 0.0
     seconds = float(trusted.sum()) * step
     if seconds < MIN_S:

@@ -11,7 +11,7 @@ import pytest
 ORDER = [
     "errors", "config", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model", "fitting",
     "camera", "rasterizer", "geometry_maps", "registration", "estimation", "audio", "noises", "style", "closure",
-    "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer", "render_inputs",
+    "voice", "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer", "render_inputs",
     "number_format", "compositing", "dub_renderer", "timeline", "observer", "progress", "pipeline", "perceptual",
     "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
 ]  # fmt: skip

@@ -11,9 +11,10 @@ import torch
 from personatalk.audio import SpeechFeatures
 from personatalk.config import GeometryModelConfig
 from personatalk.face_model import NUM_VERTICES, FaceModel
-from personatalk.geometry_model import GeometryModel, predict_expression, speech_gate
+from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.layers import LocalAttention, band
 from personatalk.style import STYLE_VERTICES, Style, lip_opening, style_of
+from personatalk.voice import LEAD_S, speech_gate
 
 CONFIG = GeometryModelConfig(
     audio_dim=8, expression_dim=4, dim=16, heads=2, depth=2, style_tokens=2, window_frames=2, context_frames=3
@@ -81,9 +82,19 @@ def test_what_comes_much_later_does_not_matter(model):
 def test_what_lies_outside_the_recording_is_not_heard(model):
     style, sound = random_style(), speech(2)
     with torch.no_grad():
-        expected = model(sound.values[None, ::2], torch.ones(1, 50, dtype=torch.bool), style.batched())[0]
+        heard = torch.ones(1, 50, dtype=torch.bool)
+        even, odd = (model(sound.values[None, start::2], heard, style.batched())[0] for start in (0, 1))
+    odd_between = 0.5 * (odd[:-1] + odd[1:])  # the second reading lies half a frame later
     predicted = predict_expression(model, sound, frame_times(2, 25), style)
-    torch.testing.assert_close(predicted, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(predicted[1:], 0.5 * (even[1:] + odd_between), atol=1e-5, rtol=1e-4)
+
+
+def test_a_part_of_the_frames_says_what_all_say(model):
+    times = frame_times(4, 25)
+    whole = predict_expression(model, speech(4), times, random_style())
+    torch.testing.assert_close(
+        predict_expression(model, speech(4), times[37:60], random_style()), whole[37:60], atol=1e-5, rtol=1e-4
+    )
 
 
 def test_padding_does_not_matter(model):
@@ -121,10 +132,29 @@ def test_the_gate_opens_before_the_sound_and_bridges_short_pauses():
     level[156:200] = -20  # after 0.12 s of pause
     features = SpeechFeatures(values=torch.zeros(300, 8), level_db=level)
     gate = speech_gate(features, torch.arange(300, dtype=torch.float64) / 50)
-    assert gate[98] > 0.5 and gate[85] == 0
+    assert gate[98] > 0.5 and gate[int(100 - 50 * LEAD_S)] > 0.5  # room for a breath
+    assert gate[70] == 0
     assert gate[100:205].min() > 0.95
     assert gate[230:].max() == 0
     assert gate.diff().abs().max() < 0.4
+
+
+def test_what_is_no_voice_is_rest_and_opens_no_gate(model):
+    style, sound = random_style(), speech(3)
+    torch.nn.init.constant_(model.voice.linear.bias, -20.0)
+    predicted = predict_expression(model, sound, frame_times(3, 25), style)
+    torch.testing.assert_close(predicted, style.rest.expand_as(predicted))
+
+
+def test_a_voice_is_told_by_what_is_heard_around(model):
+    torch.nn.init.constant_(model.voice.linear.weight, 10.0)
+    torch.nn.init.zeros_(model.voice.linear.bias)
+    heard = torch.ones(100, 8)
+    heard[50:] = -1.0
+    share = model.voice(heard)
+    assert share[:40].min() == 1 and share[60:].max() == 0
+    heard[20:22] = -1.0  # a moment that is no voice, amid one
+    assert model.voice(heard)[:40].min() == 1
 
 
 def test_amplitude_scales_the_way_from_rest(model):

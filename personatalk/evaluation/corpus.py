@@ -21,7 +21,8 @@ class EvaluationInputs:
 
     Attributes:
         data: folder of the clips, or one with a folder `clips` in it.
-        manifest: tab-separated file with the columns file, split, person, sound, and if known offset, fit, seconds.
+        manifest: tab-separated file with the columns file, split, person, sound, and if known offset, fit, seconds,
+            language.
         corpus: folder that `preprocess` wrote: tracks/<clip>.npz, audio/<clip>.npz.
         checkpoints: folder of the weights.
         output: folder for pictures and videos; None keeps none.
@@ -54,6 +55,7 @@ class Clip:
         offset_s: seconds by which the picture comes after the sound.
         fit: correlation of mouth and sound at that offset; not a number where not measured.
         seconds: length; not a number where not given.
+        language: as the manifest has it, such as "en"; empty where not given.
     """
 
     file: str
@@ -62,6 +64,7 @@ class Clip:
     offset_s: float
     fit: float
     seconds: float
+    language: str = ""
 
     @property
     def name(self) -> str:
@@ -89,6 +92,7 @@ def read_clips(manifest: Path, split: str) -> list[Clip]:
             offset_s=float(row.get("offset") or 0) / MANIFEST_RATE,
             fit=float(row.get("fit") or "nan"),
             seconds=float(row.get("seconds") or "nan"),
+            language=row.get("language") or "",
         )
         for row in rows
         if row["split"] == split

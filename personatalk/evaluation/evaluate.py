@@ -12,9 +12,12 @@ import torch
 from personatalk.audio import SpeechFeatures, load_speech_encoder
 from personatalk.checkpoints import load_config, load_into
 from personatalk.config import REFERENCE_STRATEGIES, DubbingOptions, RendererConfig
+from personatalk.evaluation.breath import evaluate_breath
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, to_markdown
-from personatalk.evaluation.dubbing import Ask, Judge, evaluate_dubbing
+from personatalk.evaluation.dubbing import Ask, Dub, Judge, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.languages import evaluate_languages
+from personatalk.evaluation.leak import evaluate_leak
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.rendering import evaluate_rendering
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
@@ -105,12 +108,23 @@ def load_renderer(folder: Path, name: str = "renderer") -> DualAttentionRenderer
 
 def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
     """Judge whole dubs by the pipeline as it ships."""
-    pipeline = load_pipeline(inputs.checkpoints)
+    dub = shipped_dub(inputs.checkpoints)
+    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), network_judge(inputs.checkpoints))
+
+
+def evaluate_pipeline_leak(inputs: EvaluationInputs) -> dict:
+    """Look for the source's mouth in dubs by the pipeline as it ships."""
+    return evaluate_leak(inputs, shipped_dub(inputs.checkpoints))
+
+
+def shipped_dub(checkpoints: Path) -> Dub:
+    """Dub as the pipeline does where no option is given."""
+    pipeline = load_pipeline(checkpoints)
 
     def dub(video: Path, audio: Path, output: Path) -> None:
         pipeline.dub(video, audio, output, DubbingOptions())
 
-    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), network_judge(inputs.checkpoints))
+    return dub
 
 
 def stage_one(checkpoints: Path) -> Ask:
@@ -146,6 +160,9 @@ EVALUATIONS = {
     "style": evaluate_style,
     "calibration": evaluate_calibration,
     "silence": evaluate_silence,
+    "breath": evaluate_breath,
+    "languages": evaluate_languages,
     "rendering": evaluate_trained_renderers,
     "dubbing": evaluate_pipeline,
+    "leak": evaluate_pipeline_leak,
 }

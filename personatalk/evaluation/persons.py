@@ -23,7 +23,7 @@ from personatalk.evaluation.speech import (
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_model import GeometryModel, predict_expression
-from personatalk.noises import NOISES, make_noise
+from personatalk.noises import NOISES, UNSEEN_NOISES, make_noise
 from personatalk.own_speech import calibrate
 from personatalk.style import Style, lip_opening, style_of
 
@@ -184,7 +184,7 @@ def evaluate_calibration(inputs: EvaluationInputs) -> dict:
 
 
 def evaluate_silence(inputs: EvaluationInputs) -> dict:
-    """Measure the mouth while nobody speaks: silence, and noises that are none of those trained on.
+    """Measure the mouth while nobody speaks: silence, other noises of the kinds trained on, and kinds never heard.
 
     Returns:
         what `report_of` gives: away_%, the 95th percentile of how far openness is from rest, in % of the inter-ocular
@@ -195,7 +195,7 @@ def evaluate_silence(inputs: EvaluationInputs) -> dict:
     speakers = list(read_speakers(inputs, face_model, MIN_STYLE_S))
     times = torch.arange(int(NOISE_S * 25), dtype=torch.float64) / 25
     rows: dict[str, list[dict[str, float]]] = {}
-    for kind in NOISES:
+    for kind in (*NOISES, *UNSEEN_NOISES):
         heard = encoder.encode(make_noise(kind, int(NOISE_S * SAMPLE_RATE), rng).astype(np.float32))
         for speaker in speakers:
             style, template = speaker.first, speaker.geometry.template

@@ -1,4 +1,4 @@
-"""What is fitted on top of a trained stage 1: when lips are shut, and what it gets wrong with everyone."""
+"""What is fitted on top of a trained stage 1: when lips are shut, who is a voice, what it gets wrong with everyone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from personatalk.audio import SpeechFeatures
 from personatalk.face_model import FaceModel
 from personatalk.geometry_model import GeometryModel, hidden_on_grid
 from personatalk.own_speech import last_layer, ridge
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 CLOSED_IOD = 0.015  # inner lips nearer than this are shut
 MIN_SECONDS = 4.0  # of clips that are worth listening to
 HABIT_PRIOR = 300.0  # frames
-CLOSURE_DECAY = 3e-3
+CLOSURE_DECAY, VOICE_DECAY = 3e-3, 1e-3
+LOUD_DB = -40.0  # features that are louder have something in them to be told
+VOICE_STEP = 6  # every so many of a clip's features are learnt from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,13 @@ class Readings:
 
 
 @torch.no_grad()
-def fit_readouts(model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel) -> None:
+def fit_readouts(
+    model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, noises: list[SpeechFeatures] = ()
+) -> None:
     """Fill the model's closure head and its habit from training clips of 4 s or more, the trained network as it is.
+
+    Args:
+        noises: in which nobody speaks; without them everything stays a voice.
 
     Raises:
         ValueError: no clip is long enough.
@@ -63,6 +71,8 @@ def fit_readouts(model: GeometryModel, clips: list[SpokenClip], face_model: Face
     habit = ridge(readings.hidden.double(), readings.missed.double(), frame_s=1 / GRID_RATE, prior=HABIT_PRIOR)
     model.habit.copy_(habit)
     fit_closure(model, readings)
+    if noises:
+        fit_voice(model, clips, noises)
     logger.info("readouts: %d clips, %.3f of frames shut", len(parts), readings.closed.float().mean())
 
 
@@ -99,18 +109,50 @@ def fit_closure(model: GeometryModel, readings: Readings) -> None:
     head, inputs = model.closure, readings.inputs
     head.mean.copy_(inputs.mean(0))
     head.deviation.copy_(inputs.std(0) + 1e-3)
-    inputs, target = (inputs - head.mean) / head.deviation, readings.closed.float()
-    weight = torch.zeros(inputs.shape[1] + 1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=60)
+    solution = logistic_regression(
+        (inputs - head.mean) / head.deviation, readings.closed.float(), torch.ones(len(inputs)), CLOSURE_DECAY
+    )
+    head.linear.weight.copy_(solution[None, :-1])
+    head.linear.bias.copy_(solution[-1:])
+
+
+@torch.no_grad()
+def fit_voice(model: GeometryModel, clips: list[SpokenClip], noises: list[SpeechFeatures]) -> None:
+    """Logistic regression from what stage 1 hears to whether it is a voice, with and without noise around it.
+
+    Voices and noises weigh the same.
+    """
+    spoken = [features for clip in clips for features in clip.speech.values()]
+    voices = torch.cat([f.values[f.level_db > LOUD_DB][::VOICE_STEP] for f in spoken]).float()
+    others = torch.cat([f.values for f in noises]).float()
+    heard = model.standardise(torch.cat([voices, others]))
+    is_voice = torch.arange(len(heard)) < len(voices)
+    weight = torch.where(is_voice, 0.5 / len(voices), 0.5 / len(others)) * len(heard)
+    solution = logistic_regression(heard, is_voice.float(), weight, VOICE_DECAY)
+    model.voice.linear.weight.copy_(solution[None, :-1])
+    model.voice.linear.bias.copy_(solution[-1:])
+
+
+def logistic_regression(inputs: Tensor, target: Tensor, weight: Tensor, decay: float) -> Tensor:
+    """Slopes and intercept [I + 1] of a logistic regression.
+
+    Args:
+        inputs: [N, I]
+        target: [N] 0 or 1.
+        weight: [N] of the examples, 1 on average.
+        decay: of the squared slopes.
+    """
+    solution = torch.zeros(inputs.shape[1] + 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([solution], max_iter=60)
 
     def evaluate() -> Tensor:
         optimizer.zero_grad()
         with torch.enable_grad():
-            logits = inputs @ weight[:-1] + weight[-1]
-            loss = F.binary_cross_entropy_with_logits(logits, target) + CLOSURE_DECAY * weight[:-1].square().sum()
+            logits = inputs @ solution[:-1] + solution[-1]
+            loss = F.binary_cross_entropy_with_logits(logits, target, weight)
+            loss = loss + decay * solution[:-1].square().sum()
             loss.backward()
         return loss
 
     optimizer.step(evaluate)
-    head.linear.weight.copy_(weight.detach()[None, :-1])
-    head.linear.bias.copy_(weight.detach()[-1:])
+    return solution.detach()

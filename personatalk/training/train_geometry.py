@@ -64,6 +64,7 @@ def train_geometry(
     training = [clip for clip in spoken if clip.clip.split == "train"]
     held_out = [clip for clip in spoken if clip.clip.split == "val"]
     logger.info("%d clips to train on, %d to validate on", len(training), len(held_out))
+    noises = load_noises(corpus)
     torch.manual_seed(config.seed)
     model = GeometryModel(model_config)
     if start_from:
@@ -82,14 +83,14 @@ def train_geometry(
         state,
         config,
         losses_of=GeometryLosses(face_model, sync_network),
-        batch_at=GeometryDataset(training, load_noises(corpus), face_model, config).batch_at,
+        batch_at=GeometryDataset(training, noises, face_model, config).batch_at,
         validate=lambda averaged: validate_geometry(predictor_of(averaged), held_out, face_model),
         watch="loss",
         folder=folder,
     )
     best = torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True)
     state.ema.load_state_dict(best)
-    fit_readouts(state.ema, training, face_model)
+    fit_readouts(state.ema, training, face_model, noises)
     return state.ema
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from personatalk.audio import SpeechFeatures
+from personatalk.checkpoints import save_model
 from personatalk.config import GeometryModelConfig, GeometryTrainingConfig
 from personatalk.face_model import LIPS, NUM_VERTICES, FaceModel, openness
 from personatalk.geometry_model import GeometryModel
+from personatalk.training.average_geometry import average_geometry
 from personatalk.training.datasets import GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.loop import TrainState, train
 from personatalk.training.losses import LIP_LOSS_WEIGHT, PERCENT, SpeechMetric, deviation_loss, geometry_losses
 from personatalk.training.preprocess import Clip
+from personatalk.training.readouts import fit_voice
 from personatalk.training.speech_cache import NOISES, cache_speech, make_noise, read_speech, spoil
 from personatalk.training.train_geometry import (
     GeometryLosses,
@@ -108,7 +113,7 @@ def test_the_truth_costs_nothing_and_masked_frames_do_not_count(face_model):
 
 
 def test_mumbling_costs_deviation_and_a_constant_does_not():
-    target = torch.randn(3, 50, 2)
+    target = torch.randn(3, 50, 2, generator=torch.Generator().manual_seed(0))
     valid = torch.ones(3, 50, dtype=torch.bool)
     assert deviation_loss(target + 1, target, valid) < 1e-6
     assert deviation_loss(0.7 * target, target, valid) == pytest.approx(2 * 0.3**2, rel=0.2)
@@ -224,3 +229,34 @@ def test_misfits_are_dropped_and_offsets_taken_off(tmp_path, face_model):
     loaded = load_spoken_clips(rows, tmp_path, face_model, min_fit=0.3)
     assert [clip.clip.person for clip in loaded] == ["a"]
     np.testing.assert_allclose(loaded[0].times, (np.arange(count) - 2) / 25)
+
+
+def test_voices_are_told_from_noises_and_a_spoilt_voice_stays_one(face_model):
+    random = torch.Generator().manual_seed(0)
+
+    def sound(middle: float) -> SpeechFeatures:
+        values = middle + 0.2 * torch.randn(200, 4, generator=random)
+        return SpeechFeatures(values=values, level_db=torch.full((200,), -20.0))
+
+    clip = spoken_clip(0, face_model)
+    clip = dataclasses.replace(clip, speech={"clean": sound(1.0), "noisy": sound(0.5)})
+    model = GeometryModel(TINY)
+    heard = sound(-1.0).values
+    assert model.voice(heard).min() == 1  # a fresh one takes everything for a voice
+    fit_voice(model, [clip], [sound(-1.0), sound(-0.5)])
+    assert model.voice(heard).max() == 0 and model.voice(sound(0.5).values).min() > 0.5
+
+
+def test_an_average_lies_between_its_networks_and_has_readouts_of_its_own(face_model, tmp_path):
+    clip = spoken_clip(0, face_model, num_frames=150)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_model(GeometryModel(TINY), TINY, tmp_path, f"run{seed}")
+    paths = [tmp_path / "run0.safetensors", tmp_path / "run1.safetensors"]
+    average = average_geometry(paths, TINY, [clip], face_model)
+    torch.manual_seed(0)
+    first = GeometryModel(TINY).audio_input[1].weight
+    torch.manual_seed(1)
+    second = GeometryModel(TINY).audio_input[1].weight
+    torch.testing.assert_close(average.audio_input[1].weight, 0.5 * (first + second))
+    assert average.closure.gap_basis.abs().sum() > 0

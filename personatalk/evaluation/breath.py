@@ -1,0 +1,80 @@
+"""Room for a breath: how a mouth stands before speech begins, in real clips and in stage 1's."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from personatalk.audio import FEATURE_RATE, SpeechFeatures
+from personatalk.evaluation.corpus import EvaluationInputs, at_measured_offsets, report_of
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.persons import REST_IOD, read_speakers
+from personatalk.evaluation.speech import load_geometry_model, read_features
+from personatalk.face_model import FaceModel
+from personatalk.geometry_model import predict_expression
+from personatalk.style import lip_opening
+
+MIN_STYLE_S = 2.0
+LOUD_DB = -40.0
+QUIET_S, SPOKEN_S, SPOKEN_SHARE = 0.4, 0.2, 0.7  # an onset: nothing loud for so long, then mostly loud for so long
+BEFORE_S = 0.3
+
+
+def evaluate_breath(inputs: EvaluationInputs) -> dict:
+    """Measure the mouth in the .3 s before speech begins, at the offsets that were measured.
+
+    Returns:
+        what `report_of` gives, a row for the true mouth and one for stage 1's, over onsets: opening above rest in the
+        mean and .3 and .15 s before the sound, % of the inter-ocular distance, whether the mean is more than 2 %, and
+        how far stage 1 is from the truth.
+    """
+    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    rows: dict[str, list[dict[str, float]]] = {"true mouth": [], "ours": []}
+    speakers = read_speakers(inputs, face_model, MIN_STYLE_S)
+    aligned = at_measured_offsets([speaker.clip for speaker in speakers], inputs.corpus)
+    for speaker, clip in zip(speakers, aligned, strict=True):
+        features, geometry = read_features(inputs, clip), speaker.geometry
+        times = geometry.times - clip.offset_s
+        rest, true = (
+            lip_opening(speech[:, : face_model.num_speech], geometry.template, face_model)
+            for speech in (speaker.first.rest[None].numpy(), geometry.expression)
+        )
+        said = predict_expression(model, features, torch.from_numpy(times), speaker.first).numpy()
+        ours = lip_opening(said, geometry.template, face_model)
+        for onset in find_onsets(features):
+            before = (times >= onset - BEFORE_S) & (times < onset) & geometry.valid
+            if times[0] > onset - BEFORE_S or before.sum() < 5:
+                continue
+            for name, opening in (("true mouth", true - rest), ("ours", ours - rest)):
+                rows[name].append(breath_figures(opening, true - rest, times - onset, before))
+    return report_of("breath", rows, onsets=len(rows["ours"]))
+
+
+def find_onsets(features: SpeechFeatures) -> list[float]:
+    """Seconds at which speech begins after a pause."""
+    loud = (features.level_db > LOUD_DB).numpy()
+    quiet, spoken = round(QUIET_S * FEATURE_RATE), round(SPOKEN_S * FEATURE_RATE)
+    return [
+        i / FEATURE_RATE
+        for i in range(quiet, len(loud))
+        if loud[i] and not loud[i - quiet : i].any() and loud[i : i + spoken].mean() > SPOKEN_SHARE
+    ]
+
+
+def breath_figures(opening: np.ndarray, true: np.ndarray, times: np.ndarray, before: np.ndarray) -> dict[str, float]:
+    """Figures of one onset at time 0.
+
+    Args:
+        opening: [T] IOD above rest.
+        true: [T] the same of the true mouth.
+        times: [T] s.
+        before: [T] bool, the frames before the onset.
+    """
+    mean = opening[before].mean()
+    return {
+        "opening_%": 100 * float(mean),
+        "opening_at_0.3_s_%": 100 * float(np.interp(-BEFORE_S, times, opening)),
+        "opening_at_0.15_s_%": 100 * float(np.interp(-BEFORE_S / 2, times, opening)),
+        "opens": float(mean > REST_IOD),
+        "error_%": 100 * float(np.abs(opening - true)[before].mean()),
+    }

@@ -1,0 +1,120 @@
+"""Stage 1 by language, and by how short a clip is: isolated words, in the style of the person's other words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from personatalk.evaluation.corpus import (
+    Clip,
+    EvaluationInputs,
+    at_measured_offsets,
+    read_clips,
+    read_track,
+    report_of,
+)
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.speech import (
+    MIN_FIT,
+    MIN_SECONDS,
+    RIDGE_REACH_S,
+    LinearMap,
+    SpeechClip,
+    fit_linear_map,
+    load_geometry_model,
+    read_features,
+    read_speech_clip,
+    speech_figures,
+)
+from personatalk.face_model import FaceModel
+from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.own_speech import calibrate
+from personatalk.style import style_of
+
+NAMES = {"en": "English", "ar": "Arabic"}
+MIN_WORDS = 8  # a person's clips shorter than 2 s, from which there are enough others for a style
+WORDS_FOR_STYLE = 20
+
+
+def evaluate_languages(inputs: EvaluationInputs) -> dict:
+    """Judge stage 1 beside the mean mouth and a linear map, apart by language, at the offsets that were measured.
+
+    Clips of 2 s or more are judged as by `evaluate_speech`: their second half, in the style of the first, to which
+    stage 1 is calibrated. Shorter ones are judged whole, in the style of the same person's other ones, not calibrated.
+
+    Returns:
+        what `report_of` gives, a row for each language, length and method, with the counts of clips and persons.
+    """
+    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    window_map = fit_linear_map(
+        inputs, face_model, reach_s=RIDGE_REACH_S, align=lambda clips: at_measured_offsets(clips, inputs.corpus)
+    )
+    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.fit < MIN_FIT]
+    usable = at_measured_offsets(usable, inputs.corpus)
+    groups: dict[str, list[tuple[Clip, SpeechClip]]] = defaultdict(list)
+    for clip in usable:
+        if not clip.seconds < MIN_SECONDS and (read := read_speech_clip(inputs, clip, face_model)) is not None:
+            groups[NAMES.get(clip.language, "other or not stated")].append((clip, read))
+    for clip, read in read_words(inputs, [c for c in usable if c.seconds < MIN_SECONDS], face_model):
+        groups[f"{NAMES.get(clip.language, 'other')}, single words"].append((clip, read))
+    rows: dict[str, list[dict[str, float]]] = {}
+    for group, clips in groups.items():
+        title = f"{group} ({len(clips)} clips, {len({clip.person for clip, _ in clips})} persons)"
+        for _, clip in clips:
+            for method, speech in predictions(model, window_map, clip).items():
+                rows.setdefault(f"{title}: {method}", []).append(speech_figures(speech, clip, face_model))
+    return report_of("languages", rows, clips=sum(map(len, groups.values())))
+
+
+def predictions(model: GeometryModel, window_map: LinearMap, clip: SpeechClip) -> dict[str, np.ndarray]:
+    """Speech coefficients [T, K] of a clip by each method; stage 1 is calibrated where there is speech before."""
+    mean = clip.style.mean.numpy()
+    own = calibrate(model, clip.features, clip.first, clip.style, offset_s=0.0)[0] if len(clip.first) else model
+    return {
+        "person's mean mouth": np.broadcast_to(mean, clip.speech.shape),
+        "linear map": mean + window_map(clip.features, clip.times),
+        "ours": predict_expression(own, clip.features, clip.times, clip.style).numpy(),
+    }
+
+
+def read_words(inputs: EvaluationInputs, clips: list[Clip], face_model: FaceModel) -> list[tuple[Clip, SpeechClip]]:
+    """Read the short clips of those who have many, each whole, with a style from the person's next others."""
+    persons: dict[str, list[tuple[Clip, FaceGeometry]]] = defaultdict(list)
+    for clip in clips:
+        track = read_track(inputs.corpus, clip)
+        if track is not None and track.detected.sum() >= 20:
+            persons[clip.person].append((clip, fit_track(track, face_model)))
+    found = []
+    for words in persons.values():
+        if len(words) < MIN_WORDS:
+            continue
+        for index, (clip, geometry) in enumerate(words):
+            others = [other for _, other in (words[index + 1 :] + words[:index])[:WORDS_FOR_STYLE]]
+            found.append((clip, _word(inputs, clip, geometry, others, face_model)))
+    return found
+
+
+def _word(
+    inputs: EvaluationInputs, clip: Clip, geometry: FaceGeometry, others: list[FaceGeometry], face_model: FaceModel
+) -> SpeechClip:
+    expression = np.concatenate([other.expression[other.valid] for other in others])
+    judged = geometry.valid
+    return SpeechClip(
+        features=read_features(inputs, clip),
+        times=torch.from_numpy(geometry.times[judged] - clip.offset_s),
+        truth=face_model.vertices(geometry.template, geometry.expression[judged]),
+        speech=geometry.expression[judged, : face_model.num_speech],
+        style=style_of(expression, np.ones(len(expression), bool), geometry.template, face_model),
+        template=geometry.template,
+        first=replace(
+            geometry,
+            **{
+                name: getattr(geometry, name)[:0]
+                for name in ("expression", "rotation", "translation", "scale", "times", "valid")
+            },
+        ),
+    )

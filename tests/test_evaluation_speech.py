@@ -1,0 +1,102 @@
+"""Figures of stage 1 by language, before speech begins, and of what leaks from the source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from personatalk.audio import SpeechFeatures
+from personatalk.evaluation import leak
+from personatalk.evaluation.breath import breath_figures, find_onsets
+from personatalk.evaluation.corpus import EvaluationInputs, read_clips
+from personatalk.evaluation.dubbing import SeenFace
+from personatalk.evaluation.geometry import known_face
+from personatalk.evaluation.languages import MIN_WORDS, read_words
+from personatalk.face_model import FaceModel
+from personatalk.fitting import fit_track
+from personatalk.noises import UNSEEN_NOISES, make_noise
+from personatalk.perceptual import CHECKPOINTS
+from personatalk.style import style_of
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return FaceModel.load(CHECKPOINTS / "face_model.safetensors")
+
+
+def heard(level_db) -> SpeechFeatures:
+    return SpeechFeatures(values=torch.zeros(len(level_db), 2), level_db=torch.tensor(level_db, dtype=torch.float32))
+
+
+def test_speech_begins_after_a_pause_and_goes_on():
+    quiet, loud = [-70.0], [-20.0]
+    assert find_onsets(heard(30 * quiet + 40 * loud)) == [0.6]
+    assert find_onsets(heard(10 * quiet + 40 * loud)) == []  # the pause is too short
+    assert find_onsets(heard(30 * quiet + 2 * loud + 40 * quiet)) == []  # a click
+
+
+def test_breath_is_how_far_the_mouth_opens_before_speech():
+    times = np.arange(-10, 10) / 25
+    true = np.where(times < 0, 0.05, 0.1)
+    before = (times >= -0.3) & (times < 0)
+    figures = breath_figures(np.zeros(20), true, times, before)
+    assert figures["opening_%"] == 0 and figures["opens"] == 0
+    assert figures["error_%"] == pytest.approx(5)
+    figures = breath_figures(true, true, times, before)
+    assert figures["opening_at_0.3_s_%"] == pytest.approx(5) and figures["opens"] == 1 and figures["error_%"] == 0
+
+
+def test_leak_sees_copies_and_stillness_alike():
+    source, trusted = np.sin(np.arange(50.0)), np.arange(50) < 40
+    copied = np.where(trusted, 0.01 * source, 5.0)
+    assert leak.leak_figures(copied, source, trusted)["leak_r"] == pytest.approx(1)
+    still = leak.leak_figures(np.ones(50), source, trusted)
+    assert np.isnan(still["leak_r"]) and still["deviation_%"] == 0
+
+
+def test_a_dub_that_keeps_the_source_leaks(face_model, monkeypatch, tmp_path):
+    """The "dubs" are the clips as they were: all of the source's mouth is in them."""
+    geometry = fit_track(known_face(face_model, noise_iod=0, seed=1).track, face_model)
+    opening = np.sin(np.arange(len(geometry)))
+    face = SeenFace(track=None, geometry=geometry, opening=opening, chips=np.zeros(0), num_frames=len(opening))
+    monkeypatch.setattr(leak, "see_face", lambda video, face_model: face)
+    monkeypatch.setattr(leak, "read_audio", lambda path: np.zeros(16000, np.float32))
+    lines = [("file", "split", "person", "sound"), ("a.mp4", "val", "1", "1"), ("b.mp4", "val", "2", "1")]
+    path = tmp_path / "manifest.tsv"
+    path.write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    inputs = EvaluationInputs(data=tmp_path, manifest=path, corpus=tmp_path, checkpoints=CHECKPOINTS, limit=1)
+    report = leak.evaluate_leak(inputs, lambda video, audio, output: None)
+    assert report["clips"] == 1
+    assert report["table"]["video, silence"]["leak_r"]["mean"] == pytest.approx(1)
+    assert report["table"]["stage 1, silence"]["deviation_%"]["mean"] < 1e-3  # digital silence: at rest
+
+
+def test_words_are_said_in_the_style_of_the_other_words(face_model, tmp_path):
+    for kind in ("tracks", "audio"):
+        (tmp_path / kind).mkdir()
+    lines, geometries = ["file\tsplit\tperson\tsound\tseconds\tlanguage"], []
+    for seed in range(MIN_WORDS):
+        track = known_face(face_model, noise_iod=0, seed=seed).track
+        geometries.append(fit_track(track, face_model))
+        lines.append(f"{seed}.mp4\tval\t1\t1\t1.2\tar")
+        np.savez(tmp_path / "tracks" / f"{seed}.npz", **vars(track))
+        np.savez(tmp_path / "audio" / f"{seed}.npz", clean_values=np.zeros((9, 4)), clean_level_db=np.zeros(9))
+    path = tmp_path / "manifest.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    inputs = EvaluationInputs(data=tmp_path, manifest=path, corpus=tmp_path, checkpoints=CHECKPOINTS)
+    clips = read_clips(path, "val")
+    assert {clip.language for clip in clips} == {"ar"}
+    words = read_words(inputs, clips, face_model)
+    others = np.concatenate([geometry.expression[geometry.valid] for geometry in geometries[1:]])
+    expected = style_of(others, np.ones(len(others), bool), geometries[0].template, face_model)
+    torch.testing.assert_close(words[0][1].style.mean, expected.mean)
+    assert len(words) == MIN_WORDS and len(words[0][1].times) == geometries[0].valid.sum()
+    assert read_words(inputs, clips[1:], face_model) == []  # too few for a style
+
+
+@pytest.mark.parametrize("kind", UNSEEN_NOISES)
+def test_noises_to_judge_by_are_as_loud_as_the_others(kind):
+    sound = make_noise(kind, 32000, np.random.default_rng(0))
+    assert sound.shape == (32000,) and sound.std() == pytest.approx(0.1, rel=1e-6)
+    assert np.abs(sound - make_noise(kind, 32000, np.random.default_rng(1))).max() > 0.05
