@@ -27,6 +27,7 @@ EVALUATION_NAMES = [
     "rendering",
     "dubbing",
     "leak",
+    "syncnet",
 ]
 
 PREPROCESS_EXAMPLES = """
@@ -63,6 +64,8 @@ examples:
   personatalk evaluate dubbing clips corpus --manifest manifest.tsv --limit 20
       whole dubs with other people's speech: following, leak, synchrony, identity; leak looks for the source's mouth
       in dubs with silence and with speech
+  personatalk evaluate syncnet clips corpus --manifest manifest.tsv -o figures --syncnet syncnet_v2.model
+      SyncNet with its authors' weights judges the clips, and the dubs that `evaluate dubbing -o figures` left
 """
 
 
@@ -119,6 +122,7 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("-o", "--output", type=Path, help="folder for the report, pictures and videos")
     evaluate.add_argument("--split", default="val", help="which clips are judged (default: val)")
     evaluate.add_argument("--limit", type=int, default=0, help="at most so many clips, spread over the persons")
+    evaluate.add_argument("--syncnet", type=Path, help="SyncNet's own weights, for the evaluation syncnet")
     for command in (preprocess, train, evaluate):
         command.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
 
@@ -245,7 +249,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
     from personatalk.evaluation.evaluate import run_evaluation
 
-    names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit")
+    names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit", "syncnet")
     inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names})
     print(to_markdown(run_evaluation(arguments.what, inputs)))
 

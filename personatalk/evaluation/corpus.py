@@ -28,6 +28,7 @@ class EvaluationInputs:
         output: folder for pictures and videos; None keeps none.
         split: which clips are judged.
         limit: at most so many clips, spread over the persons; 0 takes all.
+        syncnet: SyncNet's own weights, which do not ship.
     """
 
     data: Path
@@ -37,6 +38,7 @@ class EvaluationInputs:
     output: Path | None = None
     split: str = "val"
     limit: int = 0
+    syncnet: Path | None = None
 
     def clip_path(self, clip: Clip) -> Path:
         """Where a clip's video is."""

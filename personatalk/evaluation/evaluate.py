@@ -22,6 +22,7 @@ from personatalk.evaluation.persons import evaluate_calibration, evaluate_silenc
 from personatalk.evaluation.rendering import evaluate_rendering
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
 from personatalk.evaluation.sync import evaluate_sync
+from personatalk.evaluation.syncnet import evaluate_syncnet
 from personatalk.evaluation.windows import Demand, WindowClip, model_renderer
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry
@@ -165,4 +166,5 @@ EVALUATIONS = {
     "rendering": evaluate_trained_renderers,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,
+    "syncnet": evaluate_syncnet,
 }
