@@ -10,6 +10,7 @@ import numpy as np
 from personatalk.concurrency import read_ahead
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
+from personatalk.lip_registration import register_lips
 from personatalk.media import Frame, probe_video, read_frames
 from personatalk.registration import GreyWindows, refine_geometry
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
@@ -58,7 +59,19 @@ def fit_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None
     windows = GreyWindows(geometry)
     for frame in _frames(video, len(geometry), step):
         windows.append(frame.image)
-    return refine_geometry(track, geometry, windows, mesh)
+    return refine_face(track, geometry, windows, mesh)
+
+
+def refine_face(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
+    """Fit a face again, to what the frames show: the whole face on its median, then lips on like lips.
+
+    Args:
+        track: of the clip.
+        geometry: fitted to it.
+        windows: of the clip's frames, cut by this geometry.
+        mesh: the face mesh.
+    """
+    return register_lips(refine_geometry(track, geometry, windows, mesh), windows, mesh)
 
 
 def _frames(video: Path, count: int | None, step: Step | None) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ from personatalk.attention import References
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
 from personatalk.errors import NoFaceError
+from personatalk.estimation import refine_face
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_track
 from personatalk.face_model import openness
 from personatalk.fitting import FaceGeometry, fit_track
@@ -24,7 +25,7 @@ from personatalk.references import (
     rank_lip_references,
     select_lip_references,
 )
-from personatalk.registration import GreyWindows, refine_geometry
+from personatalk.registration import GreyWindows
 from personatalk.render_inputs import (
     correspondences,
     images_of,
@@ -81,7 +82,7 @@ def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> Window
     windows = GreyWindows(geometry)
     for image in images:
         windows.append(image)
-    return replace(cut_windows(images, refine_geometry(track, geometry, windows, mesh), mesh), source=clip)
+    return replace(cut_windows(images, refine_face(track, geometry, windows, mesh), mesh), source=clip)
 
 
 def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: FaceMesh) -> WindowClip:
