@@ -63,20 +63,23 @@ class Lpips(nn.Module):
             layers.append(x)
         return layers
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, weight: Tensor | None = None) -> Tensor:
         """Measure how different two images look.
 
         Args:
             first: [B, 3, H, W] in [0, 1]; H and W at least 31.
             second: [B, 3, H, W] in [0, 1].
+            weight: [B, 1, H, W] how much a place counts, 1 on average; all alike without it.
 
         Returns:
             [B] at least 0; 0 where the two are equal.
         """
         distance = first.new_zeros(len(first))
         for head, a, b in zip(self.heads, self.features(first), self.features(second), strict=True):
-            difference = (_unit_channels(a) - _unit_channels(b)).square()
-            distance = distance + head(difference).mean((1, 2, 3))
+            difference = head((_unit_channels(a) - _unit_channels(b)).square())
+            if weight is not None:
+                difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[-2:])
+            distance = distance + difference.mean((1, 2, 3))
         return distance
 
 

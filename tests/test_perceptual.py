@@ -91,6 +91,17 @@ def test_lpips_grows_with_the_distortion(lpips):
     assert near < middle < far
 
 
+def test_lpips_counts_places_by_their_weight(lpips):
+    first, second = torch.rand(2, 1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    everywhere, here = torch.ones(1, 1, 128, 128), torch.zeros(1, 1, 128, 128)
+    here[..., :64] = 2
+    torch.testing.assert_close(lpips(first, second, everywhere), lpips(first, second))
+    changed = torch.cat([first[..., :96], torch.rand(1, 3, 128, 32, generator=torch.Generator().manual_seed(1))], -1)
+    # AlexNet's second layer still sees 60 px far; beyond, what has no weight does not matter
+    apart, together = lpips(changed, first, here), lpips(changed, first)
+    assert apart < 0.25 * together
+
+
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors"):
         Lpips.load(tmp_path / "nothing.safetensors")

@@ -13,13 +13,14 @@ from personatalk.checkpoints import load_into
 from personatalk.config import RendererConfig, RendererTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.geometry_maps import FaceMesh
-from personatalk.perceptual import EfficientNetLite0
+from personatalk.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
 from personatalk.renderer import DualAttentionRenderer, Rendering
-from personatalk.training.discriminator import AdversarialLoss
+from personatalk.training.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
 from personatalk.training.loop import STATE_NAME, TrainState, train
 from personatalk.training.preprocess import Clip
 from personatalk.training.renderer_data import Prefetcher, RendererBatch, RendererDataset
 
+MOUTH_ZOOM = 1.5
 PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
 
 
@@ -48,13 +49,15 @@ class RendererLosses:
     Args:
         config: of the run.
         perceptual: frozen network whose features are compared.
+        lpips: frozen network that compares mouths, a little enlarged.
         adversary: learns beside the renderer; None for a run without.
     """
 
     def __init__(
-        self, config: RendererTrainingConfig, perceptual: EfficientNetLite0, adversary: AdversarialLoss | None = None
-    ) -> None:
-        self.config, self.perceptual, self.adversary = config, perceptual, adversary
+        self, config: RendererTrainingConfig, *, perceptual: EfficientNetLite0 | None = None,
+        lpips: Lpips | None = None, adversary: AdversarialLoss | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.perceptual, self.lpips, self.adversary = config, perceptual, lpips, adversary
 
     def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         """Return the named, unweighted losses of a batch at a step of the run."""
@@ -72,13 +75,17 @@ class RendererLosses:
         )  # fmt: skip
         lip_error = ((rendering.lip.texture.float() - truth).abs() * mask * lips).mean() / (mask * lips).mean()
         face_error = ((rendering.face.texture.float() - truth).abs() * mask * (1 - lips)).mean()
-        return {
+        losses = {
             "reconstruction": reconstruction,
             "samples": lip_error + face_error / (mask * (1 - lips)).mean(),
             "gradient": gradient_difference(faces, truth, weight),
-            "perceptual": perceptual_difference(self.perceptual, composed, truth, weight),
             **self.adversarial(composed, batch, step),
         }
+        if self.perceptual is not None:
+            losses["perceptual"] = perceptual_difference(self.perceptual, composed, truth, weight)
+        if self.lpips is not None:
+            losses["lpips"] = self.lpips(*(enlarged_mouth(x) for x in (composed, truth, weight))).mean()
+        return losses
 
     def adversarial(self, composed: Tensor, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         """Return the discriminator's two losses, 0 before it is heard; lets it learn in passing."""
@@ -90,6 +97,13 @@ class RendererLosses:
         if wait > 0:
             return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
         return self.adversary(composed, batch.truth, batch.target.geometry)
+
+
+def enlarged_mouth(images: Tensor) -> Tensor:
+    """Cut the mouth out of windows [B, C, H, W], enlarged: AlexNet's first layer looks at every fourth pixel only."""
+    return F.interpolate(
+        images[..., MOUTH_ROWS, MOUTH_COLUMNS], scale_factor=MOUTH_ZOOM, mode="bilinear", align_corners=False
+    )
 
 
 def perceptual_difference(
@@ -205,7 +219,12 @@ def train_renderer(
     held_out = RendererDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, **sizes)
     perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")
     state, adversary = begin(folder, config, model_config, start_from)
-    losses = RendererLosses(config, perceptual, adversary)
+    losses = RendererLosses(
+        config,
+        perceptual=perceptual if "perceptual" in config.loss_weights else None,
+        lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)) if "lpips" in config.loss_weights else None,
+        adversary=adversary,
+    )
     batches = [held_out.batch_at(step, 8, seed=1) for step in range(8)]
 
     def losses_of(model: nn.Module, batch: RendererBatch) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk.config import RendererConfig, RendererTrainingConfig
-from personatalk.perceptual import EfficientNetLite0
+from personatalk.perceptual import EfficientNetLite0, Lpips
 from personatalk.renderer import Target
 from personatalk.training.discriminator import AdversarialLoss
 from personatalk.training.loop import STATE_NAME, train
@@ -36,6 +36,11 @@ def perceptual():
     return EfficientNetLite0().requires_grad_(False).eval()
 
 
+@pytest.fixture(scope="module")
+def lpips():
+    return Lpips.load()
+
+
 def batch_at(step: int) -> RendererBatch:
     generator = torch.Generator().manual_seed(step)
     truth = F.interpolate(torch.rand(1, 3, 20, 24, generator=generator), size=(HEIGHT, WIDTH), mode="bilinear")
@@ -59,24 +64,35 @@ def batch_at(step: int) -> RendererBatch:
 
 
 def run(state, adversary, perceptual, *, until, folder=None):
-    losses = RendererLosses(CONFIG, perceptual, adversary)
+    losses = RendererLosses(CONFIG, perceptual=perceptual, adversary=adversary)
     train(
         state, CONFIG, losses_of=lambda model, batch: losses(model, batch, state.step), batch_at=batch_at,
         folder=folder, until=until,
     )  # fmt: skip
 
 
-def test_losses_and_weights_name_the_same_terms(perceptual, tmp_path):
-    for weights in (CONFIG.loss_weights, {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1}):
+def test_losses_and_weights_name_the_same_terms(perceptual, lpips, tmp_path):
+    plain = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5}
+    networks = {"perceptual": perceptual, "lpips": lpips}
+    for weights in (CONFIG.loss_weights, plain, {**plain, "perceptual": 0.1}, {**plain, "lpips": 1}):
         config = replace(CONFIG, loss_weights=weights)
         state, adversary = begin(tmp_path, config, TINY, None)
-        losses = RendererLosses(config, perceptual, adversary)(state.model, batch_at(0), 3)
+        wanted = {name: network for name, network in networks.items() if name in weights}
+        losses = RendererLosses(config, **wanted, adversary=adversary)(state.model, batch_at(0), 3)
         assert torch.isfinite(weighted_sum(losses, weights))
+
+
+def test_lpips_asks_for_the_mouth_and_reaches_the_network(lpips, tmp_path):
+    config = replace(CONFIG, loss_weights={"lpips": 1})
+    state, _ = begin(tmp_path, config, TINY, None)
+    RendererLosses(config, lpips=lpips)(state.model, batch_at(0), 0)["lpips"].backward()
+    assert sum(p.grad.abs().sum() for p in state.model.parameters() if p.grad is not None) > 0
+    assert all(p.grad is None for p in lpips.parameters())
 
 
 def test_discriminator_is_heard_from_its_step_on(perceptual, tmp_path):
     state, adversary = begin(tmp_path, CONFIG, TINY, None)
-    losses = RendererLosses(CONFIG, perceptual, adversary)
+    losses = RendererLosses(CONFIG, perceptual=perceptual, adversary=adversary)
     before = adversary.discriminator.judge.bias.clone()
     assert losses(state.model, batch_at(0), 0)["adversarial"] == 0
     assert torch.equal(before, adversary.discriminator.judge.bias)
