@@ -15,6 +15,7 @@ from personatalk.errors import NoFaceError
 from personatalk.face_model import HeadVertices, smoothstep
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
+from personatalk.lip_registration import registered_frames
 from personatalk.media import Frame
 from personatalk.number_format import render_in
 from personatalk.rasterizer import rasterize
@@ -69,7 +70,7 @@ class ClipReferences:
         self.head_vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
         self.affines = window_from_image(geometry)
         descriptors = lip_descriptors(self.head_vertices, geometry.template, geometry.rotation)
-        valid = np.flatnonzero(geometry.valid)
+        valid = registered_frames(geometry.valid)
         chosen = select_lip_references(
             descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy,
             opening=self.head_vertices.openness()[valid],

@@ -30,7 +30,7 @@ from personatalk.registration import GreyWindows, sample
 ROUNDS = 2  # measured: a third gains .3 dB more and costs 4 ms a frame
 NUM_LIKE = 4  # frames with the likest mouths that a frame is compared with
 MIN_GAP = 2  # frames; neighbours in time share the tracker's error
-MAX_CANDIDATES = 400
+MAX_FRAMES = 400  # of a clip are registered, evenly over it, so that a long clip takes no longer
 REACH = 0.12  # IOD from the lips to the vertices that are moved
 BOX_MARGIN_PX = 10
 MAX_STEP_PX = 4.0
@@ -41,7 +41,7 @@ TRACKER_WEIGHT = 0.05  # of staying where the tracker set the lips, against one 
 
 
 def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
-    """Correct the expressions of a clip until like mouths look alike.
+    """Correct the expressions of a clip until like mouths look alike, in at most MAX_FRAMES frames.
 
     Corrections say nothing of how far the mouth is open: what of them follows the openness is taken out again,
     because flow, which falls short, would close the widest mouths.
@@ -51,7 +51,7 @@ def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) 
         windows: of its frames; where fewer than there are frames, the rest stays.
         mesh: the face mesh.
     """
-    frames = np.flatnonzero(geometry.valid[: len(windows)])
+    frames = registered_frames(geometry.valid[: len(windows)])
     if len(frames) < 2:
         return geometry
     near = cdist(mesh.face_model.mean[:, :2], mesh.face_model.mean[list(LIPS), :2]).min(1) < REACH
@@ -66,6 +66,12 @@ def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) 
         points[:, near, :2] += without_opening(total, opening) @ image_from_window.transpose(0, 2, 1)
         registered = with_vertices(geometry, points, frames, mesh.face_model)
     return registered
+
+
+def registered_frames(valid: np.ndarray) -> np.ndarray:
+    """Say which frames of a clip [T] bool are registered: the best references, because their lips agree."""
+    frames = np.flatnonzero(valid)
+    return frames[np.unique(np.linspace(0, max(0, len(frames) - 1), min(len(frames), MAX_FRAMES)).astype(int))]
 
 
 def lip_corrections(
@@ -86,7 +92,7 @@ def lip_corrections(
     )
     likest, distance = like_frames(lip_descriptors(head, geometry.template, geometry.rotation[frames]), frames)
     left, top, right, bottom = lip_box(placed)
-    images = {int(i): windows[int(frames[i])] for i in np.unique(likest)}
+    images = [windows[int(t)] for t in frames]
 
     def compare(position: int) -> np.ndarray:
         corner = np.array((left, top, 0), np.float32)
@@ -94,12 +100,12 @@ def lip_corrections(
         others = likest[position]
         places = np.ascontiguousarray(placed[others, :, :2].transpose(1, 0, 2).reshape(placed.shape[1], -1))
         grids = interpolate(index, barycentric, mesh.triangles, places)
-        image = np.ascontiguousarray(windows[int(frames[position])][top:bottom, left:right])
+        image = np.ascontiguousarray(images[position][top:bottom, left:right])
         inside = (index >= 0).astype(np.float32)
         points = placed[position, : len(near)][near, :2] - corner[:2]
         flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         steps = [
-            flow_between(flow, sample(images[int(other)], grids[2 * k : 2 * k + 2].transpose(1, 2, 0)), image, inside)
+            flow_between(flow, sample(images[other], grids[2 * k : 2 * k + 2].transpose(1, 2, 0)), image, inside)
             for k, other in enumerate(others)
         ]
         return np.stack([sample(step, points[None])[0] for step in steps])
@@ -118,11 +124,10 @@ def like_frames(descriptors: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray
     Returns:
         positions [T, K] and distances [T, K] IOD; few frames offer fewer.
     """
-    candidates = np.unique(np.linspace(0, len(frames) - 1, MAX_CANDIDATES).astype(int))
-    distance = cdist(descriptors, descriptors[candidates])
-    distance[np.abs(frames[:, None] - frames[candidates]) < MIN_GAP] = np.inf
-    order = np.argsort(distance, 1)[:, : min(NUM_LIKE, max(1, len(candidates) - 2 * MIN_GAP + 1))]
-    return candidates[order], np.take_along_axis(distance, order, 1)
+    distance = cdist(descriptors, descriptors)
+    distance[np.abs(frames[:, None] - frames) < MIN_GAP] = np.inf
+    order = np.argsort(distance, 1)[:, : min(NUM_LIKE, max(1, len(frames) - 2 * MIN_GAP + 1))]
+    return order, np.take_along_axis(distance, order, 1)
 
 
 def lip_box(placed: np.ndarray) -> tuple[int, int, int, int]:

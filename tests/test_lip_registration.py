@@ -8,7 +8,14 @@ from painted_face import errors, grey_windows, painted_scene, scatter
 
 from personatalk.face_model import LIPS, openness
 from personatalk.fitting import fit_track
-from personatalk.lip_registration import TRACKER_WEIGHT, like_frames, reconcile, register_lips, without_opening
+from personatalk.lip_registration import (
+    TRACKER_WEIGHT,
+    like_frames,
+    reconcile,
+    register_lips,
+    registered_frames,
+    without_opening,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +83,14 @@ def test_like_frames_are_like_and_apart_in_time():
     everything = np.linalg.norm(descriptors[:, None] - descriptors, axis=-1)
     everything[np.abs(frames[:, None] - frames) < 2] = np.inf
     np.testing.assert_allclose(distance[:, 0], everything.min(1))
+
+
+def test_long_clips_are_registered_evenly():
+    assert np.array_equal(registered_frames(np.array([True, False, True])), [0, 2])
+    assert not len(registered_frames(np.zeros(5, bool)))
+    frames = registered_frames(np.ones(4001, bool))
+    assert len(frames) == 400 and frames[0] == 0 and frames[-1] == 4000
+    assert set(np.diff(frames)) == {10, 11}
 
 
 def test_three_frames_are_enough():
