@@ -15,7 +15,7 @@ from personatalk.evaluation.corpus import (
     EvaluationInputs,
     at_measured_offsets,
     read_clips,
-    read_track,
+    read_geometry,
     report_of,
     spread_over_persons,
     to_markdown,
@@ -337,14 +337,15 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
     speech = pytest.importorskip("personatalk.evaluation.speech")
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(8, 8))
-    (tmp_path / "tracks").mkdir()
+    (tmp_path / "geometry").mkdir()
     (tmp_path / "audio").mkdir()
     lines = [("file", "split", "person", "sound")]
     for seed in range(10):
         track = known_face(face_model, noise_iod=0, seed=seed).track
-        expression = fit_track(track, face_model).expression[:, :8]
+        geometry = fit_track(track, face_model)
+        expression = geometry.expression[:, :8]
         lines.append((f"{seed}.mp4", "train", str(seed), "1"))
-        np.savez(tmp_path / "tracks" / f"{seed}.npz", **vars(track))
+        geometry.save(tmp_path / "geometry" / f"{seed}.npz")
         at_50_hz = np.stack([np.interp(np.arange(150) / 50, track.times, column) for column in expression.T], 1)
         values = (at_50_hz - expression.mean(0)) @ mixing
         np.savez(tmp_path / "audio" / f"{seed}.npz", clean_values=values, clean_level_db=np.zeros(150))
@@ -353,7 +354,7 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
     )
     clip = read_clips(inputs.manifest, "train")[0]
     fitted = speech.fit_linear_map(inputs, face_model, reach_s=0.0)
-    geometry = fit_track(read_track(tmp_path, clip), face_model)
+    geometry = read_geometry(tmp_path, clip)
     predicted = fitted(speech.read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
     truth = geometry.expression[:, :8] - geometry.expression[:, :8].mean(0)
     assert np.abs(predicted - truth).mean() < 0.25 * np.abs(truth).mean()

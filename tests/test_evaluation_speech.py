@@ -73,14 +73,14 @@ def test_a_dub_that_keeps_the_source_leaks(face_model, monkeypatch, tmp_path):
 
 
 def test_words_are_said_in_the_style_of_the_other_words(face_model, tmp_path):
-    for kind in ("tracks", "audio"):
+    for kind in ("geometry", "audio"):
         (tmp_path / kind).mkdir()
     lines, geometries = ["file\tsplit\tperson\tsound\tseconds\tlanguage"], []
     for seed in range(MIN_WORDS):
         track = known_face(face_model, noise_iod=0, seed=seed).track
         geometries.append(fit_track(track, face_model))
         lines.append(f"{seed}.mp4\tval\t1\t1\t1.2\tar")
-        np.savez(tmp_path / "tracks" / f"{seed}.npz", **vars(track))
+        geometries[-1].save(tmp_path / "geometry" / f"{seed}.npz")
         np.savez(tmp_path / "audio" / f"{seed}.npz", clean_values=np.zeros((9, 4)), clean_level_db=np.zeros(9))
     path = tmp_path / "manifest.tsv"
     path.write_text("\n".join(lines) + "\n")

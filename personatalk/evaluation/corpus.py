@@ -10,6 +10,7 @@ import numpy as np
 
 from personatalk.errors import MediaError
 from personatalk.evaluation.metrics import summarise
+from personatalk.fitting import FaceGeometry
 from personatalk.tracking import FaceTrack
 
 MANIFEST_RATE = 25.0  # Hz in which the manifest counts its offsets
@@ -23,7 +24,7 @@ class EvaluationInputs:
         data: folder of the clips, or one with a folder `clips` in it.
         manifest: tab-separated file with the columns file, split, person, sound, and if known offset, fit, seconds,
             language.
-        corpus: folder that `preprocess` wrote: tracks/<clip>.npz, audio/<clip>.npz.
+        corpus: folder that `preprocess` wrote: tracks/<clip>.npz, geometry/<clip>.npz, audio/<clip>.npz.
         checkpoints: folder of the weights.
         output: folder for pictures and videos; None keeps none.
         split: which clips are judged.
@@ -139,6 +140,12 @@ def read_track(corpus: Path, clip: Clip) -> FaceTrack | None:
             width=int(saved["width"]),
             height=int(saved["height"]),
         )
+
+
+def read_geometry(corpus: Path, clip: Clip) -> FaceGeometry | None:
+    """Read a clip's geometry as `preprocess` estimated it, which is how a dub does; None where there is none."""
+    path = corpus / "geometry" / f"{clip.name}.npz"
+    return FaceGeometry.load(path) if path.is_file() else None
 
 
 def report_of(what: str, rows: dict[str, list[dict[str, float]]], **facts: object) -> dict:

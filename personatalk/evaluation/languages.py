@@ -13,7 +13,7 @@ from personatalk.evaluation.corpus import (
     EvaluationInputs,
     at_measured_offsets,
     read_clips,
-    read_track,
+    read_geometry,
     report_of,
 )
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
@@ -30,7 +30,7 @@ from personatalk.evaluation.speech import (
     speech_figures,
 )
 from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.own_speech import calibrate
 from personatalk.style import style_of
@@ -85,9 +85,9 @@ def read_words(inputs: EvaluationInputs, clips: list[Clip], face_model: FaceMode
     """Read the short clips of those who have many, each whole, with a style from the person's next others."""
     persons: dict[str, list[tuple[Clip, FaceGeometry]]] = defaultdict(list)
     for clip in clips:
-        track = read_track(inputs.corpus, clip)
-        if track is not None and track.detected.sum() >= 20:
-            persons[clip.person].append((clip, fit_track(track, face_model)))
+        geometry = read_geometry(inputs.corpus, clip)
+        if geometry is not None and geometry.valid.sum() >= 20:
+            persons[clip.person].append((clip, geometry))
     found = []
     for words in persons.values():
         if len(words) < MIN_WORDS:

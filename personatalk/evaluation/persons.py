@@ -9,8 +9,7 @@ import torch
 from scipy.linalg import eigh
 
 from personatalk.audio import SAMPLE_RATE, load_speech_encoder
-from personatalk.errors import NoFaceError
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of
+from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_geometry, report_of
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.speech import (
     MIN_FIT,
@@ -21,7 +20,7 @@ from personatalk.evaluation.speech import (
     speech_figures,
 )
 from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.noises import NOISES, UNSEEN_NOISES, make_noise
 from personatalk.own_speech import calibrate
@@ -212,12 +211,8 @@ def read_speakers(inputs: EvaluationInputs, face_model: FaceModel, min_seconds: 
     """Read the clips of a length whose sound belongs to the face."""
     speakers = []
     for clip in read_clips(inputs.manifest, inputs.split):
-        track = read_track(inputs.corpus, clip) if clip.has_sound and not clip.fit < MIN_FIT else None
-        if track is None or track.times[-1] - track.times[0] < min_seconds - 0.1:
-            continue
-        try:
-            geometry = fit_track(track, face_model)
-        except NoFaceError:
+        geometry = read_geometry(inputs.corpus, clip) if clip.has_sound and not clip.fit < MIN_FIT else None
+        if geometry is None or geometry.times[-1] - geometry.times[0] < min_seconds - 0.1:
             continue
         first = np.arange(len(geometry)) < len(geometry) // 2
         halves = [geometry.valid & first, geometry.valid & ~first]

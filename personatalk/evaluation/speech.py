@@ -14,20 +14,19 @@ import torch
 from personatalk.audio import SpeechFeatures, features_at, load_speech_encoder
 from personatalk.checkpoints import load_config, load_into
 from personatalk.config import GeometryModelConfig
-from personatalk.errors import NoFaceError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import (
     Clip,
     EvaluationInputs,
     at_measured_offsets,
     read_clips,
-    read_track,
+    read_geometry,
     report_of,
     spread_over_persons,
 )
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.face_model import FaceModel, openness
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import read_audio
 from personatalk.own_speech import calibrate, find_offset
@@ -173,12 +172,8 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 def read_speech_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SpeechClip | None:
     """Read a clip for judging; None where it was not tracked or shows too little of the face."""
-    track = read_track(inputs.corpus, clip)
-    if track is None:
-        return None
-    try:
-        geometry = fit_track(track, face_model)
-    except NoFaceError:
+    geometry = read_geometry(inputs.corpus, clip)
+    if geometry is None:
         return None
     first = np.arange(len(geometry)) < len(geometry) // 2
     judged = ~first & geometry.valid
@@ -280,10 +275,9 @@ def _training_examples(
     for clip in spread_over_persons(
         align([c for c in read_clips(inputs.manifest, "train") if _usable(c)]), RIDGE_CLIPS
     ):
-        track = read_track(inputs.corpus, clip)
-        if track is None or track.detected.sum() < 20:
+        geometry = read_geometry(inputs.corpus, clip)
+        if geometry is None or geometry.valid.sum() < 20:
             continue
-        geometry = fit_track(track, face_model)
         speech = torch.from_numpy(geometry.expression[geometry.valid, : face_model.num_speech])
         times = torch.from_numpy(geometry.times[geometry.valid] - clip.offset_s)
         examples.append((read_features(inputs, clip), times, speech - speech.mean(0)))

@@ -8,20 +8,19 @@ import numpy as np
 import torch
 
 from personatalk.audio import SpeechFeatures
-from personatalk.errors import NoFaceError
 from personatalk.evaluation.corpus import (
     MANIFEST_RATE,
     Clip,
     EvaluationInputs,
     read_clips,
-    read_track,
+    read_geometry,
     report_of,
     spread_over_persons,
 )
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
 from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import read_audio
 from personatalk.style import style_of
@@ -115,12 +114,8 @@ def dub_figures(
 
 def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SeenClip | None:
     """Read a clip; None where no face was tracked."""
-    track = read_track(inputs.corpus, clip)
-    if track is None:
-        return None
-    try:
-        geometry = fit_track(track, face_model)
-    except NoFaceError:
+    geometry = read_geometry(inputs.corpus, clip)
+    if geometry is None:
         return None
     if geometry.valid.sum() < 10:
         return None
