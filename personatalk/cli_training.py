@@ -46,6 +46,7 @@ A run that is there is continued; `tensorboard --logdir runs` shows its curves. 
       fits again, where the geometry was deleted, with the new face model
   personatalk train sync corpus runs/sync --manifest manifest.tsv --data clips
       measures each clip's offset into corpus/offsets.tsv, and whether the sound is the face's; then two sync networks
+      (train offsets, likewise, only measures, with the network that ships)
   personatalk train geometry corpus runs/geometry --manifest manifest.tsv --data clips
       runs with --start-from the same weights, each with a seed of its own, may then be averaged with
       python -m personatalk.training.average_geometry corpus runs/average A.safetensors B.safetensors --manifest ...
@@ -105,7 +106,7 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
         commands, "train", _train, examples=TRAIN_EXAMPLES,
         description="train a part of the system: the face model, stage 1 (geometry) or stage 2 (renderer)",
     )  # fmt: skip
-    train.add_argument("what", choices=["face-model", "style-map", "sync", "geometry", "renderer"])
+    train.add_argument("what", choices=["face-model", "style-map", "sync", "offsets", "geometry", "renderer"])
     train.add_argument("corpus", type=Path, help="folder that preprocess filled")
     train.add_argument("folder", type=Path, help="folder of the run; the weights are written there")
     train.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips")
@@ -150,6 +151,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "face-model": _train_face_model,
         "style-map": _train_style_map,
         "sync": _train_sync,
+        "offsets": _measure_offsets,
         "geometry": _train_geometry,
         "renderer": _train_renderer,
     }
@@ -204,6 +206,23 @@ def _train_sync(arguments: argparse.Namespace) -> None:
         cache_mel(clips, arguments.data, arguments.corpus)
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
     counts = clean_corpus(arguments.corpus, clips, arguments.folder, face_model=face_model, config=config)
+    print("\n".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _measure_offsets(arguments: argparse.Namespace) -> None:
+    from personatalk.audio import load_speech_encoder
+    from personatalk.face_model import FaceModel
+    from personatalk.sync import load_sync_network
+    from personatalk.training.clean_corpus import measure_corpus
+    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.speech_cache import cache_speech
+
+    clips = read_manifest(arguments.manifest)
+    if arguments.data:
+        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
+    face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
+    network = load_sync_network(arguments.checkpoints)
+    counts = measure_corpus(arguments.corpus, clips, face_model=face_model, network=network)
     print("\n".join(f"{count} {name}" for name, count in counts.items()))
 
 

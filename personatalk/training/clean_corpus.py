@@ -61,6 +61,25 @@ def clean_corpus(
     return counts_of(measured, heard)
 
 
+def measure_corpus(
+    corpus: Path, clips: list[Clip], *, face_model: FaceModel, network: SyncNetwork
+) -> dict[str, float]:
+    """Measure the offsets of all clips with a network that is there, without training one.
+
+    Args:
+        corpus: with geometry and sound; offsets.tsv is written there.
+        clips: of the manifest.
+        network: hears the features of stage 1.
+
+    Returns:
+        counts of clips, as `clean_corpus` does.
+    """
+    heard = [clip for clip in clips if clip.has_sound]
+    measured = measure_clips(load_sync_clips(heard, corpus, face_model, "whisper"), lambda clip: network)
+    write_offsets(measured, corpus)
+    return counts_of(measured, heard)
+
+
 def train_final(
     corpus: Path, clips: list[Clip], folder: Path, *, face_model: FaceModel, config: SyncTrainingConfig
 ) -> None:

@@ -13,7 +13,7 @@ from personatalk.config import SyncConfig, SyncTrainingConfig
 from personatalk.face_model import FaceModel
 from personatalk.perceptual import CHECKPOINTS
 from personatalk.sync import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, SyncNetwork, see_lips
-from personatalk.training.clean_corpus import counts_of
+from personatalk.training.clean_corpus import counts_of, measure_corpus
 from personatalk.training.losses import SpeechMetric, sync_loss
 from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
 from personatalk.training.preprocess import Clip
@@ -79,6 +79,16 @@ def test_cleaning_moves_clips_and_drops_strangers(network):
     counts = counts_of(rows, [clip.clip for clip in clips])
     assert (counts["kept"], counts["dropped"]) == (30, 3)
     assert counts["kept and moved by more than a frame"] == 30
+
+
+def test_a_corpus_is_measured_with_the_network_that_is_there(network, tmp_path, monkeypatch):
+    known = [sync_clip(200 + i, offset=2.5, told=1.0) for i in range(30)]
+    monkeypatch.setattr("personatalk.training.clean_corpus.load_sync_clips", lambda *_: known)
+    silent = replace(known[0].clip, file="silent.mp4", has_sound=False)
+    clips = [*(clip.clip for clip in known), silent]
+    counts = measure_corpus(tmp_path, clips, face_model=None, network=network)
+    assert (counts["clips with sound"], counts["measured"], counts["kept"]) == (30, 30, 30)
+    assert [clip.offset for clip in with_measured_offsets(clips, tmp_path)] == [2.5] * 30 + [1.0]
 
 
 def test_offsets_take_the_place_of_the_manifests(tmp_path):
