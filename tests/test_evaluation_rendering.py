@@ -226,8 +226,8 @@ def test_attention_that_changes_its_slots_has_not_changed():
     assert metrics.attention_change(weights, np.array([[4, 9], [4, 9], [4, 9]]), share) == pytest.approx(0.2)
     assert metrics.attention_change(weights, np.array([[4, 9], [5, 8], [6, 7]]), share) == pytest.approx(1)
     share[:, 0] = 0  # these places do not count
-    weights[:, :, 0] = 0.5
-    assert metrics.attention_change(weights, np.array([[4, 9], [5, 8], [6, 7]]), share) == pytest.approx(1)
+    weights[:, 0, 0], weights[:, 1, 0] = np.array([0, 1, 0])[:, None], np.array([1, 0, 1])[:, None]
+    assert metrics.attention_change(weights, np.array([[4, 9], [4, 9], [4, 9]]), share) == pytest.approx(0.2)
 
 
 def test_offsets_are_followed_with_their_reference():
@@ -305,6 +305,8 @@ def test_the_page_shows_large_frames_and_no_clip_by_its_name(mesh, judges, tmp_p
         assert name in page
         assert min(picture.shape[:2]) >= 384
     true, _, ours, difference, _ = drawn.values()
+    in_window = truth.blend(painted[OURS])[2, 78:82, 94:98].mean((0, 1))
+    assert np.abs(ours[338:347, 236:245, ::-1].mean((0, 1)) - in_window).max() < 3
     assert np.array_equal(difference, amplified_difference(ours, true))
     assert 0 < (difference > 0).any(-1).mean() < 0.5  # the upper face is the source's own
     assert "Clip 3" in page and "4 times" in page
