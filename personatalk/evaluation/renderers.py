@@ -11,7 +11,8 @@ import torch
 from personatalk.audio import load_speech_encoder
 from personatalk.checkpoints import load_config, load_into
 from personatalk.config import REFERENCE_STRATEGIES, RendererConfig
-from personatalk.evaluation.baselines import pick_nearest, warped_painter
+from personatalk.errors import MediaError
+from personatalk.evaluation.baselines import baselines, pick_nearest, warped_painter
 from personatalk.evaluation.corpus import EvaluationInputs
 from personatalk.evaluation.frames_page import OURS
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
@@ -41,12 +42,18 @@ def evaluate_renderers(inputs: EvaluationInputs) -> dict:
 
 
 def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, Painter]:
-    """All rows but the baselines, by name; rows of the same inputs stand together, so that these are made once."""
+    """All rows but the baselines, by name; rows of the same inputs stand together, so that these are made once.
+
+    Raises:
+        MediaError: a renderer that `inputs` names has the name of another row.
+    """
     mesh, ours = FaceMesh(face_model), load_renderer(inputs.checkpoints)
     rows = {OURS: model_painter(ours, mesh)}
     for name, changes in ABLATIONS.items():
         rows[f"{OURS}, {name}"] = model_painter(without(ours, **changes), mesh)
     for name, path in inputs.renderers.items():
+        if name in rows or name in baselines(mesh):
+            raise MediaError(f"--renderer {name}: another row has this name; choose another")
         rows[name] = model_painter(load_renderer(path), mesh)
     rows[f"{OURS}, without lip references of its own"] = model_painter(ours, mesh, has_lip_references=False)
     for strategy in REFERENCE_STRATEGIES[1:]:
