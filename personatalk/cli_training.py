@@ -25,6 +25,7 @@ EVALUATION_NAMES = [
     "breath",
     "languages",
     "rendering",
+    "native",
     "dubbing",
     "leak",
     "syncnet",
@@ -55,7 +56,10 @@ A run that is there is continued; `tensorboard --logdir runs` shows its curves. 
 EVALUATE_EXAMPLES = """
 examples:
   personatalk evaluate rendering clips corpus --manifest manifest.tsv -o figures
-      stage 2 with the true geometry, beside other frames, the nearest frame, and the nearest frame warped
+      stage 2 with the true geometry, beside other frames, the nearest frame, and the nearest frame warped; figures
+      holds a page of large frames, which shows the clips' faces. --renderer dense=runs/dense judges other weights too
+  personatalk evaluate native clips corpus --manifest manifest.tsv
+      stage 2 at the source's own pixels, on the eight persons with the largest faces
   personatalk evaluate speech clips corpus --manifest manifest.tsv
       stage 1 beside the person's mean mouth and linear maps of the same features; speech-measured does the same with
       sound and picture where `train sync` measured them, to half a frame, for all methods
@@ -126,6 +130,11 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--split", default="val", help="which clips are judged (default: val)")
     evaluate.add_argument("--limit", type=int, default=0, help="at most so many clips, spread over the persons")
     evaluate.add_argument("--syncnet", type=Path, help="SyncNet's own weights, for the evaluation syncnet")
+    evaluate.add_argument(
+        "--renderer", action="append", default=[], metavar="NAME=PATH",
+        help="other weights of stage 2 to judge in rendering and native: a file, or a folder with "
+        "renderer.safetensors; its renderer.json lies beside it; may be given several times",
+    )  # fmt: skip
     for command in (preprocess, train, evaluate):
         command.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
 
@@ -267,11 +276,12 @@ def _train_renderer(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     _existing(arguments.manifest)
-    from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
+    from personatalk.evaluation.corpus import EvaluationInputs, named_paths, to_markdown
     from personatalk.evaluation.evaluate import run_evaluation
 
+    renderers = named_paths(arguments.renderer)
     names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit", "syncnet")
-    inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names})
+    inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names}, renderers=renderers)
     print(to_markdown(run_evaluation(arguments.what, inputs)))
 
 

@@ -74,8 +74,12 @@ class Lpips(nn.Module):
         Returns:
             [B] at least 0; 0 where the two are equal.
         """
-        distance = first.new_zeros(len(first))
-        for head, a, b in zip(self.heads, self.features(first), self.features(second), strict=True):
+        return self.compare(self.features(first), self.features(second), weight)
+
+    def compare(self, first: list[Tensor], second: list[Tensor], weight: Tensor | None = None) -> Tensor:
+        """Measure as `forward` how different [B] two images are by what `features` returned for each."""
+        distance = first[0].new_zeros(len(first[0]))
+        for head, a, b in zip(self.heads, first, second, strict=True):
             difference = head((_unit_channels(a) - _unit_channels(b)).square())
             if weight is not None:
                 difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[-2:])

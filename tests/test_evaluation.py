@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk.config import RendererConfig
 from personatalk.errors import MediaError
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import (
@@ -23,24 +22,11 @@ from personatalk.evaluation.corpus import (
 from personatalk.evaluation.dubbing import SeenFace, foreign_clip, motion_figures, partial_correlation, sync_figures
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
 from personatalk.evaluation.persons import StyleSpace, compare
-from personatalk.evaluation.rendering import (
-    REFERENCE_GAP,
-    choose_runs,
-    lip_mask,
-    paint,
-    pick_nearest,
-    put_into,
-    smooth_over_time,
-    warp_frame,
-)
 from personatalk.evaluation.speech import closure_events
 from personatalk.evaluation.sync import beats_shifted
-from personatalk.evaluation.windows import cut_windows, model_renderer
 from personatalk.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.fitting import fit_track
-from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import CHECKPOINTS, Lpips
-from personatalk.renderer import DualAttentionRenderer
 from personatalk.sync import Synchrony
 
 
@@ -246,90 +232,6 @@ def test_speech_for_a_dub_is_as_long_as_the_clip_where_there_is_any(tmp_path):
     lines = [(f"{i}.mp4", "val", str(i), "1", seconds) for i, seconds in enumerate(("3", "1", "4", "2"))]
     clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound", "seconds"), *lines]), "val")
     assert [foreign_clip(clip, clips).seconds for clip in clips] == [4, 4, 3, 3]
-
-
-def test_runs_never_see_a_reference_within_eight_frames():
-    runs = choose_runs(np.ones(80, bool))
-    assert len(runs) == 2
-    for run, allowed in runs:
-        assert np.abs(run[:, None] - allowed[None]).min() == REFERENCE_GAP
-    assert choose_runs(np.ones(20, bool)) == []
-
-
-def window_clip(face_model, seed):
-    """Random pictures over a known face of 75 frames."""
-    geometry = fit_track(known_face(face_model, noise_iod=0, seed=seed).track, face_model)
-    frames = np.random.default_rng(seed).integers(0, 255, (len(geometry), 300, 300, 3)).astype(np.uint8)
-    mesh = FaceMesh(face_model)
-    return cut_windows(frames, geometry, mesh), mesh
-
-
-def test_a_frame_warped_to_its_own_geometry_is_itself_and_a_moved_face_moves(face_model):
-    clip, mesh = window_clip(face_model, 2)
-    own = warp_frame(clip, 0, 0, mesh)
-    assert np.abs(own.astype(int) - clip.images[0])[clip.masks[0] > 0].max() <= 8  # interpolation in steps of 1/32 px
-    clip.placed[1] = clip.placed[0] + np.float32((5, 0, 0))
-    moved, inside = warp_frame(clip, 0, 1, mesh), np.roll(clip.masks[0] > 0, 5, axis=1)
-    assert np.abs(moved.astype(int) - np.roll(clip.images[0], 5, axis=1))[inside].mean() < 3
-
-
-def test_what_is_painted_stays_inside_the_mask(face_model):
-    clip, _ = window_clip(face_model, 2)
-    painted = put_into(clip.images[:2], np.full_like(clip.images[:2], 200), clip.masks[:2])
-    assert np.array_equal(painted[clip.masks[:2] == 0], clip.images[:2][clip.masks[:2] == 0])
-    assert (painted[clip.masks[:2] == 1] == 200).all()
-    lips = np.stack([lip_mask(placed) for placed in clip.placed[:2]])
-    assert clip.masks[:2][lips].mean() > 0.99
-
-
-def test_the_nearest_frame_has_the_same_lips(face_model):
-    clip, _ = window_clip(face_model, 3)
-    clip.head_vertices[60] = clip.head_vertices[10]
-    assert pick_nearest(clip, np.array([10]), np.arange(30, 75)).tolist() == [60]
-
-
-def test_smoothing_over_time_by_hand():
-    images = np.array([0.0, 0.0, 4.0, 0.0])[:, None, None, None]
-    assert smooth_over_time(images)[:, 0, 0, 0].tolist() == [0, 1, 2, 1]
-
-
-def test_other_mouths_are_rendered_where_a_demand_says_so(face_model):
-    clip, mesh = window_clip(face_model, 5)
-    run, allowed = np.array([40]), np.arange(30)
-    model = tiny_renderer("anchored")
-    own = model_renderer(model, mesh)(clip, run, allowed)
-    assert np.array_equal(model_renderer(model, mesh, demand=lambda c: c.head_vertices)(clip, run, allowed), own)
-    opened = model_renderer(model, mesh, demand=lambda c: c.head_vertices + np.float32(0.05))(clip, run, allowed)
-    assert np.abs(opened - own).max() > 1
-    silent = {"silent": model_renderer(model, mesh, demand=lambda c: None), "own": lambda *given: own}
-    assert list(paint(silent, clip, run, allowed)) == ["own"]
-
-
-def tiny_renderer(attention):
-    torch.manual_seed(0)
-    config = RendererConfig(
-        dim=8, widths=(8, 8, 8), num_lip_references=3, num_face_references=2, attention=attention, max_offset_px=2.0
-    )
-    model = DualAttentionRenderer(config).eval()
-    for weight in model.parameters():  # some are zero at the start, and would hide a leak
-        torch.nn.init.normal_(weight, std=0.2)
-    return model
-
-
-@pytest.mark.parametrize("attention", ["anchored", "dense"])
-def test_the_true_mouth_never_reaches_what_is_rendered(face_model, attention):
-    """Other pixels under the target's mask, and in the frames beside it, change nothing; in references they do."""
-    clip, mesh = window_clip(face_model, 4)
-    run, allowed = np.array([40]), np.setdiff1d(np.arange(75), np.arange(33, 48))
-    render = model_renderer(tiny_renderer(attention), mesh)
-    before = render(clip, run, allowed)
-    hidden = clip.masks[40] > 0
-    clip.images[40][hidden] = 255 - clip.images[40][hidden]
-    clip.images[33:40] = 255 - clip.images[33:40]
-    clip.images[41:48] = 255 - clip.images[41:48]
-    assert np.array_equal(render(clip, run, allowed), before)
-    clip.images[allowed] = 255 - clip.images[allowed]
-    assert np.abs(render(clip, run, allowed) - before).max() > 1
 
 
 def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face_model, tmp_path):

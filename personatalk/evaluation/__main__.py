@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from personatalk.errors import PersonaTalkError
-from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
+from personatalk.evaluation.corpus import EvaluationInputs, named_paths, to_markdown
 from personatalk.evaluation.evaluate import EVALUATIONS, run_evaluation
 from personatalk.perceptual import CHECKPOINTS
 
@@ -29,10 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="folder for the report, pictures and dubs")
     parser.add_argument("--split", default="val", help="which clips are judged (default val)")
     parser.add_argument("--limit", type=int, default=0, help="at most so many clips, spread over persons; 0 all")
+    parser.add_argument("--renderer", action="append", default=[], help="NAME=PATH of other weights of stage 2")
     parsed = vars(parser.parse_args(arguments))
-    what = parsed.pop("what")
+    what, renderers = parsed.pop("what"), parsed.pop("renderer")
     try:
-        report = run_evaluation(what, EvaluationInputs(**parsed))
+        report = run_evaluation(what, EvaluationInputs(**parsed, renderers=named_paths(renderers)))
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
         return EXIT_MENDABLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ class EvaluationInputs:
         split: which clips are judged.
         limit: at most so many clips, spread over the persons; 0 takes all.
         syncnet: SyncNet's own weights, which do not ship.
+        renderers: name to weights of stage 2 that are judged beside those that ship, see `load_renderer`.
     """
 
     data: Path
@@ -40,6 +41,7 @@ class EvaluationInputs:
     split: str = "val"
     limit: int = 0
     syncnet: Path | None = None
+    renderers: dict[str, Path] = field(default_factory=dict)
 
     def clip_path(self, clip: Clip) -> Path:
         """Where a clip's video is."""
@@ -100,6 +102,23 @@ def read_clips(manifest: Path, split: str) -> list[Clip]:
         for row in rows
         if row["split"] == split
     ]
+
+
+def named_paths(texts: list[str]) -> dict[str, Path]:
+    """Read NAME=PATH texts of a command line.
+
+    Raises:
+        MediaError: a text has no name or no path, a name is given twice, or nothing is at a path.
+    """
+    named: dict[str, Path] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path or name in named:
+            raise MediaError(f"{text!r} must be NAME=PATH, each name once")
+        if not Path(path).exists():
+            raise MediaError(f"{name}: there is no {path}; give a file of weights or the folder that holds it")
+        named[name] = Path(path)
+    return named
 
 
 def at_measured_offsets(clips: list[Clip], corpus: Path) -> list[Clip]:

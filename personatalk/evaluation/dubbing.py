@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import soundfile
-import torch
 
 from personatalk.errors import NoFaceError
 from personatalk.evaluation import metrics
@@ -23,7 +22,7 @@ from personatalk.evaluation.corpus import (
     spread_over_persons,
 )
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_chip
+from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_chip, embed
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.media import probe_video, read_audio, read_frames
@@ -213,12 +212,6 @@ def partial_correlation(first: np.ndarray, second: np.ndarray, given: np.ndarray
         return centred - other * (centred @ other) / max(other @ other, 1e-12)
 
     return metrics.correlation(rest(first), rest(second))
-
-
-def embed(embedder: FaceEmbedder, chips: np.ndarray) -> np.ndarray:
-    """[N, 128] of chips uint8 [N, 150, 150, 3]."""
-    with torch.no_grad():
-        return embedder(torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255).numpy()
 
 
 def write_comparison(video: Path, dubbed: Path, path: Path, count: int = 6) -> None:

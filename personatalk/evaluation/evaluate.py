@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from personatalk.audio import SpeechFeatures, load_speech_encoder
-from personatalk.checkpoints import load_config, load_into
-from personatalk.config import REFERENCE_STRATEGIES, DubbingOptions, RendererConfig
+from personatalk.audio import load_speech_encoder
+from personatalk.config import DubbingOptions
 from personatalk.evaluation.breath import evaluate_breath
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, to_markdown
+from personatalk.evaluation.corpus import EvaluationInputs, to_markdown
 from personatalk.evaluation.dubbing import Ask, Dub, Judge, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
 from personatalk.evaluation.languages import evaluate_languages
 from personatalk.evaluation.leak import evaluate_leak
+from personatalk.evaluation.native import evaluate_native
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
-from personatalk.evaluation.rendering import evaluate_rendering
+from personatalk.evaluation.renderers import evaluate_renderers
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
 from personatalk.evaluation.sync import evaluate_sync
 from personatalk.evaluation.syncnet import evaluate_syncnet
-from personatalk.evaluation.windows import Demand, WindowClip, model_renderer
 from personatalk.face_model import FaceModel, openness
 from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import predict_expression
-from personatalk.media import read_audio
 from personatalk.pipeline import load_pipeline
-from personatalk.renderer import DualAttentionRenderer
 from personatalk.style import style_of
 from personatalk.sync import Synchrony, load_sync_network, measure_synchrony, mel_features
-
-# the file that ships, and others that an ablation leaves beside it
-RENDERERS = {"renderer": "ours, anchored", "renderer_dense": "ours, dense", "renderer_no_offsets": "ours, no offsets"}
 
 
 def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
@@ -55,56 +48,6 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
         (inputs.output / f"{what}.json").write_text(json.dumps(report, indent=1))
         (inputs.output / f"{what}.md").write_text(to_markdown(report) + "\n")
     return report
-
-
-def evaluate_trained_renderers(inputs: EvaluationInputs) -> dict:
-    """Judge the renderers of the checkpoints folder, and the one that ships in other circumstances."""
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
-    mesh = FaceMesh(face_model)
-    methods = {
-        title: model_renderer(load_renderer(inputs.checkpoints, name), mesh)
-        for name, title in RENDERERS.items()
-        if (inputs.checkpoints / f"{name}.safetensors").is_file()
-    }
-    shipped, bare = (load_renderer(inputs.checkpoints) for _ in range(2))
-    bare.decoder = None
-    methods["ours, samples alone"] = model_renderer(bare, mesh)
-    for strategy in REFERENCE_STRATEGIES[1:]:
-        methods[f"ours, {strategy} references"] = model_renderer(shipped, mesh, strategy)
-    methods["ours, stage 1's geometry"] = model_renderer(shipped, mesh, demand=own_speech(inputs, face_model))
-    return evaluate_rendering(inputs, methods)
-
-
-def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> Demand:
-    """What stage 1 asks of the mouth when it hears the clip's own speech."""
-    model, encoder = load_geometry_model(inputs.checkpoints), load_speech_encoder(inputs.checkpoints)
-
-    @lru_cache(maxsize=1)
-    def speech_of(source: Clip) -> SpeechFeatures:
-        return encoder.encode(read_audio(inputs.clip_path(source)))
-
-    def demand(clip: WindowClip) -> np.ndarray | None:
-        source, geometry = clip.source, clip.geometry
-        if source is None or not source.has_sound:
-            return None
-        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
-        times = torch.from_numpy(geometry.times - geometry.times[0] - source.offset_s)
-        speech = predict_expression(model, speech_of(source), times, style).numpy()
-        expression = np.concatenate([speech, geometry.expression[:, speech.shape[1] :]], 1)
-        return face_model.vertices(geometry.template, expression)
-
-    return demand
-
-
-def load_renderer(folder: Path, name: str = "renderer") -> DualAttentionRenderer:
-    """Load stage 2.
-
-    Raises:
-        CheckpointError: its weights are missing or do not fit.
-    """
-    model = DualAttentionRenderer(load_config(RendererConfig, folder / f"{name}.json"))
-    load_into(model, folder / f"{name}.safetensors")
-    return model.eval()
 
 
 def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
@@ -163,7 +106,8 @@ EVALUATIONS = {
     "silence": evaluate_silence,
     "breath": evaluate_breath,
     "languages": evaluate_languages,
-    "rendering": evaluate_trained_renderers,
+    "rendering": evaluate_renderers,
+    "native": evaluate_native,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,
     "syncnet": evaluate_syncnet,

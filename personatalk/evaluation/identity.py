@@ -81,11 +81,25 @@ def cut_face_chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
     Ours: dlib's five points are taken from MediaPipe's mesh.
     """
+    affine = chip_from_image(landmarks)
+    affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of the first pixel
+    return cv2.warpAffine(image, affine, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR)
+
+
+def chip_from_image(landmarks: np.ndarray) -> np.ndarray:
+    """Find the similarity that takes a picture into the chip: [2, 3], first pixel centres at .5.
+
+    Args:
+        landmarks: [478, 2 or more] px in the image.
+    """
     target = (CHIP_TEMPLATE + CHIP_PADDING) / (1 + 2 * CHIP_PADDING) * CHIP_PX
-    chip_from_image = _similarity(landmarks[list(CHIP_LANDMARKS), :2].astype(np.float64), target)
-    # cv2 counts from the middle of the first pixel; here that is at .5
-    chip_from_image[:, 2] += chip_from_image[:, :2] @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(image, chip_from_image, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR)
+    return _similarity(landmarks[list(CHIP_LANDMARKS), :2].astype(np.float64), target)
+
+
+def embed(embedder: FaceEmbedder, chips: np.ndarray) -> np.ndarray:
+    """[N, 128] of chips uint8 [N, 150, 150, 3]."""
+    with torch.no_grad():
+        return embedder(torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255).numpy()
 
 
 class _ConvScale(nn.Module):

@@ -1,43 +1,31 @@
-"""Clips seen through the renderer's window, and a trained renderer as one of the methods that are judged."""
+"""Clips seen through the renderer's window, which of their frames are judged, and what may serve as a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
-import torch
 
-from personatalk.attention import References
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
-from personatalk.dub_renderer import FACE_STRIDE, LIP_BANK_SIZE
 from personatalk.errors import NoFaceError
 from personatalk.estimation import refine_face
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_track
-from personatalk.face_model import openness
+from personatalk.evaluation.identity import CHIP_LANDMARKS, cut_face_chip
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import read_frames
-from personatalk.references import (
-    lip_descriptors,
-    rank_face_references,
-    rank_lip_references,
-    select_lip_references,
-)
+from personatalk.references import MIN_GAP
 from personatalk.registration import GreyWindows
-from personatalk.render_inputs import (
-    correspondences,
-    images_of,
-    make_target,
-    maps_of,
-    reference_frame,
-    stack_references,
-    stack_targets,
-)
-from personatalk.renderer import DualAttentionRenderer, Target
+from personatalk.renderer import Rendering
 
+Kept = TypeVar("Kept")
 MAX_FRAMES = 200
+RUN_FRAMES = 6  # consecutive frames judged, so that motion is judged too
+RUNS_PER_CLIP = 2
+MIN_REFERENCES = 10  # that are far enough from every frame of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +34,62 @@ class WindowClip:
 
     Attributes:
         images: [T, H, W, 3] uint8.
+        chips: [T, 150, 150, 3] uint8, the whole face as `FaceEmbedder` wants it.
         geometry: of the T frames.
         head_vertices: [T, V, 3] IOD.
         placed: [T, N, 3] px of the window, rings included.
         window: [T, 2, 3] window_from_image.
-        masks: [T, H, W] in [0, 1], what is rendered anew; drawn without knowing the mouth.
         source: line of the manifest; None where the frames came from elsewhere.
+        kept: what several methods need, made once; see `once`.
     """
 
     images: np.ndarray
+    chips: np.ndarray
     geometry: FaceGeometry
     head_vertices: np.ndarray
     placed: np.ndarray
     window: np.ndarray
-    masks: np.ndarray
     source: Clip | None = None
+    kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Make something for this clip, or return what was made for the same key."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def latest(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """As `once`, for what is large: only the last that was made is kept."""
+        if "latest" not in self.kept or self.kept["latest"][0] != key:
+            self.kept["latest"] = key, make()
+        return self.kept["latest"][1]
+
+    def landmarks(self, frame: int) -> np.ndarray:
+        """[V, 3] px of the source, the fitted vertices of a frame."""
+        return self.geometry.project(self.head_vertices[frame], slice(frame, frame + 1))[0]
 
 
-# (clip, judged frames [N], allowed references [R]) -> [N, H, W, 3] in [0, 255]; None: nothing to say
-Renderer = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray | None]
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """Frames of a clip, painted by a method.
+
+    Attributes:
+        images: [N, H, W, 3] in [0, 255].
+        lip_frames: [N, K] numbers of the lip references; None where the method has no attention.
+        face_frames: [N, K] numbers of the face references, likewise.
+        rendering: of the renderer, batch of N, likewise.
+        has_offsets: whether the rendering says where in a reference a pixel was taken from.
+    """
+
+    images: np.ndarray
+    lip_frames: np.ndarray | None = None
+    face_frames: np.ndarray | None = None
+    rendering: Rendering | None = None
+    has_offsets: bool = False
+
+
+# (clip, judged frames [N]) -> what a method painted; None: nothing to say
+Painter = Callable[[WindowClip, np.ndarray], Painted | None]
 # clip -> [T, V, 3] IOD, the mouths that are asked for; None where nothing is known of them
 Demand = Callable[[WindowClip], np.ndarray | None]
 
@@ -78,11 +103,14 @@ def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> Window
         geometry = None
     if geometry is None:
         return None
-    images = [frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES)]
+
+    def images() -> Iterable[np.ndarray]:
+        return (frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES))
+
     windows = GreyWindows(geometry)
-    for image in images:
+    for image in images():
         windows.append(image)
-    return replace(cut_windows(images, refine_face(track, geometry, windows, mesh), mesh), source=clip)
+    return replace(cut_windows(images(), refine_face(track, geometry, windows, mesh), mesh), source=clip)
 
 
 def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: FaceMesh) -> WindowClip:
@@ -92,99 +120,57 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
         **{name: value if name == "template" else value[:count] for name, value in vars(geometry).items()}
     )
     window = window_from_image(geometry)
-    images = [
-        warp_image(image, window[t], WINDOW_WIDTH, WINDOW_HEIGHT)
-        for t, image in zip(range(count), frames, strict=False)
-    ]
     head = mesh.face_model.vertices(geometry.template, geometry.expression)
-    at_rest = [mesh.place(geometry.template, geometry, t, window[t]) for t in range(count)]
+    corners = np.zeros((max(CHIP_LANDMARKS) + 1, 3), np.float32)
+    images, chips = [], []
+    for t, image in zip(range(count), frames, strict=False):
+        images.append(warp_image(image, window[t], WINDOW_WIDTH, WINDOW_HEIGHT))
+        points = list(CHIP_LANDMARKS)
+        corners[points] = geometry.project(head[t, points], slice(t, t + 1))[0]
+        chips.append(cut_face_chip(image, corners))
     return WindowClip(
         images=np.stack(images),
+        chips=np.stack(chips),
         geometry=geometry,
         head_vertices=head,
         placed=np.stack([mesh.place(head[t], geometry, t, window[t]) for t in range(count)]),
         window=window,
-        masks=np.stack([mesh.mask(p, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH) for p in at_rest]),
     )
 
 
-def model_renderer(
-    model: DualAttentionRenderer, mesh: FaceMesh, strategy: str = "coverage", demand: Demand | None = None
-) -> Renderer:
-    """Make a trained network one of the methods.
+def masks_of(clip: WindowClip, frames: np.ndarray, mesh: FaceMesh) -> np.ndarray:
+    """[N, H, W] in [0, 1], what is rendered anew in N frames; drawn without knowing the mouth."""
+    template = clip.geometry.template
+    placed = [mesh.place(template, clip.geometry, t, clip.window[t]) for t in frames.tolist()]
+    return np.stack([mesh.mask(points, template, WINDOW_HEIGHT, WINDOW_WIDTH) for points in placed])
+
+
+def allowed_references(valid: np.ndarray, frame: int) -> np.ndarray:
+    """[R] frames that show the face and lie far enough from a frame to know nothing of it, as in a dub."""
+    frames = np.flatnonzero(valid)
+    return frames[np.abs(frames - frame) >= MIN_GAP]
+
+
+def choose_runs(valid: np.ndarray) -> list[np.ndarray]:
+    """Choose runs of consecutive frames to judge.
 
     Args:
-        strategy: how its lip references are chosen among those allowed.
-        demand: the mouths to render; without it, the true ones.
+        valid: [T] bool.
+
+    Returns:
+        judged frames [N] of each run, for which there are enough references that serve all of them.
     """
-
-    @torch.inference_mode()
-    def render(clip: WindowClip, run: np.ndarray, allowed: np.ndarray) -> np.ndarray | None:
-        vertices = clip.head_vertices if demand is None else demand(clip)
-        if vertices is None:
-            return None
-        bank = choose_bank(clip, vertices, run, allowed, strategy=strategy)
-        faces = []
-        for frame in run:
-            target, lip, face = renderer_inputs(model, clip, mesh, vertices, int(frame), bank=bank, allowed=allowed)
-            faces.append(model(target, lip, face).faces[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255)
-        return np.stack(faces)
-
-    return render
+    runs = []
+    for index in range(RUNS_PER_CLIP):
+        middle = (2 * index + 1) * len(valid) // (2 * RUNS_PER_CLIP)
+        run = np.arange(middle - RUN_FRAMES // 2, middle - RUN_FRAMES // 2 + RUN_FRAMES)
+        if run[0] < 0 or run[-1] >= len(valid) or not valid[run].all():
+            continue
+        if len(shared_references(valid, run)) >= MIN_REFERENCES:
+            runs.append(run)
+    return runs
 
 
-def choose_bank(
-    clip: WindowClip, vertices: np.ndarray, run: np.ndarray, allowed: np.ndarray, *, strategy: str = "coverage"
-) -> np.ndarray:
-    """Choose the clip's lip references among the allowed frames, for the mouths [T, V, 3] of a run."""
-    chosen = select_lip_references(
-        _descriptors(clip, clip.head_vertices)[allowed], _descriptors(clip, vertices)[run], LIP_BANK_SIZE,
-        strategy=strategy, opening=openness(clip.head_vertices[allowed]),
-    )  # fmt: skip
-    return allowed[chosen]
-
-
-def renderer_inputs(
-    model: DualAttentionRenderer, clip: WindowClip, mesh: FaceMesh, vertices: np.ndarray, frame: int,
-    *, bank: np.ndarray, allowed: np.ndarray,
-) -> tuple[Target, References, References]:  # fmt: skip
-    """Gather what the network may know of one frame: its geometry, its surroundings, its references.
-
-    Args:
-        vertices: [T, V, 3] IOD, the mouths to render.
-        frame: which is rendered.
-        bank: frames that serve as lip references.
-        allowed: frames of which every twelfth serves as a face reference.
-    """
-    shown, wanted = _descriptors(clip, clip.head_vertices)[bank], _descriptors(clip, vertices)[frame]
-    lip = rank_lip_references(shown, wanted, bank - frame, model.config.num_lip_references)
-    keys = allowed[:: max(1, min(FACE_STRIDE, len(allowed) // model.config.num_face_references))]
-    face = rank_face_references(keys - frame, model.config.num_face_references)
-    target, placed = make_target(mesh, clip.geometry, vertices[frame], clip.window[frame], frame, clip.images[frame])
-    return (
-        stack_targets([target]),
-        _references(model, clip, mesh, placed, bank[lip[0]], lip[1]),
-        _references(model, clip, mesh, placed, keys[face[0]], face[1]),
-    )
-
-
-def _references(
-    model: DualAttentionRenderer,
-    clip: WindowClip,
-    mesh: FaceMesh,
-    placed: np.ndarray,
-    chosen: np.ndarray,
-    log_weights: np.ndarray,
-) -> References:
-    frames = [
-        reference_frame(mesh, clip.geometry, clip.head_vertices[t], clip.window[t], int(t), clip.images[t])
-        for t in chosen
-    ]
-    images = images_of(frames)
-    features = model.encode_references(images, maps_of(frames))
-    grids = np.ascontiguousarray(correspondences(mesh, placed, frames))
-    return stack_references(features[None], images[None], grids[None], log_weights[None])
-
-
-def _descriptors(clip: WindowClip, vertices: np.ndarray) -> np.ndarray:
-    return lip_descriptors(vertices, clip.geometry.template, clip.geometry.rotation)
+def shared_references(valid: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """[R] frames that every frame of a run may take as a reference."""
+    return np.intersect1d(allowed_references(valid, int(run[0])), allowed_references(valid, int(run[-1])))

@@ -9,9 +9,10 @@ import numpy as np
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, window_from_image
 from personatalk.geometry_maps import MAP_STRIDE
-from personatalk.inspection.drawing import PALETTE, caption, heat, mark, new_figure, tiles, to_picture
+from personatalk.inspection.drawing import caption, heat, mark, new_figure, tiles, to_picture
 from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Inspection
 from personatalk.inspection.references import bank, reference_colours
+from personatalk.palette import PALETTE, mix_colours
 
 COLOUR_ALPHA = 0.65
 TILE_WIDTH, TILE_HEIGHT = 288, 240
@@ -112,7 +113,7 @@ def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.
     for name, attention in parts:
         colours = np.array([known[name, frame] for frame in attention.frames.tolist()])
         share = attention.share if kind == "both" else np.ones_like(attention.share)
-        mixture = mixture + np.einsum("rhw,rc->hwc", attention.weights * share, colours.astype(np.float32))
+        mixture = mixture + mix_colours(attention.weights * share, colours)
         legend += [(f"{name} {frame}", colour) for frame, colour in zip(attention.frames, colours, strict=True)]
     mixture = cv2.resize(mixture, (PICTURE_WIDTH, PICTURE_HEIGHT), interpolation=cv2.INTER_LINEAR)
     grey = np.repeat(cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.float32)

@@ -14,11 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from personatalk.rasterizer import interpolate, rasterize
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; uint8 RGB
-PALETTE = np.array(
-    ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233), (240, 228, 66),
-     (120, 120, 120)), np.uint8,
-)  # fmt: skip
 SOURCE_COLOUR, DRIVEN_COLOUR, GREY = "#0072B2", "#D55E00", "#787878"
 FONT_PX = 20
 LIGHT = np.array((-0.35, -0.5, -0.8), np.float32) / np.float32(1.0062)  # towards the light; z away from the camera

@@ -12,7 +12,6 @@ from personatalk.face_model import INNER_LIPS, NUM_VERTICES, OUTER_LIPS
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
-    PALETTE,
     SOURCE_COLOUR,
     blend,
     caption,
@@ -25,6 +24,7 @@ from personatalk.inspection.drawing import (
 )
 from personatalk.inspection.portrait import portrait_from_image
 from personatalk.inspection.recording import Inspection
+from personatalk.palette import PALETTE
 
 MESH_ALPHA = 0.8
 SOURCE_RGB, DRIVEN_RGB = PALETTE[0], PALETTE[3]

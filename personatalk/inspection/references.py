@@ -11,13 +11,13 @@ from personatalk.face_model import openness, spread
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
-    PALETTE,
     SOURCE_COLOUR,
     legend_above,
     new_figure,
     to_picture,
 )
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Inspection, read_chosen_frames
+from personatalk.palette import PALETTE
 from personatalk.references import MIN_GAP, select_lip_references
 
 STRATEGIES = {

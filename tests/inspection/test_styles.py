@@ -6,7 +6,6 @@ import pytest
 from inspection.conftest import NUM_FRAMES
 from personatalk.errors import CheckpointError
 from personatalk.face_model import LIPS
-from personatalk.inspection.drawing import PALETTE
 from personatalk.inspection.styles import (
     TRAITS,
     StyleMap,
@@ -19,6 +18,7 @@ from personatalk.inspection.styles import (
     style_vector,
     voice_level,
 )
+from personatalk.palette import PALETTE
 from personatalk.perceptual import CHECKPOINTS
 from personatalk.style import style_of
 from personatalk.training.preprocess import Clip

@@ -1,0 +1,114 @@
+"""Which renderers are judged: the one that ships, whole and with parts taken away, and those that a user names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personatalk.audio import load_speech_encoder
+from personatalk.checkpoints import load_config, load_into
+from personatalk.config import REFERENCE_STRATEGIES, RendererConfig
+from personatalk.errors import MediaError
+from personatalk.evaluation.baselines import baselines, pick_nearest, warped_painter
+from personatalk.evaluation.corpus import EvaluationInputs
+from personatalk.evaluation.frames_page import OURS
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.rendering import evaluate_rendering
+from personatalk.evaluation.repainting import model_painter
+from personatalk.evaluation.speech import load_geometry_model
+from personatalk.evaluation.windows import Demand, Painter, WindowClip
+from personatalk.face_model import FaceModel
+from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry_model import predict_expression
+from personatalk.media import read_audio
+from personatalk.renderer import DualAttentionRenderer
+from personatalk.style import style_of
+
+# what is taken away from weights that were trained with it
+ABLATIONS = {
+    "without decoder": {"has_decoder": False},
+    "without offsets": {"max_offset_px": 0.0},
+    "without light fill": {"has_light_fill": False},
+}
+
+
+def evaluate_renderers(inputs: EvaluationInputs) -> dict:
+    """Judge the renderer that ships, in several circumstances, and those that `inputs` names."""
+    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    return evaluate_rendering(inputs, renderer_rows(inputs, face_model))
+
+
+def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, Painter]:
+    """All rows but the baselines, by name; rows of the same inputs stand together, so that these are made once.
+
+    Raises:
+        MediaError: a renderer that `inputs` names has the name of another row.
+    """
+    mesh, ours = FaceMesh(face_model), load_renderer(inputs.checkpoints)
+    rows = {OURS: model_painter(ours, mesh)}
+    for name, changes in ABLATIONS.items():
+        rows[f"{OURS}, {name}"] = model_painter(without(ours, **changes), mesh)
+    for name, path in inputs.renderers.items():
+        if name in rows or name in baselines(mesh):
+            raise MediaError(f"--renderer {name}: another row has this name; choose another")
+        rows[name] = model_painter(load_renderer(path), mesh)
+    rows[f"{OURS}, without lip references of its own"] = model_painter(ours, mesh, has_lip_references=False)
+    for strategy in REFERENCE_STRATEGIES[1:]:
+        rows[f"{OURS}, {strategy} references"] = model_painter(ours, mesh, strategy=strategy)
+    heard = own_speech(inputs, face_model)
+    rows["nearest frame, warped, stage 1's geometry"] = warped_painter(mesh, pick_nearest, heard)
+    rows[f"{OURS}, stage 1's geometry"] = model_painter(ours, mesh, demand=heard)
+    return rows
+
+
+def without(model: DualAttentionRenderer, **changes: object) -> DualAttentionRenderer:
+    """Take parts away from a renderer; the weights that are left stay as they are, and its encoder is shared.
+
+    Args:
+        model: whole.
+        changes: fields of its configuration.
+    """
+    bare = DualAttentionRenderer(replace(model.config, **changes)).eval()
+    kept = bare.state_dict().keys()
+    bare.load_state_dict({name: value for name, value in model.state_dict().items() if name in kept})
+    bare.encode = model.encode
+    return bare
+
+
+def load_renderer(path: Path) -> DualAttentionRenderer:
+    """Load stage 2.
+
+    Args:
+        path: a folder that holds renderer.safetensors, or a file of weights; beside it lies its configuration, of the
+            same name or renderer.json.
+
+    Raises:
+        CheckpointError: weights or configuration are missing or do not fit.
+    """
+    weights = path / "renderer.safetensors" if path.is_dir() else path
+    config = weights.with_suffix(".json")
+    model = DualAttentionRenderer(
+        load_config(RendererConfig, config if config.is_file() else weights.with_name("renderer.json"))
+    )
+    load_into(model, weights)
+    return model.eval()
+
+
+def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> Demand:
+    """What stage 1 asks of the mouth when it hears the clip's own speech."""
+    model, encoder = load_geometry_model(inputs.checkpoints), load_speech_encoder(inputs.checkpoints)
+
+    def demand(clip: WindowClip) -> np.ndarray | None:
+        source, geometry = clip.source, clip.geometry
+        if source is None or not source.has_sound:
+            return None
+        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
+        times = torch.from_numpy(geometry.times - geometry.times[0] - source.offset_s)
+        speech = predict_expression(model, encoder.encode(read_audio(inputs.clip_path(source))), times, style).numpy()
+        expression = np.concatenate([speech, geometry.expression[:, speech.shape[1] :]], 1)
+        return face_model.vertices(geometry.template, expression)
+
+    return demand
