@@ -10,15 +10,12 @@ from typing import TypeVar
 import numpy as np
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
-from personatalk.errors import NoFaceError
-from personatalk.estimation import refine_face
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_track
+from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_geometry
 from personatalk.evaluation.identity import CHIP_LANDMARKS, cut_face_chip
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import read_frames
 from personatalk.references import MIN_GAP
-from personatalk.registration import GreyWindows
 from personatalk.renderer import Rendering
 
 Kept = TypeVar("Kept")
@@ -95,22 +92,12 @@ Demand = Callable[[WindowClip], np.ndarray | None]
 
 
 def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> WindowClip | None:
-    """Cut the renderer's window out of a clip's first frames; None where no face was tracked."""
-    track = read_track(inputs.corpus, clip)
-    try:
-        geometry = fit_track(track, mesh.face_model) if track is not None else None
-    except NoFaceError:
-        geometry = None
+    """Cut the renderer's window out of a clip's first frames; None where `preprocess` found no face."""
+    geometry = read_geometry(inputs.corpus, clip)
     if geometry is None:
         return None
-
-    def images() -> Iterable[np.ndarray]:
-        return (frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES))
-
-    windows = GreyWindows(geometry)
-    for image in images():
-        windows.append(image)
-    return replace(cut_windows(images(), refine_face(track, geometry, windows, mesh), mesh), source=clip)
+    images = (frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES))
+    return replace(cut_windows(images, geometry, mesh), source=clip)
 
 
 def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: FaceMesh) -> WindowClip:
