@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from personatalk.appearance import ColourWindows
 from personatalk.concurrency import read_ahead
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.media import Frame, probe_video, read_frames
+from personatalk.occlusion import Occlusion, find_occlusion
 from personatalk.registration import GreyWindows, refine_geometry
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
@@ -54,10 +56,28 @@ def fit_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None
     Raises:
         NoFaceError: fewer than three frames show a face.
     """
+    return _refine(video, track, fit_track(track, mesh.face_model), mesh, step)
+
+
+def fit_face_and_occlusion(
+    video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None
+) -> tuple[FaceGeometry, Occlusion]:
+    """Fit a followed face as `fit_face` does, and find what stands in front of it."""
     geometry = fit_track(track, mesh.face_model)
+    colours = ColourWindows(geometry)
+    geometry = _refine(video, track, geometry, mesh, step, colours)
+    return geometry, find_occlusion(geometry, colours, mesh)
+
+
+def _refine(
+    video: Path, track: FaceTrack, geometry: FaceGeometry, mesh: FaceMesh, step: Step | None,
+    colours: ColourWindows | None = None,
+) -> FaceGeometry:  # fmt: skip
     windows = GreyWindows(geometry)
     for frame in _frames(video, len(geometry), step):
         windows.append(frame.image)
+        if colours is not None:
+            colours.append(frame.image)
     return refine_geometry(track, geometry, windows, mesh)
 
 

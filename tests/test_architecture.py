@@ -10,8 +10,9 @@ import pytest
 
 ORDER = [
     "errors", "config", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model", "fitting",
-    "camera", "rasterizer", "geometry_maps", "registration", "estimation", "audio", "noises", "style", "closure",
-    "voice", "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer", "render_inputs",
+    "camera", "rasterizer", "geometry_maps", "registration", "appearance", "occlusion", "estimation", "audio", "noises",
+    "style", "closure", "voice", "geometry_model", "sync", "own_speech", "references", "attention", "light", "renderer",
+    "render_inputs",
     "number_format", "compositing", "dub_renderer", "timeline", "observer", "progress", "pipeline", "perceptual",
     "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
 ]  # fmt: skip

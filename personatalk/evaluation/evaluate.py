@@ -18,6 +18,7 @@ from personatalk.evaluation.dubbing import Ask, Dub, Judge, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
 from personatalk.evaluation.languages import evaluate_languages
 from personatalk.evaluation.leak import evaluate_leak
+from personatalk.evaluation.occlusion import evaluate_occlusion
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.rendering import evaluate_rendering
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
@@ -164,6 +165,7 @@ EVALUATIONS = {
     "breath": evaluate_breath,
     "languages": evaluate_languages,
     "rendering": evaluate_trained_renderers,
+    "occlusion": evaluate_occlusion,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,
     "syncnet": evaluate_syncnet,
