@@ -25,6 +25,7 @@ MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be b
 MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
 WEAK_NOVELTY, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
 MIN_RUN = 3  # frames
+INNER_MASK, MIN_ENTRY_PX = 0.5, 8  # what has no part outside of the inner mask did not come in from anywhere
 OCCLUDED_SHARE = 0.01  # of the mask; such frames are no references
 MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
 MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
@@ -94,7 +95,8 @@ def find_occlusion(geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMes
     def begin(frame: int) -> np.ndarray | None:
         look = appearance.look(frame)
         seeds = find_seeds(look)
-        return None if seeds is None else follow(look, seeds, appearance.mouth_colours)
+        mask = None if seeds is None else follow(look, seeds, appearance.mouth_colours)
+        return mask if mask is not None and mask.any() else None
 
     found = {f: m for f, m in zip(frames, map_in_order(begin, frames, num_workers()), strict=True) if m is not None}
     if found:
@@ -129,6 +131,8 @@ def find_seeds(look: Look) -> np.ndarray | None:
 def follow(look: Look, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np.ndarray | None = None) -> np.ndarray:
     """Follow an occluder from its seeds over its own colours, to where the face is likelier.
 
+    It must come in from outside of the mask, and hide more than lips.
+
     Args:
         look: of the frame.
         seeds: [H, W] bool.
@@ -154,8 +158,10 @@ def follow(look: Look, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np
     found = share > 0.5
     count, labels = cv2.connectedComponents(found.astype(np.uint8), connectivity=4)
     begun = np.bincount(labels[seeds & found], minlength=count) > 0
+    enters = np.bincount(labels[look.mask < INNER_MASK], minlength=count) >= MIN_ENTRY_PX
+    beside = np.bincount(labels[~look.lips], minlength=count) > np.bincount(labels[look.lips], minlength=count)
     begun[0] = False
-    return begun[labels]
+    return (begun & enters & beside)[labels]
 
 
 def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: list[int]) -> None:
@@ -175,7 +181,9 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
         if (seeds & look.skin).sum() < WEAK_SHARE * look.skin.sum():
             continue
         colours = colour_density(appearance.look(before).lab[found[before]])
-        found[frame] = follow(look, seeds, appearance.mouth_colours, colours)
+        mask = follow(look, seeds, appearance.mouth_colours, colours)
+        if mask.any():
+            found[frame] = mask
 
 
 def calm(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
