@@ -26,6 +26,7 @@ EVALUATION_NAMES = [
     "languages",
     "rendering",
     "native",
+    "occlusion",
     "dubbing",
     "leak",
     "syncnet",
@@ -71,6 +72,8 @@ examples:
   personatalk evaluate dubbing clips corpus --manifest manifest.tsv --limit 20
       whole dubs with other people's speech: following, leak, synchrony, identity; leak looks for the source's mouth
       in dubs with silence and with speech
+  personatalk evaluate occlusion clips corpus --manifest manifest.tsv
+      what is found of things drawn before the face, and what in clips as they are
   personatalk evaluate syncnet clips corpus --manifest manifest.tsv -o figures --syncnet syncnet_v2.model
       SyncNet with its authors' weights judges the clips, and the dubs that `evaluate dubbing -o figures` left
 """

@@ -18,6 +18,7 @@ from personatalk.geometry_maps import FaceMesh
 from personatalk.lip_registration import registered_frames
 from personatalk.media import Frame
 from personatalk.number_format import render_in
+from personatalk.occlusion import Occlusion
 from personatalk.rasterizer import rasterize
 from personatalk.references import lip_descriptors, rank_face_references, rank_lip_references, select_lip_references
 from personatalk.render_inputs import (
@@ -37,6 +38,7 @@ LIP_BANK_SIZE = 16
 FACE_BANK_SIZE = 48
 FACE_STRIDE = 12  # frames between face references, more in long clips
 FADE_FRAMES = 4  # around frames without a face
+MIN_CLEAR_FRAMES = 24  # fewer without an occluder are too few to choose references from
 TURN_FADE_DEG = (50.0, 62.0)  # the dub fades back to the source as the head turns away
 
 
@@ -63,14 +65,18 @@ class ClipReferences:
         geometry: of the clip that gives the references.
         demanded: [M, D] lip descriptors of the mouths to be rendered.
         strategy: how lip references are chosen.
+        occlusion: of that clip; frames with something in front of the face are passed over.
     """
 
-    def __init__(self, mesh: FaceMesh, geometry: FaceGeometry, demanded: np.ndarray, strategy: str) -> None:
+    def __init__(
+        self, mesh: FaceMesh, geometry: FaceGeometry, demanded: np.ndarray, strategy: str,
+        occlusion: Occlusion | None = None,
+    ) -> None:  # fmt: skip
         self.mesh, self.geometry = mesh, geometry
         self.head_vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
         self.affines = window_from_image(geometry)
         descriptors = lip_descriptors(self.head_vertices, geometry.template, geometry.rotation)
-        valid = registered_frames(geometry.valid)
+        valid = clear_frames(registered_frames(geometry.valid), occlusion)
         chosen = select_lip_references(
             descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy,
             opening=self.head_vertices.openness()[valid],
@@ -152,17 +158,20 @@ class ClipRenderer:
         is_same_clip: whether references and target are the same clip, so that near frames are shunned.
         source_indices: [T] frame number in the source of each frame to render.
         number_format: in which the network computes.
+        occlusion: of the source; what stands in front of the face stays as it is.
     """
 
     def __init__(
         self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry,
         head_vertices: np.ndarray | HeadVertices, references: ClipReferences, *, is_same_clip: bool = True,
         source_indices: np.ndarray | None = None, number_format: torch.dtype = torch.float32,
+        occlusion: Occlusion | None = None,
     ) -> None:  # fmt: skip
         self.renderer, self.mesh, self.geometry = renderer, mesh, geometry
         self.head_vertices, self.references = head_vertices, references
         self.is_same_clip, self.number_format = is_same_clip, number_format
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
+        self.occlusion = occlusion
         self.affines = window_from_image(geometry)
         self.strength = dub_strength(geometry)
         self.descriptors = lip_descriptors(head_vertices, geometry.template, geometry.rotation)
@@ -221,6 +230,9 @@ class ClipRenderer:
         template = self.geometry.template
         placed_template = self.mesh.place(template, self.geometry, position, crop.crop_from_image)
         mask = self.mesh.mask(placed_template, template, height, width) * self.strength[position]
+        if self.occlusion:
+            source = int(self.source_indices[position])
+            mask *= 1 - self.occlusion.on_crop(source, crop.crop_from_image, height, width)
         index, barycentric = rasterize(placed, self.mesh.triangles, height, width)
         plan = Plan(
             weights=torch.cat([rendering.lip.weights, rendering.face.weights], 1)[0].numpy(),
@@ -236,6 +248,14 @@ class ClipRenderer:
         finished = image.copy()
         finished[crop.top : crop.top + height, crop.left : crop.left + width] = filled
         return finished
+
+
+def clear_frames(frames: np.ndarray, occlusion: Occlusion | None) -> np.ndarray:
+    """Drop the frames [N] with an occluder, as long as enough others are left."""
+    if occlusion is None:
+        return frames
+    clear = frames[~occlusion.is_occluded[frames]]
+    return clear if len(clear) >= MIN_CLEAR_FRAMES else frames
 
 
 def dub_strength(geometry: FaceGeometry) -> np.ndarray:

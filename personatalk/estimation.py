@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from personatalk.appearance import ColourWindows
 from personatalk.concurrency import read_ahead
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.lip_registration import register_lips
 from personatalk.media import Frame, probe_video, read_frames
+from personatalk.occlusion import Occlusion, find_occlusion
 from personatalk.registration import GreyWindows, refine_geometry
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
@@ -55,22 +57,28 @@ def fit_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None
     Raises:
         NoFaceError: fewer than three frames show a face.
     """
+    return _refine(video, track, fit_track(track, mesh.face_model), mesh, step)
+
+
+def fit_face_and_occlusion(
+    video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None
+) -> tuple[FaceGeometry, Occlusion]:
+    """Fit a followed face as `fit_face` does, and find what stands in front of it."""
     geometry = fit_track(track, mesh.face_model)
+    colours = ColourWindows(geometry)
+    geometry = _refine(video, track, geometry, mesh, step, colours)
+    return geometry, find_occlusion(geometry, colours, mesh)
+
+
+def _refine(
+    video: Path, track: FaceTrack, geometry: FaceGeometry, mesh: FaceMesh, step: Step | None,
+    colours: ColourWindows | None = None,
+) -> FaceGeometry:  # fmt: skip
     windows = GreyWindows(geometry)
     for frame in _frames(video, len(geometry), step):
         windows.append(frame.image)
-    return refine_face(track, geometry, windows, mesh)
-
-
-def refine_face(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
-    """Fit a face again, to what the frames show: the whole face on its median, then lips on like lips.
-
-    Args:
-        track: of the clip.
-        geometry: fitted to it.
-        windows: of the clip's frames, cut by this geometry.
-        mesh: the face mesh.
-    """
+        if colours is not None:
+            colours.append(frame.image)
     return register_lips(refine_geometry(track, geometry, windows, mesh), windows, mesh)
 
 

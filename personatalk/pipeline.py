@@ -16,7 +16,7 @@ from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
-from personatalk.estimation import fit_face, follow_face
+from personatalk.estimation import fit_face, fit_face_and_occlusion, follow_face
 from personatalk.face_model import FaceModel, HeadVertices
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
@@ -24,6 +24,7 @@ from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
 from personatalk.number_format import fastest_format
 from personatalk.observer import Observer, Scene
+from personatalk.occlusion import Occlusion
 from personatalk.own_speech import OwnSpeech, OwnSpeechListener
 from personatalk.progress import Progress, Run
 from personatalk.references import lip_descriptors
@@ -68,6 +69,7 @@ class DrivenGeometry:
         head_vertices: of the frames to render, driven by the speech.
         style: of the speaker.
         own_speech: what the clip's own sound said of the speaker.
+        occlusion: what stands in front of the source's face; None where nobody looked.
     """
 
     source: FaceGeometry
@@ -75,6 +77,7 @@ class DrivenGeometry:
     head_vertices: HeadVertices
     style: Style
     own_speech: OwnSpeech = OwnSpeech()
+    occlusion: Occlusion | None = None
 
 
 class DubbingPipeline:
@@ -137,7 +140,7 @@ class DubbingPipeline:
         with run.stage("track", "following the face"):
             track, pts = follow_face(video, point=options.face_point, step=run.step)
         with run.stage("fit", "fitting the face"):
-            source = fit_face(video, track, self.mesh, step=run.step)
+            source, occlusion = fit_face_and_occlusion(video, track, self.mesh, step=run.step)
             del track  # the longest arrays of a run
             num_valid = int(source.valid.sum())
             if options.reference_video is None and num_valid < MIN_FRAMES:
@@ -147,7 +150,7 @@ class DubbingPipeline:
                 )
         with run.stage("geometry", "shaping the mouth"):
             timeline = plan_timeline(source.times, pts, len(waveform) / SAMPLE_RATE, options.length)
-            driven = self.drive(source, features, timeline, options, run, video)
+            driven = replace(self.drive(source, features, timeline, options, run, video), occlusion=occlusion)
             del features
         reference_video = Path(options.reference_video or video)
         with run.stage("references", "choosing references"):
@@ -206,10 +209,12 @@ class DubbingPipeline:
     ) -> ClipReferences:
         """Choose, read and encode the references."""
         is_same = reference_video == Path(video)
-        geometry = driven.source if is_same else self.estimate_geometry(reference_video)
+        geometry, occlusion = driven.source, driven.occlusion
+        if not is_same:
+            geometry, occlusion = fit_face_and_occlusion(reference_video, follow_face(reference_video)[0], self.mesh)
         posed = driven.posed
         demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
-        references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy)
+        references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy, occlusion)
 
         def frames() -> Iterator[Frame]:
             for frame in read_ahead(read_frames(reference_video, only=references.wanted)):
@@ -227,6 +232,7 @@ class DubbingPipeline:
         clip = ClipRenderer(
             self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
             is_same_clip=is_same, source_indices=timeline.order, number_format=fastest_format(self.renderer),
+            occlusion=driven.occlusion,
         )  # fmt: skip
         passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
         with (
@@ -255,6 +261,7 @@ class DubbingPipeline:
             },
             "num_frames": len(timeline.order),
             "num_passed_through": passed,
+            "num_occluded": int(driven.occlusion.is_occluded[timeline.order].sum()) if driven.occlusion else 0,
             "fps": fps,
             "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
             "peak_memory_mb": run.peak_memory_mb,

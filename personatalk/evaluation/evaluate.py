@@ -18,6 +18,7 @@ from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
 from personatalk.evaluation.languages import evaluate_languages
 from personatalk.evaluation.leak import evaluate_leak
 from personatalk.evaluation.native import evaluate_native
+from personatalk.evaluation.occlusion import evaluate_occlusion
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.renderers import evaluate_renderers
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
@@ -108,6 +109,7 @@ EVALUATIONS = {
     "languages": evaluate_languages,
     "rendering": evaluate_renderers,
     "native": evaluate_native,
+    "occlusion": evaluate_occlusion,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,
     "syncnet": evaluate_syncnet,
