@@ -15,22 +15,9 @@ C = TypeVar("C")
 DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints"  # also in checkpoints.py, which loads torch
 TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
 EVALUATION_NAMES = [
-    "fitting",
-    "speech",
-    "speech-measured",
-    "sync",
-    "style",
-    "calibration",
-    "silence",
-    "breath",
-    "languages",
-    "rendering",
-    "native",
-    "occlusion",
-    "dubbing",
-    "leak",
-    "syncnet",
-]
+    "fitting", "speech", "speech-measured", "sync", "style", "calibration", "silence", "breath", "languages",
+    "rendering", "native", "occlusion", "dubbing", "leak", "syncnet",
+]  # fmt: skip
 
 PREPROCESS_EXAMPLES = """
 examples:
