@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.compositing import Crop, Plan, composite, cut_crop
+from personatalk.detail import detail_energy, restore_detail, wanted_energy
 from personatalk.errors import NoFaceError
 from personatalk.face_model import HeadVertices, smoothstep
 from personatalk.fitting import FaceGeometry
@@ -50,11 +51,13 @@ class BankEntry:
         frame: prepared for the renderer.
         crop: native pixels.
         placed: [N, 2] px, vertices in the crop.
+        detail: [40, 48] how strong the crop's fine detail is.
     """
 
     frame: ReferenceFrame
     crop: Crop
     placed: np.ndarray
+    detail: np.ndarray
 
 
 class ClipReferences:
@@ -77,14 +80,15 @@ class ClipReferences:
         self.affines = window_from_image(geometry)
         descriptors = lip_descriptors(self.head_vertices, geometry.template, geometry.rotation)
         valid = clear_frames(registered_frames(geometry.valid), occlusion)
+        shown = clear_frames(np.flatnonzero(geometry.valid), occlusion)
         chosen = select_lip_references(
             descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy,
             opening=self.head_vertices.openness()[valid],
         )  # fmt: skip
         self.lip_indices = valid[chosen]
         self.lip_descriptors = descriptors[self.lip_indices]
-        count = int(np.clip(len(valid) // FACE_STRIDE, 2, FACE_BANK_SIZE))
-        self.face_indices = valid[np.unique(np.linspace(0, len(valid) - 1, count).astype(int))]
+        count = int(np.clip(len(shown) // FACE_STRIDE, 2, FACE_BANK_SIZE))
+        self.face_indices = shown[np.unique(np.linspace(0, len(shown) - 1, count).astype(int))]
         self.entries: dict[int, BankEntry] = {}
         self.features: dict[int, torch.Tensor] = {}
 
@@ -122,7 +126,8 @@ class ClipReferences:
         vertices = self.head_vertices[index]
         entry = reference_frame(self.mesh, self.geometry, vertices, self.affines[index], index, window)
         placed = self.mesh.place(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
-        self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed)
+        detail = detail_energy(crop.image, crop.window_from_crop)
+        self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed, detail=detail)
         device = device_of(renderer)
         self.features[index] = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
 
@@ -217,14 +222,15 @@ class ClipRenderer:
             stack_references(features[:, :k], images[:, :k], grids[:, :k], lip_weights[None]),
             stack_references(features[:, k:], images[:, k:], grids[:, k:], face_weights[None]),
         )
-        finished = self._composite(position, image, crop, entries, rendering)
+        finished = self._composite(position, image, crop, entries, rendering, grids[0])
         return RenderedFrame(
             image=finished, is_dubbed=True, lip_frames=lip_frames, face_frames=face_frames, rendering=rendering
         )
 
     def _composite(
-        self, position: int, image: np.ndarray, crop: Crop, entries: list[BankEntry], rendering: Rendering
-    ) -> np.ndarray:
+        self, position: int, image: np.ndarray, crop: Crop, entries: list[BankEntry], rendering: Rendering,
+        grids: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
         height, width = crop.image.shape[:2]
         placed = self.mesh.place(self.head_vertices[position], self.geometry, position, crop.crop_from_image)
         template = self.geometry.template
@@ -245,6 +251,8 @@ class ClipRenderer:
             crop, mask, index, barycentric, self.mesh.triangles, [entry.crop for entry in entries],
             np.stack([entry.placed for entry in entries]), plan,
         )  # fmt: skip
+        wanted = wanted_energy([entry.detail for entry in entries], grids, plan.weights, plan.gate, plan.num_lip)
+        filled = restore_detail(filled, mask, wanted, crop.window_from_crop)
         finished = image.copy()
         finished[crop.top : crop.top + height, crop.left : crop.left + width] = filled
         return finished

@@ -1,0 +1,98 @@
+"""Fine detail of a finished face: what averaging and resampling took from it is given back.
+
+A mean of several references, each resampled, has the right colours and too little grain: pores, stubble and the
+edges of teeth. How much grain there should be is known: as much as the references have where the pixels come from.
+
+Ours: the paper does not speak of it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine, scale_affine
+from personatalk.geometry_maps import MAP_STRIDE
+
+MAP_SIZE = (WINDOW_WIDTH // MAP_STRIDE, WINDOW_HEIGHT // MAP_STRIDE)
+DETAIL_PX = 1.2  # of the image's own pixels; what is finer is detail
+NEIGHBOURHOOD_PX = 10.0  # of the window, over which the strength of detail is averaged
+MAX_GAIN = 1.8
+FLOOR = 0.5  # squared levels of 255: what is weaker is left alone
+
+
+def detail_of(image: np.ndarray) -> np.ndarray:
+    """What is finer than DETAIL_PX in an image [H, W, ...] of levels in [0, 255], float32."""
+    image = image.astype(np.float32)
+    return image - cv2.GaussianBlur(image, (0, 0), DETAIL_PX)
+
+
+def detail_energy(image: np.ndarray, window_from_image: np.ndarray) -> np.ndarray:
+    """Mean square of the detail around each place of the renderer's map.
+
+    Args:
+        image: [H, W, 3] in [0, 255].
+        window_from_image: [2, 3].
+
+    Returns:
+        [40, 48] squared levels of the luma
+    """
+    luma = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    map_from_image = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
+    px_per_image = float(np.sqrt(abs(np.linalg.det(window_from_image[:, :2]))))
+    energy = cv2.GaussianBlur(detail_of(luma) ** 2, (0, 0), max(1.0, NEIGHBOURHOOD_PX / px_per_image / 2))
+    map_from_image[:, 2] += map_from_image[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the first pixel's centre
+    return cv2.warpAffine(energy, map_from_image, MAP_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def wanted_energy(
+    energies: list[np.ndarray], grids: np.ndarray, weights: np.ndarray, gate: np.ndarray, num_lip: int
+) -> np.ndarray:
+    """Say how strong the detail of a face should be, from where its pixels come.
+
+    Args:
+        energies: R of [40, 48], of the references, lip references first.
+        grids: [R, 160, 192, 2] px, where each pixel of the window lies in each reference's.
+        weights: [R, 40, 48]; those of either kind sum to 1.
+        gate: [160, 192] share of the lip references.
+        num_lip: how many of the references are lip references.
+
+    Returns:
+        [40, 48] squared levels of the luma
+    """
+    lip_share = cv2.resize(gate, MAP_SIZE, interpolation=cv2.INTER_AREA)
+    wanted = np.zeros(MAP_SIZE[::-1], np.float32)
+    after = MAP_STRIDE // 2  # the middle of a place of the map lies between two pixels
+    before = after - 1
+    centres = (grids[:, before::MAP_STRIDE, before::MAP_STRIDE] + grids[:, after::MAP_STRIDE, after::MAP_STRIDE]) / 2
+    for index, energy in enumerate(energies):
+        x, y = np.moveaxis(centres[index] / MAP_STRIDE - 0.5, -1, 0)
+        there = cv2.remap(
+            energy, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        wanted += there * weights[index] * (lip_share if index < num_lip else 1 - lip_share)
+    return wanted
+
+
+def restore_detail(
+    filled: np.ndarray, mask: np.ndarray, wanted: np.ndarray, window_from_image: np.ndarray
+) -> np.ndarray:
+    """Strengthen the detail of a finished face until it is as strong as wanted.
+
+    Args:
+        filled: [H, W, 3] uint8, with the face in it.
+        mask: [H, W] in [0, 1], the share of the face; where it is 0 nothing changes.
+        wanted: [40, 48] squared levels of the luma.
+        window_from_image: [2, 3].
+
+    Returns:
+        [H, W, 3] uint8
+    """
+    there = detail_energy(filled, window_from_image)
+    gain = np.clip(np.sqrt((wanted + FLOOR) / (there + FLOOR)), 1, MAX_GAIN) - 1
+    image_from_map = invert_affine(scale_affine(window_from_image, 1 / MAP_STRIDE)).astype(np.float64)
+    image_from_map[:, 2] += image_from_map[:, :2].sum(1) * 0.5 - 0.5
+    size = filled.shape[1::-1]
+    gain = cv2.warpAffine(gain, image_from_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    added = (gain * mask)[..., None] * detail_of(filled)
+    return np.clip(np.round(filled + added), 0, 255).astype(np.uint8)
