@@ -11,7 +11,7 @@ from personatalk.config import DubbingOptions
 from personatalk.errors import PersonaTalkError
 from personatalk.page import strings
 from personatalk.page.dubber import Dubber, Outcome, Request
-from personatalk.page.result import MACHINE
+from personatalk.page.result import UNBOUNDED
 from personatalk.page.steps import Steps, path_or_none, plain_errors, show_progress
 
 DOCUMENTATION = """{what}
@@ -52,13 +52,13 @@ def add_endpoints(steps: Steps, dubber: Dubber) -> None:
     for name, run, what in (("dub", dubber.dub, DUB_WHAT), ("preview", dubber.preview, PREVIEW_WHAT)):
         handler = _run_endpoint(run)
         handler.__name__, handler.__doc__ = name, DOCUMENTATION.format(what=what)
-        gr.Button(visible=False).click(handler, inputs, outputs, api_name=name, **MACHINE)
+        gr.Button(visible=False).click(handler, inputs, outputs, api_name=name, **UNBOUNDED)
     gr.Button(visible=False).click(
         _analysis_endpoint(dubber),
         [steps.clip, steps.speech, *face],
         gr.JSON(label="Analysis", visible=False),
         api_name="analyze",
-        **MACHINE,
+        **UNBOUNDED,
     )
     gr.Button(visible=False).click(_stop_endpoint(dubber), queue=False, api_name="stop")
 
