@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401 (loads Triton's LLVM; after Mesa's, which OpenGL loads, that would crash)
 
-from personatalk.errors import CancelledError, NoFaceError
+from personatalk.errors import CancelledError, MediaError, NoFaceError
 from personatalk.media import probe_video, read_audio
 
 
@@ -74,15 +74,22 @@ class FacelessPipeline:
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
 
+class PickyPipeline:
+    """Finds every clip too short, and names it as the pipeline does."""
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+        raise MediaError(f"{video} is too short to dub")
+
+
 class EndlessPipeline:
-    """Works until it is asked to stop, ten seconds at most."""
+    """Works until it is asked to stop, five minutes at most."""
 
     def __init__(self) -> None:
         self.started = self.stopped = False
 
     def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
         self.folder, self.started = output.parent, True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if should_stop and should_stop():
                 self.stopped = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +91,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
                 reference_video=path_or_none(reference_clip),
             )
             asked = Request(clip=path_or_none(clip), speech=path_or_none(speech), consent=consent, options=options)
-            outcome = run(asked, str(request.session_hash), show_progress)
+            outcome = run(asked, session_of(request), show_progress)
         return str(outcome.video), outcome.summary, str(outcome.report)
 
     return endpoint
@@ -121,7 +122,7 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
                 path_or_none(clip),
                 path_or_none(speech),
                 DubbingOptions(face_point=_face_point(face_x, face_y)),
-                str(request.session_hash),
+                session_of(request),
                 show_progress,
             )
 
@@ -130,10 +131,22 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
 
 def _stop_endpoint(dubber: Dubber) -> Callable[[gr.Request], None]:
     def stop(request: gr.Request) -> None:
-        """Stop the runs of this session; their files are removed."""
-        dubber.sessions.stop(str(request.session_hash))
+        """Stop the runs of this session; their files are removed. Not for MCP, whose callers have no session."""
+        if is_mcp(request):
+            raise gr.Error(strings.STOP_NOT_BY_MCP, title=strings.REFUSED_TITLE, print_exception=False)
+        dubber.sessions.stop(session_of(request))
 
     return stop
+
+
+def is_mcp(request: gr.Request) -> bool:
+    """Whether Gradio's MCP server passes this call on."""
+    return request.headers.get("x-gradio-user") == "mcp" or not hasattr(request, "session_hash")
+
+
+def session_of(request: gr.Request) -> str:
+    """Name the caller's session; callers by MCP share one of Gradio's, so each call of theirs is a session here."""
+    return secrets.token_hex(16) if is_mcp(request) else str(request.session_hash)
 
 
 def _face_point(x: float | None, y: float | None) -> tuple[float, float] | None:

@@ -131,11 +131,11 @@ def connect_runs(steps: Steps, controls: Controls, result: Result, dubber: Dubbe
         )
         running.failure(lambda: _buttons(running=False, status=strings.FAILED), None, busy, **quick)
 
-    def stop(request: gr.Request) -> list[Any]:
+    def ask_to_stop(request: gr.Request) -> list[Any]:
         dubber.sessions.stop(str(request.session_hash))
         return [gr.Button(interactive=False), strings.STOPPING]
 
-    controls.stop.click(stop, None, [controls.stop, controls.status], **quick)  # the run itself says when it stopped
+    controls.stop.click(ask_to_stop, None, [controls.stop, controls.status], **quick)  # the run itself says when it stopped
 
 
 def _buttons(*, running: bool, status: str = "") -> list[Any]:

@@ -158,8 +158,12 @@ def _add_options() -> dict[str, gr.components.Component]:
             "strategy": gr.Dropdown(
                 strings.STRATEGIES, value="coverage", label=strings.STRATEGY_LABEL, info=strings.STRATEGY_INFO
             ),
-            "style_clip": gr.Video(label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160),
-            "reference_clip": gr.Video(label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160),
+            "style_clip": gr.Video(
+                label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160, elem_id="style-clip"
+            ),
+            "reference_clip": gr.Video(
+                label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160, elem_id="reference-clip"
+            ),
         }
 
 

@@ -79,9 +79,10 @@ TOO_LONG = (
 )
 TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
 PREVIEW_WITHOUT_FACE = "No face is seen in the first two seconds, which is all that a preview looks at. Press Dub."
+STOP_NOT_BY_MCP = "Runs that were started by MCP cannot be stopped by it."
 FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
 BUSY_TITLE = "Too many at once"
-BUSY = "{count} others are waiting already. Please try again in a few minutes."
+BUSY = "Too many runs are waiting already ({count}). Please try again in a few minutes."
 WAITING, WAITING_ONE = "waiting, {count} runs are before yours", "waiting, one run is before yours"
 THE = "the {kind}"  # in place of a file's path
 STOPPED_TITLE = "Stopped"
@@ -180,6 +181,7 @@ ATTENTION_FACE = "Face-Attention: weight of each reference, yellow is more; belo
 ATTENTION_TIME = "Weights over time"
 
 STAGES_LABEL = "Stages and figures"
+STAGES_COLUMNS = ("stage", "seconds", "share", "ms a frame", "peak memory, MB")
 STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"
 SEEN_BUTTON = "Measure the finished video too (follows the face in it, as long as in the clip)"
 SEEN_TABLE = "Figures of the mouth that is seen in the finished video"

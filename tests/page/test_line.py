@@ -52,7 +52,7 @@ def test_a_full_line_refuses_and_says_how_many_wait():
         threads.append(threading.Thread(target=run))
         threads[0].start()
         waits.wait(5)
-        with pytest.raises(BusyError, match="1 others are waiting"), line.turn():
+        with pytest.raises(BusyError, match=r"waiting already \(1\)"), line.turn():
             pass
     threads[0].join()
     with line.turn():  # the refusal left nothing behind
