@@ -29,7 +29,7 @@ CSS = """
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
 #status {min-height: 28px}
-#time {position: sticky; top: 0; z-index: 20}
+#frame-slider {position: sticky; top: 0; z-index: 20}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
 #inside .grid-container {grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr))}

@@ -170,7 +170,7 @@ def add_inside(makers: list[Callable[[], Panel]]) -> Inside:
     with gr.Column(elem_id="inside"):
         gr.Markdown(strings.INSIDE_HEADING)
         hint = gr.Markdown(strings.INSIDE_EMPTY)
-        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="time")
+        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="frame-slider")
         fps = gr.Number(25, visible=False)  # so that the browser knows the time of the frame
         return Inside(hint=hint, slider=slider, fps=fps, panels=[make() for make in makers])
 

@@ -135,7 +135,8 @@ def connect_runs(steps: Steps, controls: Controls, result: Result, dubber: Dubbe
         dubber.sessions.stop(str(request.session_hash))
         return [gr.Button(interactive=False), strings.STOPPING]
 
-    controls.stop.click(ask_to_stop, None, [controls.stop, controls.status], **quick)  # the run itself says when it stopped
+    # that it stopped is said by the run itself
+    controls.stop.click(ask_to_stop, None, [controls.stop, controls.status], **quick)
 
 
 def _buttons(*, running: bool, status: str = "") -> list[Any]:

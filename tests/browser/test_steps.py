@@ -105,7 +105,7 @@ def test_options_of_the_page_reach_the_pipeline(visit, serve, clip, speech):
     page = visit(serve(pipeline))
     give(page, clip, speech)
     page.locator("#options > button").click()
-    page.wait_for_timeout(1500)  # what is set while the accordion opens is lost
+    page.wait_for_timeout(5000)  # Gradio takes back what is set before an opened accordion is complete
     for name, value in ((strings.STYLE_LABEL, "0.5"), (strings.AMPLITUDE_LABEL, "1.25")):
         number = page.get_by_label(f"number input for {name}")
         number.fill(value)

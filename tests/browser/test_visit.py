@@ -71,8 +71,8 @@ def look_inside(page) -> None:
     assert_shows_something(page.locator("#geometry-picture img"))
     assert_shows_something(page.locator("#geometry-model canvas"))
     shown = page.locator("#geometry-picture img").get_attribute("src")
-    page.locator("#time input[type=number]").fill("3")
-    page.locator("#time input[type=number]").press("Enter")
+    page.locator("#frame-slider input[type=number]").fill("3")
+    page.locator("#frame-slider input[type=number]").press("Enter")
     page.wait_for_function("old => document.querySelector('#geometry-picture img').src !== old", arg=shown)
     page.locator("#make-overlay").click()
     page.locator("#geometry-overlay video").wait_for(timeout=DUB_TIMEOUT_MS)
@@ -108,7 +108,7 @@ def look_inside(page) -> None:
     page.locator("#measure-dub").click()
     page.locator("#seen-figures").get_by_text("seen mouth follows").wait_for(timeout=DUB_TIMEOUT_MS)
     assert page.evaluate("[...document.querySelectorAll('#inside .picture img')].every((image) => image.alt)")
-    slider = page.locator("#time").bounding_box()  # stays in sight at the end of the last panel
+    slider = page.locator("#frame-slider").bounding_box()  # stays in sight at the end of the last panel
     assert 0 <= slider["y"] and slider["y"] + slider["height"] <= page.viewport_size["height"]
 
 
