@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import shutil
 import time
 import wave
@@ -96,3 +98,19 @@ class EndlessPipeline:
                 raise CancelledError("stopped")
             time.sleep(0.02)
         raise AssertionError("nobody asked the run to stop")
+
+
+def data_url(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def call_tool(url: str, name: str, arguments: dict):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def call():
+        async with streamablehttp_client(url) as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            return await session.call_tool(name, arguments)
+
+    return asyncio.run(call())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import sys
 import time
@@ -12,7 +10,16 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CopyPipeline, EndlessPipeline, FacelessPipeline, PickyPipeline, write_clip, write_speech
+from conftest import (
+    CopyPipeline,
+    EndlessPipeline,
+    FacelessPipeline,
+    PickyPipeline,
+    call_tool,
+    data_url,
+    write_clip,
+    write_speech,
+)
 from gradio_client import Client, handle_file
 
 import app
@@ -241,22 +248,6 @@ def test_a_tool_dubs_over_mcp_and_no_caller_stops_anothers_run(serve, clip, spee
     assert refused.isError and strings.CONSENT_MISSING in str(refused.content)
     refused = call_tool(tools, "stop", {})
     assert refused.isError and strings.STOP_NOT_BY_MCP in str(refused.content)
-
-
-def data_url(path: Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def call_tool(url: str, name: str, arguments: dict):
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
-
-    async def call():
-        async with streamablehttp_client(url) as (read, write, _), ClientSession(read, write) as session:
-            await session.initialize()
-            return await session.call_tool(name, arguments)
-
-    return asyncio.run(call())
 
 
 def test_functions_are_marked_where_a_space_lends_its_gpu(monkeypatch):

@@ -20,7 +20,7 @@ THEME = gr.themes.Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_
     checkbox_label_text_color_selected_dark="white",
 )
 CSS = """
-.gradio-container {max-width: 1280px !important; margin: auto}
+.gradio-container {max-width: 1280px !important; margin: auto; overflow: clip !important}
 .dark {--color-accent: #2dd4bf}
 #consent input {border: 2px solid var(--body-text-color-subdued); min-width: 20px; min-height: 20px}
 #clip .or, #speech .or, #options .or, #speech time, #speech .playback {color: var(--body-text-color-subdued)}
@@ -29,7 +29,7 @@ CSS = """
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
 #status {min-height: 28px}
-#frame-slider {position: sticky; top: 0; z-index: 20}
+#frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 20}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
 #inside .grid-container {grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr))}
