@@ -16,6 +16,7 @@ from personatalk.page.limits import Limits
 from personatalk.page.look import CSS, HEAD, THEME
 
 LIMITS = Limits()
+QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Limits.queue besides
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -39,8 +40,8 @@ def user_cache() -> Path:
 
 
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
-    """Serve the page: this machine's processor for one dub at a time, a bounded queue, nothing shared or kept."""
-    return demo.queue(max_size=LIMITS.queue).launch(
+    """Serve the page: one run at a time, the line and the queue bounded, nothing shared or kept."""
+    return demo.queue(max_size=QUEUED_EVENTS).launch(
         server_name=host,
         server_port=port,
         prevent_thread_lock=not block,

@@ -16,7 +16,7 @@ from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
-from personatalk.estimation import fit_face, fit_face_and_occlusion, follow_face
+from personatalk.estimation import Step, fit_face, fit_face_and_occlusion, follow_face
 from personatalk.face_model import FaceModel, HeadVertices
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
@@ -176,16 +176,16 @@ class DubbingPipeline:
             report=report,
         )
 
-    def estimate_geometry(self, video: Path) -> FaceGeometry:
-        """Follow and fit the face of a video that helps: it gives style or references."""
-        return fit_face(video, follow_face(video)[0], self.mesh)
+    def estimate_geometry(self, video: Path, step: Step | None = None) -> FaceGeometry:
+        """Follow and fit the face of a video that helps: it gives style or references; `step` is told of frames."""
+        return fit_face(video, follow_face(video, step=step)[0], self.mesh, step=step)
 
     def drive(
         self, source, features, timeline: Timeline, options: DubbingOptions, run: Run, video: Path | None = None
     ) -> DrivenGeometry:
         """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
         style_video = options.style_video or options.reference_video
-        style_geometry = self.estimate_geometry(Path(style_video)) if style_video else source
+        style_geometry = self.estimate_geometry(Path(style_video), run.step) if style_video else source
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
         model, own = self.geometry_model, OwnSpeech()
@@ -211,7 +211,8 @@ class DubbingPipeline:
         is_same = reference_video == Path(video)
         geometry, occlusion = driven.source, driven.occlusion
         if not is_same:
-            geometry, occlusion = fit_face_and_occlusion(reference_video, follow_face(reference_video)[0], self.mesh)
+            track, _ = follow_face(reference_video, step=run.step)
+            geometry, occlusion = fit_face_and_occlusion(reference_video, track, self.mesh, step=run.step)
         posed = driven.posed
         demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
         references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy, occlusion)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import shutil
 import time
 import wave
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401 (loads Triton's LLVM; after Mesa's, which OpenGL loads, that would crash)
 
-from personatalk.errors import CancelledError, NoFaceError
+from personatalk.errors import CancelledError, MediaError, NoFaceError
 from personatalk.media import probe_video, read_audio
 
 
@@ -74,18 +76,41 @@ class FacelessPipeline:
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
 
+class PickyPipeline:
+    """Finds every clip too short, and names it as the pipeline does."""
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+        raise MediaError(f"{video} is too short to dub")
+
+
 class EndlessPipeline:
-    """Works until it is asked to stop, ten seconds at most."""
+    """Works until it is asked to stop, five minutes at most."""
 
     def __init__(self) -> None:
         self.started = self.stopped = False
 
     def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
         self.folder, self.started = output.parent, True
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if should_stop and should_stop():
                 self.stopped = True
                 raise CancelledError("stopped")
             time.sleep(0.02)
         raise AssertionError("nobody asked the run to stop")
+
+
+def data_url(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def call_tool(url: str, name: str, arguments: dict):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def call():
+        async with streamablehttp_client(url) as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            return await session.call_tool(name, arguments)
+
+    return asyncio.run(call())

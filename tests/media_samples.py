@@ -10,8 +10,10 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
+from personatalk.media import read_frames
 from personatalk.media.colour import SWS_FLAGS
 
+ASSETS = Path(__file__).parents[1] / "assets"
 CLEAR_QUALITY = {"crf": "1"}
 CLEAR_BIT_RATE = 8_000_000
 
@@ -72,6 +74,19 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_two_faces(path: Path, num_frames: int = 1) -> tuple[Path, int, int, int]:
+    """A film of two heads side by side, the right one half as large; returns it, the seam between the two, its size."""
+    heads = [next(iter(read_frames(ASSETS / name))).image for name in ("grid_speaker.mp4", "rendered_head.mp4")]
+    height = min(head.shape[0] for head in heads) // 4 * 4
+    left = heads[0][:height]
+    right = np.zeros_like(heads[1][:height])
+    half = heads[1][:height:2, ::2]
+    right[: half.shape[0], : half.shape[1]] = half
+    image = np.concatenate([left, right], 1)
+    image = np.ascontiguousarray(image[:, : image.shape[1] // 2 * 2])
+    return write_video(path, [image] * num_frames), left.shape[1], image.shape[1], height
 
 
 def voice(seconds: float, rate: int) -> np.ndarray:

@@ -6,11 +6,20 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import CopyPipeline, EndlessPipeline, FacelessPipeline, write_clip, write_speech
+from conftest import (
+    CopyPipeline,
+    EndlessPipeline,
+    FacelessPipeline,
+    PickyPipeline,
+    call_tool,
+    data_url,
+    write_clip,
+    write_speech,
+)
 from gradio_client import Client, handle_file
 
 import app
@@ -113,15 +122,61 @@ def test_a_large_file_is_refused_with_the_limit(clip):
 def test_error_that_the_visitor_can_mend_reaches_the_page(serve, inputs):
     pipeline = FacelessPipeline()
     client = serve(pipeline)
-    with pytest.raises(Exception, match="no face was found in the clip"):
+    with pytest.raises(Exception, match="No face was found in the clip"):
         client.predict(**inputs, api_name="/dub")
     assert not pipeline.folder.exists()
-    with pytest.raises(Exception, match="no face is seen in the first two seconds"):
+    with pytest.raises(Exception, match="No face is seen in the first two seconds"):
         client.predict(**inputs, api_name="/preview")
     with pytest.raises(Exception, match="both coordinates"):
         client.predict(**inputs, face_x=3, api_name="/dub")
     with pytest.raises(Exception, match="clip of the speaker in step 1"):
         client.predict(clip=None, api_name="/analyze")
+    with pytest.raises(Exception, match="both coordinates"):
+        client.predict(clip=inputs["clip"], face_y=3, api_name="/analyze")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_errors_name_no_folder_of_the_server(serve, inputs, endpoint):
+    with pytest.raises(Exception, match="^The clip is too short to dub$"):
+        serve(PickyPipeline()).predict(**inputs, api_name=endpoint)
+
+
+def test_files_that_cannot_be_read_are_refused_by_every_endpoint(serve, inputs, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all " * 100)
+    soundless = handle_file(write_clip(tmp_path / "soundless.mp4"))
+    client = serve(CopyPipeline())
+    for endpoint, given in (("/dub", inputs), ("/preview", inputs), ("/analyze", {"clip": inputs["clip"]})):
+        with pytest.raises(Exception, match="broken.mp4 is a text file"):
+            client.predict(**given | {"clip": handle_file(broken)}, api_name=endpoint)
+        with pytest.raises(Exception, match="sound"):
+            client.predict(**given | {"speech": soundless}, api_name=endpoint)
+
+
+def test_analyze_refuses_a_clip_without_a_face(serve, tmp_path):
+    clip, pipeline = handle_file(write_clip(tmp_path / "grey.mp4", num_frames=30)), CopyPipeline()
+    pipeline.mesh = SimpleNamespace(face_model=None)  # not looked at before a face is there
+    with pytest.raises(Exception, match="no face|No face"):
+        serve(pipeline).predict(clip=clip, api_name="/analyze")
+
+
+def test_a_run_waits_for_its_turn_can_be_stopped_in_the_line_and_the_line_is_bounded(serve, inputs):
+    pipeline = EndlessPipeline()
+    first = serve(pipeline, Limits(queue=1))
+    second, third = (Client(first.src, verbose=False) for _ in range(2))
+    running = first.submit(**inputs, api_name="/dub")
+    wait_until(lambda: pipeline.started)
+    waiting = second.submit(**inputs, api_name="/dub")
+    wait_until(lambda: strings.WAITING_ONE in str(waiting.status().progress_data))
+    with pytest.raises(Exception, match=r"Too many runs are waiting already \(1\)"):
+        third.predict(**inputs, api_name="/preview")
+    second.predict(api_name="/stop")
+    with pytest.raises(Exception, match="Stopped"):
+        waiting.result(timeout=20)
+    assert not pipeline.stopped
+    first.predict(api_name="/stop")
+    with pytest.raises(Exception, match="Stopped"):
+        running.result(timeout=20)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -162,6 +217,12 @@ def test_the_endpoints_say_what_they_take_and_give(serve):
     ]  # fmt: skip
     assert names == [parameter["parameter_name"] for parameter in described["/preview"]["parameters"]]
     assert described["/dub"]["description"].startswith("Dub a clip")
+    for parameter in described["/dub"]["parameters"]:
+        assert parameter["type"] or parameter["python_type"]["type"], parameter
+    analysis = described["/analyze"]
+    assert analysis["description"].startswith("Measure a clip without dubbing it")
+    names = [parameter["parameter_name"] for parameter in analysis["parameters"]]
+    assert names == ["clip", "speech", "face_x", "face_y"]
 
 
 def test_programs_find_the_endpoints_as_mcp_tools(serve):
@@ -173,6 +234,20 @@ def test_programs_find_the_endpoints_as_mcp_tools(serve):
     assert {"dub", "preview", "analyze"} <= set(tools)
     properties = tools["dub"]["inputSchema"]["properties"]
     assert "agreed" in properties["consent"]["description"]
+
+
+def test_a_tool_dubs_over_mcp_and_no_caller_stops_anothers_run(serve, clip, speech):
+    pytest.importorskip("mcp", reason="the extra gradio[mcp] is not installed")
+    pipeline = CopyPipeline()
+    given = {"clip": data_url(clip, "video/mp4"), "speech": data_url(speech, "audio/wav"), "consent": True}
+    tools = f"{serve(pipeline).src}gradio_api/mcp/"
+    answer = call_tool(tools, "dub", given)
+    assert not answer.isError and "5 frames at 25 a second" in str(answer.content)
+    assert pipeline.clip_frames == 5
+    refused = call_tool(tools, "dub", given | {"consent": False})
+    assert refused.isError and strings.CONSENT_MISSING in str(refused.content)
+    refused = call_tool(tools, "stop", {})
+    assert refused.isError and strings.STOP_NOT_BY_MCP in str(refused.content)
 
 
 def test_functions_are_marked_where_a_space_lends_its_gpu(monkeypatch):

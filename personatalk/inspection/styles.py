@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -142,9 +143,14 @@ def style_map_picture(inspection: Inspection, known: StyleMap | None = None) -> 
     panel.scatter(*place.source, s=150, marker="*", color=SOURCE_COLOUR, edgecolors="black", label="this speaker")
     panel.scatter(*place.driven, s=90, marker="D", color=DRIVEN_COLOUR, edgecolors="black", label="what is driven")
     legend_above(panel)
-    panel.set_xlabel(place.axes[0].replace("; ", "\n"), fontsize=9)
-    panel.set_ylabel(place.axes[1].replace("; ", "\n"), fontsize=9)
+    panel.set_xlabel(_in_lines(place.axes[0], 90), fontsize=9)
+    panel.set_ylabel(_in_lines(place.axes[1], 50), fontsize=9)
     return to_picture(figure)
+
+
+def _in_lines(text: str, width: int) -> str:
+    """Break what is said of an axis so that no line is longer than the axis."""
+    return "\n".join(line for part in text.split("; ") for line in textwrap.wrap(part, width))
 
 
 def style_on_face(inspection: Inspection) -> np.ndarray:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personatalk.config import DubbingOptions
-from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
 from personatalk.inspection.recorder import Recorder
 from personatalk.media import probe_video
 from personatalk.page import strings
 from personatalk.page.analysis import analyse
-from personatalk.page.excerpt import cut_excerpt
+from personatalk.page.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
 from personatalk.page.gpu import on_gpu
 from personatalk.page.limits import Limits
+from personatalk.page.line import Line
 from personatalk.page.sessions import Sessions
 from personatalk.page.speed import SpeedRecord
-from personatalk.progress import Progress, Run
+from personatalk.page.words import in_visitors_words, summarise, without_folders
+from personatalk.progress import SHARES, Progress, Run
 
 if TYPE_CHECKING:
-    from personatalk.pipeline import DubbingPipeline, DubbingResult
+    from personatalk.pipeline import DubbingPipeline
 
 PREVIEW_S = 2.0
 RECORD = "record"
+HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of the time of a dub that a frame of another clip takes
 
 
 class MissingStepError(PersonaTalkError):
@@ -50,10 +53,13 @@ class Request:
     options: DubbingOptions
 
     @property
-    def files(self) -> set[Path]:
-        """All files that the visitor gave."""
-        given = (self.clip, self.speech, self.options.style_video, self.options.reference_video)
-        return {Path(path) for path in given if path}
+    def files(self) -> dict[Path, str]:
+        """All files that the visitor gave, and what the page calls them."""
+        given = {
+            self.options.style_video: strings.STYLE_CLIP, self.options.reference_video: strings.REFERENCE_CLIP,
+            self.speech: strings.SPEECH, self.clip: strings.CLIP,
+        }  # fmt: skip
+        return {Path(path): name for path, name in given.items() if path}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,7 @@ class Dubber:
 
     def __init__(self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, speed: SpeedRecord) -> None:
         self.pipeline, self.sessions, self.limits, self.speed = pipeline, sessions, limits, speed
-        self.machine = threading.Lock()  # held while the pipeline works: it is not to be run from two threads
+        self.line = Line(limits.queue)  # the pipeline is not to be run from two threads
         self.run_in = on_gpu(self._run_in)
 
     def check(self, request: Request) -> None:
@@ -147,25 +153,42 @@ class Dubber:
         self, request: Request, session: str, progress: Progress,
         inputs: Callable[[Path], tuple[Path, Path]], record: bool,
     ) -> Outcome:  # fmt: skip
-        for path in request.files:
-            self.sessions.add_upload(session, path)
-        self.check(request)
-        folder = self.sessions.start(session)
-        try:
-            with self.machine:
+        with self._folder(session, request.files, progress) as (folder, wait):
+            self.check(request)
+            with self.line.turn(wait):
                 clip, speech = inputs(folder)
                 outcome = self.run_in(folder, clip, speech, request.options, progress, record)
+        self.sessions.finish(folder)
+        return outcome
+
+    @contextmanager
+    def _folder(
+        self, session: str, files: dict[Path, str], progress: Progress | None
+    ) -> Iterator[tuple[Path, Callable[[int], None]]]:
+        """Give a run its folder, which goes if the run fails, and what to do while others run."""
+        for path in files:
+            self.sessions.add_upload(session, path)
+        folder = self.sessions.start(session)
+
+        def wait(before: int) -> None:
+            if self.sessions.should_stop(folder):
+                raise CancelledError(strings.STOPPED)
+            if progress:
+                progress(0.0, strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before))
+
+        excerpts = {folder / EXCERPT_VIDEO: strings.CLIP, folder / EXCERPT_SOUND: strings.SPEECH}
+        try:
+            with in_visitors_words(files | excerpts):
+                yield folder, wait
         except BaseException:
             self.sessions.remove(session, folder)
             raise
-        self.sessions.finish(folder)
-        return outcome
 
     def _run_in(
         self, folder: Path, clip: Path, speech: Path, options: DubbingOptions,
         progress: Progress | None = None, record: bool = True,
     ) -> Outcome:  # fmt: skip
-        """Dub into a folder of `sessions`; the caller holds `machine`."""
+        """Dub into a folder of `sessions`; it must be the caller's turn in `line`."""
         recorder = Recorder(folder / RECORD) if record else None
         result = self.pipeline.dub(
             clip,
@@ -178,13 +201,13 @@ class Dubber:
         )
         self.speed.add(result.num_frames, sum(result.timings.values()))
         report = folder / "report.json"
-        report.write_text(json.dumps(result.report, indent=2) + "\n")
+        report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
         return Outcome(
             folder=folder,
             before=clip,
             video=result.video,
             report=report,
-            record=recorder and recorder.folder,
+            record=recorder.folder if recorder else None,
             summary=summarise(result),
             num_frames=result.num_frames,
             fps=result.fps,
@@ -198,32 +221,40 @@ class Dubber:
         Raises:
             PersonaTalkError: refused, stopped, or no face.
         """
-        for path in filter(None, (clip, speech)):
-            self.sessions.add_upload(session, path)
-        if clip is None:
-            raise MissingStepError(strings.CLIP_MISSING)
-        self.limits.check_clip(clip)
-        if speech:
-            self.limits.check_speech(speech)
-        folder = self.sessions.start(session)
-        try:
-            with self.machine:
+        request = Request(clip=clip, speech=speech, consent=False, options=options)
+        with self._folder(session, request.files, progress) as (folder, wait):
+            if clip is None:
+                raise MissingStepError(strings.CLIP_MISSING)
+            self.limits.check_clip(clip)
+            if speech:
+                self.limits.check_speech(speech)
+            with self.line.turn(wait):
                 run = Run(progress, lambda: self.sessions.should_stop(folder))
-                return analyse(self.pipeline, clip, speech, options, run)
-        finally:
-            self.sessions.remove(session, folder)
+                found = analyse(self.pipeline, clip, speech, options, run)
+        self.sessions.remove(session, folder)
+        return found
 
-    def estimate(self, clip: Path, speech: Path | None, length: str) -> str:
+    def estimate(self, clip: Path, speech: Path | None, length: str, helpers: dict[Path, str] | None = None) -> str:
         """Say how long a dub will take, and what differs in length.
+
+        Args:
+            clip: of the speaker.
+            speech: if it is there yet.
+            length: option of the dub.
+            helpers: clips for style or references, with their names; the face in each is followed too.
 
         Raises:
             MediaError: a file cannot be read, or goes beyond a limit.
         """
-        self.limits.check_clip(clip)
-        info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
+        helpers = helpers or {}
+        with in_visitors_words({clip: strings.CLIP} | helpers | ({speech: strings.SPEECH} if speech else {})):
+            for path, kind in ({clip: strings.CLIP} | helpers).items():
+                self.limits.check_clip(path, kind)
+            info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
+            more = sum(probe_video(path).num_frames or 0 for path in helpers)
         frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
         text = strings.ESTIMATE.format(
-            time=strings.spoken_time(self.speed.estimate(frames)),
+            time=strings.rough_time(self.speed.estimate(frames + HELPER_SHARE * more)),
             frames=frames,
             source=strings.ESTIMATE_MEASURED if self.speed.is_measured else strings.ESTIMATE_BUILT_IN,
         )
@@ -231,12 +262,3 @@ class Dubber:
             return text
         note = strings.LONGER_SPEECH if spoken > info.duration else strings.LONGER_CLIP
         return text + note.format(difference=strings.spoken_time(abs(spoken - info.duration)))
-
-
-def summarise(result: DubbingResult) -> str:
-    """Say in two lines what was done and how long it took."""
-    seconds = sum(result.timings.values())
-    lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
-    if result.num_passed_through:
-        lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
-    return "\n".join(lines)

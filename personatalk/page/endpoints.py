@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from personatalk.config import DubbingOptions
 from personatalk.errors import PersonaTalkError
 from personatalk.page import strings
 from personatalk.page.dubber import Dubber, Outcome, Request
-from personatalk.page.result import MACHINE
+from personatalk.page.result import UNBOUNDED
 from personatalk.page.steps import Steps, path_or_none, plain_errors, show_progress
 
 DOCUMENTATION = """{what}
@@ -52,13 +53,13 @@ def add_endpoints(steps: Steps, dubber: Dubber) -> None:
     for name, run, what in (("dub", dubber.dub, DUB_WHAT), ("preview", dubber.preview, PREVIEW_WHAT)):
         handler = _run_endpoint(run)
         handler.__name__, handler.__doc__ = name, DOCUMENTATION.format(what=what)
-        gr.Button(visible=False).click(handler, inputs, outputs, api_name=name, **MACHINE)
+        gr.Button(visible=False).click(handler, inputs, outputs, api_name=name, **UNBOUNDED)
     gr.Button(visible=False).click(
         _analysis_endpoint(dubber),
         [steps.clip, steps.speech, *face],
         gr.JSON(label="Analysis", visible=False),
         api_name="analyze",
-        **MACHINE,
+        **UNBOUNDED,
     )
     gr.Button(visible=False).click(_stop_endpoint(dubber), queue=False, api_name="stop")
 
@@ -90,7 +91,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
                 reference_video=path_or_none(reference_clip),
             )
             asked = Request(clip=path_or_none(clip), speech=path_or_none(speech), consent=consent, options=options)
-            outcome = run(asked, str(request.session_hash), show_progress)
+            outcome = run(asked, session_of(request), show_progress)
         return str(outcome.video), outcome.summary, str(outcome.report)
 
     return endpoint
@@ -121,7 +122,7 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
                 path_or_none(clip),
                 path_or_none(speech),
                 DubbingOptions(face_point=_face_point(face_x, face_y)),
-                str(request.session_hash),
+                session_of(request),
                 show_progress,
             )
 
@@ -130,10 +131,22 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
 
 def _stop_endpoint(dubber: Dubber) -> Callable[[gr.Request], None]:
     def stop(request: gr.Request) -> None:
-        """Stop the runs of this session; their files are removed."""
-        dubber.sessions.stop(str(request.session_hash))
+        """Stop the runs of this session; their files are removed. Not for MCP, whose callers have no session."""
+        if is_mcp(request):
+            raise gr.Error(strings.STOP_NOT_BY_MCP, title=strings.REFUSED_TITLE, print_exception=False)
+        dubber.sessions.stop(session_of(request))
 
     return stop
+
+
+def is_mcp(request: gr.Request) -> bool:
+    """Whether Gradio's MCP server passes this call on."""
+    return request.headers.get("x-gradio-user") == "mcp" or not hasattr(request, "session_hash")
+
+
+def session_of(request: gr.Request) -> str:
+    """Name the caller's session; callers by MCP share one of Gradio's, so each call of theirs is a session here."""
+    return secrets.token_hex(16) if is_mcp(request) else str(request.session_hash)
 
 
 def _face_point(x: float | None, y: float | None) -> tuple[float, float] | None:

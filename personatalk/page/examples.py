@@ -11,9 +11,12 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.config import DubbingOptions
 from personatalk.errors import PersonaTalkError
+from personatalk.media import read_frames
 from personatalk.page import strings
 from personatalk.page.dubber import RECORD, Dubber, Outcome
 from personatalk.page.sessions import RUNNING
@@ -23,6 +26,7 @@ ASSETS = Path(__file__).parents[2] / "assets"
 PACKAGE = Path(__file__).parents[1]
 KEPT_FIELDS = ("summary", "num_frames", "fps")
 OUTCOME = "outcome.json"
+PICTURE_PX = 96
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,15 @@ class Example:
     name: str
     clip: Path
     speech: Path
+
+    def picture(self, folder: Path) -> Path:
+        """Write a small square picture of the speaker."""
+        image = Image.fromarray(next(iter(read_frames(self.clip))).image)
+        side = min(image.size)
+        left = (image.width - side) // 2
+        path = folder / f"{self.clip.stem}.webp"
+        image.crop((left, 0, left + side, side)).resize((PICTURE_PX, PICTURE_PX)).save(path)
+        return path
 
 
 def shipped_examples() -> list[Example]:
@@ -79,8 +92,10 @@ class ExampleCache:
 
     def make(self, example: Example, progress: Progress | None = None) -> Path:
         """Return the folder of a result, dubbing if it is not there yet."""
+        target = self._folder / self.fingerprint() / example.clip.stem
+        if target.is_dir():  # at once, whatever else the machine does
+            return target
         with self._lock:
-            target = self._folder / self.fingerprint() / example.clip.stem
             if target.is_dir():
                 return target
             for outdated in set(self._folder.glob("*")) - {target.parent}:
@@ -89,7 +104,7 @@ class ExampleCache:
             unfinished.mkdir(parents=True)
             (unfinished / RUNNING).touch()
             try:
-                with self._dubber.machine:
+                with self._dubber.line.turn():
                     outcome = self._dubber.run_in(unfinished, example.clip, example.speech, DubbingOptions(), progress)
                 fields = {name: getattr(outcome, name) for name in KEPT_FIELDS}
                 (unfinished / OUTCOME).write_text(json.dumps(fields))

@@ -10,6 +10,7 @@ import numpy as np
 from personatalk.media import VideoWriter, probe_video, read_audio, read_frames
 
 SAMPLE_RATE = 44100  # Hz
+EXCERPT_VIDEO, EXCERPT_SOUND = "excerpt.mp4", "excerpt.wav"
 EXCERPT_CRF = 10
 MIN_EXCERPT_FRAMES = 30  # more than a dub needs at the least, whatever the frame rate
 LOUD_SHARE = 0.05  # of the loudest sample: speech has begun
@@ -24,7 +25,7 @@ def cut_excerpt(clip: Path, speech: Path, folder: Path, seconds: float) -> tuple
     """
     fps = float(probe_video(clip).fps)
     seconds = max(seconds, MIN_EXCERPT_FRAMES / fps)
-    video, sound = folder / "excerpt.mp4", folder / "excerpt.wav"
+    video, sound = folder / EXCERPT_VIDEO, folder / EXCERPT_SOUND
     with VideoWriter(video, source=clip, audio=None, crf=EXCERPT_CRF) as writer:
         for frame in read_frames(clip):
             if frame.time >= seconds:

@@ -54,7 +54,7 @@ def build_demo(
         gr.Markdown(strings.INTRO)
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
-                buttons = add_example_buttons()
+                buttons = add_example_buttons(sessions.kept)
                 steps = add_steps(limits)
                 controls = add_controls()
             with gr.Column(scale=5, min_width=300):

@@ -26,10 +26,18 @@ def add_stages() -> Panel:
 
 def _fill(look: Look) -> list[Any]:
     return [
-        as_table(stage_table(look.inspection), strings.STAGES_TABLE),
+        as_table([_readable_stage(row) for row in stage_table(look.inspection)], strings.STAGES_TABLE),
         as_table([asdict(figure) for figure in figures(look.inspection)], strings.FIGURES_TABLE),
         "",
     ]
+
+
+def _readable_stage(row: dict[str, Any]) -> dict[str, Any]:
+    texts = (
+        row["stage"], f"{row['seconds']:.2f}", f"{row['share']:.0%}", f"{row['ms_per_frame']:.1f}",
+        row["peak_memory_mb"],
+    )  # fmt: skip
+    return dict(zip(strings.STAGES_COLUMNS, texts, strict=True))
 
 
 def _measure_dub(look: Look) -> list[Any]:

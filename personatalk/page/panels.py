@@ -18,10 +18,12 @@ from PIL import Image
 from personatalk.inspection.recording import Inspection
 from personatalk.page import strings
 from personatalk.page.dubber import Outcome
+from personatalk.page.look import SEEK
 
 Component = gr.components.Component
 Action = tuple[Callable[..., Any], Callable[..., Any], list[Component]]
 QUALITY = 90  # of the pictures
+PANELS = {"concurrency_id": "panels", "concurrency_limit": 2}  # all visitors together
 MAX_LOADED = 4  # recordings held in memory, all visitors together
 
 
@@ -121,6 +123,7 @@ class Inside:
 
     hint: gr.Markdown
     slider: gr.Slider
+    fps: gr.Number
     panels: list[Panel]
 
 
@@ -128,7 +131,8 @@ def add_picture(label: str, elem_id: str) -> gr.Image:
     """Add where a picture is shown, its label above it rather than over it."""
     gr.Markdown(f"**{label}**")
     return gr.Image(
-        label=label, show_label=False, interactive=False, type="filepath", buttons=["fullscreen"], elem_id=elem_id
+        label=label, show_label=False, interactive=False, type="filepath", buttons=["fullscreen"], elem_id=elem_id,
+        elem_classes="picture",
     )  # fmt: skip
 
 
@@ -166,15 +170,17 @@ def add_inside(makers: list[Callable[[], Panel]]) -> Inside:
     with gr.Column(elem_id="inside"):
         gr.Markdown(strings.INSIDE_HEADING)
         hint = gr.Markdown(strings.INSIDE_EMPTY)
-        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="time")
-        return Inside(hint=hint, slider=slider, panels=[make() for make in makers])
+        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="frame-slider")
+        fps = gr.Number(25, visible=False)  # so that the browser knows the time of the frame
+        return Inside(hint=hint, slider=slider, fps=fps, panels=[make() for make in makers])
 
 
 def connect_inside(inside: Inside, outcome: gr.State) -> None:
     """Fill a panel when it is opened, when a new result comes, and when the slider moves."""
     recordings = Recordings()
-    quiet = {"api_visibility": "private", "show_progress": "minimal", "concurrency_id": "panels"}
-    changed = outcome.change(_reset, outcome, [inside.hint, inside.slider], **quiet)
+    quiet = {"api_visibility": "private", "show_progress": "minimal"} | PANELS
+    changed = outcome.change(_reset, outcome, [inside.hint, inside.slider, inside.fps], **quiet)
+    inside.slider.input(None, [inside.slider, inside.fps], js=SEEK, api_visibility="private")
     for panel in inside.panels:
         opened = gr.State(False)
         panel.accordion.expand(lambda: True, None, opened, **quiet)
@@ -195,18 +201,20 @@ def _is_ready(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.record is not None and outcome.record.exists()
 
 
-def _reset(outcome: Outcome | None) -> tuple[str, gr.Slider]:
+def _reset(outcome: Outcome | None) -> tuple[str, gr.Slider, float]:
     if not _is_ready(outcome):
-        return strings.INSIDE_EMPTY, gr.Slider(visible=False)
+        return strings.INSIDE_EMPTY, gr.Slider(visible=False), 25.0
     last = max(1, outcome.num_frames - 1)
     label = strings.TIME_OF.format(fps=outcome.fps)
-    return strings.INSIDE_READY, gr.Slider(0, last, last // 2, label=label, visible=True)
+    return strings.INSIDE_READY, gr.Slider(0, last, last // 2, label=label, visible=True), outcome.fps
 
 
 def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Let a panel act only while it is open and there is something to show; `count` outputs."""
 
     def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
+        if opened and outcome is not None and not _is_ready(outcome):
+            gr.Warning(strings.INSIDE_GONE)
         if not opened or not _is_ready(outcome):
             values = [gr.skip() for _ in range(count)]
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,9 +15,10 @@ from personatalk.page import strings
 from personatalk.page.dubber import Dubber, Outcome
 from personatalk.page.examples import Example, ExampleCache, shipped_examples
 from personatalk.page.look import PLAY
-from personatalk.page.steps import Steps, plain_errors, show_progress
+from personatalk.page.steps import Steps, plain_errors, show_progress, title_of
 
-MACHINE = {"concurrency_limit": 1, "concurrency_id": "machine"}  # what uses the pipeline runs one at a time
+UNBOUNDED = {"concurrency_limit": None}  # `Dubber.line` lets one run at a time through, and bounds those that wait
+TOAST_S = 6
 logger = logging.getLogger(__name__)
 Values = dict[gr.components.Component, Any]
 
@@ -64,19 +66,22 @@ def updates(outcome: Outcome) -> list[Any]:
     ]
 
 
-def add_example_buttons() -> list[tuple[gr.Button, Example]]:
-    """Offer the shipped examples."""
+def add_example_buttons(folder: Path) -> list[tuple[gr.Button, Example]]:
+    """Offer the shipped examples; their pictures are written to a folder."""
     gr.Markdown(strings.EXAMPLES_HEADING)
     with gr.Row(elem_id="examples"):
-        return [
-            (gr.Button(example.name, size="sm", min_width=140, elem_id=f"example-{example.clip.stem}"), example)
-            for example in shipped_examples()
-        ]
+        return [(_example_button(example, folder), example) for example in shipped_examples()]
+
+
+def _example_button(example: Example, folder: Path) -> gr.Button:
+    return gr.Button(
+        example.name, icon=example.picture(folder), min_width=140, elem_id=f"example-{example.clip.stem}"
+    )  # fmt: skip
 
 
 def add_controls() -> Controls:
     """Add the buttons below the steps."""
-    with gr.Row():
+    with gr.Row(elem_id="controls"):
         preview = gr.Button(strings.PREVIEW_BUTTON, elem_id="preview", scale=2, min_width=190)
         dub = gr.Button(strings.DUB_BUTTON, variant="primary", elem_id="dub", min_width=80)
         stop = gr.Button(strings.STOP_BUTTON, variant="stop", elem_id="stop", min_width=80, interactive=False)
@@ -108,26 +113,30 @@ def connect_runs(steps: Steps, controls: Controls, result: Result, dubber: Dubbe
     busy = [controls.preview, controls.dub, controls.stop, controls.status]
     private = {"api_visibility": "private"}
     quick = {"queue": False, "show_progress": "hidden"} | private
-    runs = []
+
+    def begin(request: gr.Request) -> list[Any]:
+        dubber.sessions.announce(str(request.session_hash))
+        return _buttons(running=True)
+
     for button, run in ((controls.preview, dubber.preview), (controls.dub, dubber.dub)):
-        start = button.click(lambda: _buttons(running=True), None, busy, **quick)
+        start = button.click(begin, None, busy, **quick)
         running = start.then(
             _run_handler(run, steps, result, dubber),
             inputs=steps.inputs | {result.outcome},
             outputs=[*result.outputs, *busy],
-            show_progress_on=[result.after],
+            show_progress_on=[controls.status, result.after],
             scroll_to_output=True,
-            **MACHINE,
+            **UNBOUNDED,
             **private,
         )
         running.failure(lambda: _buttons(running=False, status=strings.FAILED), None, busy, **quick)
-        runs.append(running)
 
-    def stop_shown(request: gr.Request) -> list[Any]:
+    def ask_to_stop(request: gr.Request) -> list[Any]:
         dubber.sessions.stop(str(request.session_hash))
-        return _buttons(running=False, status=strings.STOPPED)
+        return [gr.Button(interactive=False), strings.STOPPING]
 
-    controls.stop.click(stop_shown, None, busy, cancels=runs, **quick)
+    # that it stopped is said by the run itself
+    controls.stop.click(ask_to_stop, None, [controls.stop, controls.status], **quick)
 
 
 def _buttons(*, running: bool, status: str = "") -> list[Any]:
@@ -147,8 +156,9 @@ def _run_handler(run: Callable[..., Outcome], steps: Steps, result: Result, dubb
             outcome = run(steps.request(values), session, show_progress, record=True)
         except Exception as error:  # all end here, so that the buttons come back
             message = explain(error)
-            if not isinstance(error, CancelledError):  # Stop has said so
-                gr.Warning(message, title=strings.REFUSED_TITLE)
+            if isinstance(error, CancelledError):
+                return [gr.skip() for _ in result.outputs] + _buttons(running=False, status=message)
+            gr.Warning(message, title=title_of(error), duration=TOAST_S)
             return [gr.skip() for _ in result.outputs] + _buttons(running=False, status=f"⚠️ {message}")
         if previous := values[result.outcome]:
             dubber.sessions.remove(session, previous.folder)
@@ -179,7 +189,7 @@ def connect_examples(
             show_progress_on=[result.after],
             scroll_to_output=True,
             api_visibility="private",
-            **MACHINE,
+            **UNBOUNDED,
         )
 
 

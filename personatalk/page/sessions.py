@@ -33,14 +33,21 @@ class Sessions:
         self.kept.mkdir()
         self._folders: dict[str, set[Path]] = {}
         self._uploads: dict[str, set[Path]] = {}
+        self._announced: dict[str, bool] = {}  # whether the run that is about to start is still wanted
         self._lock = threading.Lock()
 
+    def announce(self, session: str) -> None:
+        """Say that a run is about to start, so that stopping it in between is not lost."""
+        with self._lock:
+            self._announced[session] = True
+
     def start(self, session: str) -> Path:
-        """Make the folder of a new run."""
+        """Make the folder of a new run; one that was stopped since it was announced is stopped at once."""
         folder = self.runs / secrets.token_urlsafe(24)
         folder.mkdir()
-        (folder / RUNNING).touch()
         with self._lock:
+            if self._announced.pop(session, True):
+                (folder / RUNNING).touch()
             self._folders.setdefault(session, set()).add(folder)
         return folder
 
@@ -61,6 +68,8 @@ class Sessions:
     def stop(self, session: str) -> None:
         """Ask the session's runs, if any, to stop."""
         with self._lock:
+            if session in self._announced:
+                self._announced[session] = False
             for folder in self._folders.get(session, ()):
                 self.finish(folder)
 
@@ -79,6 +88,7 @@ class Sessions:
         """Stop the session's runs and remove all its files, uploads that nobody else gave included."""
         with self._lock:
             folders, uploads = self._folders.pop(session, set()), self._uploads.pop(session, set())
+            self._announced.pop(session, None)
             uploads -= set().union(*self._uploads.values())
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

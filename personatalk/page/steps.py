@@ -14,12 +14,16 @@ from PIL import Image
 
 from personatalk.config import DubbingOptions
 from personatalk.errors import CancelledError, PersonaTalkError
-from personatalk.media import probe_video
+from personatalk.media import probe_video, read_audio
 from personatalk.page import strings
 from personatalk.page.dubber import Dubber, MissingStepError, Request
+from personatalk.page.excerpt import SAMPLE_RATE, write_wave
 from personatalk.page.faces import centre, find_faces, nearest_face
 from personatalk.page.limits import Limits
+from personatalk.page.line import BusyError
+from personatalk.page.words import in_visitors_words
 
+SOUND_NAME = "sound_of_video.wav"
 NO_FACES = np.zeros((0, 4), np.float32)
 
 
@@ -28,6 +32,7 @@ class Steps:
     """The components that a visitor fills in.
 
     Attributes:
+        speech_video: gives its sound to `speech`.
         faces: State, [N, 4] boxes of the first frame in shares of its width and height.
         face: number of the chosen one, counted from 0.
         face_panel: what holds the choice; hidden where there is none.
@@ -37,6 +42,7 @@ class Steps:
 
     clip: gr.Video
     speech: gr.Audio
+    speech_video: gr.UploadButton
     consent: gr.Checkbox
     style_strength: gr.Slider
     mouth_amplitude: gr.Slider
@@ -46,14 +52,14 @@ class Steps:
     reference_clip: gr.Video
     faces: gr.State
     face: gr.Radio
-    face_panel: gr.Group
+    face_panel: gr.Column
     face_picture: gr.Image
     estimate: gr.Markdown
 
     @property
     def inputs(self) -> set[gr.components.Component]:
         """All that a dub depends on."""
-        unused = ("face_panel", "face_picture", "estimate")
+        unused = ("speech_video", "face_panel", "face_picture", "estimate")
         return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
 
     def request(self, values: dict[gr.components.Component, Any]) -> Request:
@@ -94,8 +100,14 @@ def plain_errors() -> Iterator[None]:
     except CancelledError as error:
         raise gr.Error(strings.STOPPED, title=strings.STOPPED_TITLE, print_exception=False) from error
     except PersonaTalkError as error:
-        title = strings.MISSING_TITLE if isinstance(error, MissingStepError) else strings.REFUSED_TITLE
-        raise gr.Error(str(error), title=title, print_exception=False) from error
+        raise gr.Error(str(error), title=title_of(error), print_exception=False) from error
+
+
+def title_of(error: Exception) -> str:
+    """Name the kind of an error in a few words."""
+    if isinstance(error, BusyError):
+        return strings.BUSY_TITLE
+    return strings.MISSING_TITLE if isinstance(error, MissingStepError) else strings.REFUSED_TITLE
 
 
 def show_progress(share: float, stage: str) -> None:
@@ -108,8 +120,8 @@ def add_steps(limits: Limits) -> Steps:
     clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=260, elem_id="clip")
     note = strings.LIMITS_NOTE.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
     gr.Markdown(note, elem_id="note")
-    with gr.Group(visible=False, elem_id="faces") as face_panel:
-        gr.Markdown(strings.FACES_NOTE, padding=True)
+    with gr.Column(visible=False, elem_id="faces") as face_panel:
+        gr.Markdown(strings.FACES_NOTE)
         face_picture = gr.Image(
             label=strings.FACES_PICTURE,
             show_label=False,
@@ -120,14 +132,18 @@ def add_steps(limits: Limits) -> Steps:
         )
         face = gr.Radio([], label=strings.FACES_LABEL, elem_id="face")
     speech = gr.Audio(
-        label=strings.SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", elem_id="speech"
+        label=strings.SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="speech"
+    )  # fmt: skip
+    speech_video = gr.UploadButton(
+        strings.SPEECH_FROM_VIDEO, file_types=["video"], type="filepath", size="sm", elem_id="speech-video"
     )  # fmt: skip
     consent = gr.Checkbox(label=strings.CONSENT_LABEL, value=False, elem_id="consent")
     options = _add_options()
+    gr.Markdown(strings.RUN_HEADING)
     estimate = gr.Markdown(strings.ESTIMATE_START, elem_id="estimate")
     return Steps(
-        clip=clip, speech=speech, consent=consent, **options, faces=gr.State(NO_FACES), face=face,
-        face_panel=face_panel, face_picture=face_picture, estimate=estimate,
+        clip=clip, speech=speech, speech_video=speech_video, consent=consent, **options, faces=gr.State(NO_FACES),
+        face=face, face_panel=face_panel, face_picture=face_picture, estimate=estimate,
     )  # fmt: skip
 
 
@@ -142,8 +158,12 @@ def _add_options() -> dict[str, gr.components.Component]:
             "strategy": gr.Dropdown(
                 strings.STRATEGIES, value="coverage", label=strings.STRATEGY_LABEL, info=strings.STRATEGY_INFO
             ),
-            "style_clip": gr.Video(label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160),
-            "reference_clip": gr.Video(label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160),
+            "style_clip": gr.Video(
+                label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160, elem_id="style-clip"
+            ),
+            "reference_clip": gr.Video(
+                label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160, elem_id="reference-clip"
+            ),
         }
 
 
@@ -162,20 +182,33 @@ def connect_steps(steps: Steps, dubber: Dubber) -> None:
         choices = [
             (strings.FACE_CHOICE.format(number=i + 1) + strings.FACE_LARGEST * (i == 0), i) for i in range(len(boxes))
         ]
-        return boxes, gr.Group(visible=several), path, gr.Radio(choices, value=0 if choices else None)
+        return boxes, gr.Column(visible=several), path, gr.Radio(choices, value=0 if choices else None)
 
     def choose_face(boxes: np.ndarray, picture: str, event: gr.SelectData) -> int:
         with Image.open(picture) as image:
             width, height = image.size
         return nearest_face(boxes, event.index[0] / width, event.index[1] / height)
 
-    def estimate(clip: str | None, speech: str | None, length: str, request: gr.Request) -> str:
+    def take_sound(video: str, request: gr.Request) -> str:
+        session, path = str(request.session_hash), Path(video)
+        dubber.sessions.add_upload(session, path)
+        with plain_errors(), in_visitors_words({path: strings.VIDEO}):
+            dubber.limits.check_speech(path)
+            sound = dubber.sessions.new_folder(session) / SOUND_NAME
+            write_wave(sound, read_audio(path, SAMPLE_RATE))
+        return str(sound)
+
+    def estimate(
+        clip: str | None, speech: str | None, length: str, style: str | None, reference: str | None, request: gr.Request
+    ) -> str:
+        for path in filter(None, (clip, speech, style, reference)):
+            dubber.sessions.add_upload(str(request.session_hash), Path(path))
         if not clip:
             return strings.ESTIMATE_START
-        for path in filter(None, (clip, speech)):
-            dubber.sessions.add_upload(str(request.session_hash), Path(path))
+        named = {style: strings.STYLE_CLIP, reference: strings.REFERENCE_CLIP}
+        helpers = {Path(path): name for path, name in named.items() if path}
         try:
-            return dubber.estimate(Path(clip), path_or_none(speech), length)
+            return dubber.estimate(Path(clip), path_or_none(speech), length, helpers)
         except PersonaTalkError as error:
             return f"⚠️ {error}"
 
@@ -184,10 +217,12 @@ def connect_steps(steps: Steps, dubber: Dubber) -> None:
         show_faces, steps.clip, [steps.faces, steps.face_panel, steps.face_picture, steps.face], **private
     )
     steps.face_picture.select(choose_face, [steps.faces, steps.face_picture], steps.face, **private)
+    steps.speech_video.upload(take_sound, steps.speech_video, steps.speech, **private)
+    given = [steps.clip, steps.speech, steps.length, steps.style_clip, steps.reference_clip]
     gr.on(
-        [steps.clip.change, steps.speech.change, steps.length.change],
+        [component.change for component in given],
         estimate,
-        [steps.clip, steps.speech, steps.length],
+        given,
         steps.estimate,
         trigger_mode="always_last",
         **private,

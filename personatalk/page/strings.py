@@ -6,20 +6,22 @@ TITLE = "PersonaTalk"
 INTRO = (
     "# PersonaTalk\n"
     "Give a clip of a person speaking and any speech: the mouth follows the new speech, in that person's own way of "
-    "speaking and with that person's own lips and teeth. It runs on this machine; nothing is sent elsewhere."
+    "speaking and with that person's own lips and teeth. Files stay on the machine that serves this page."
 )
-EXAMPLES_HEADING = "**No clip at hand?** See a finished example; it also fills in steps 1 and 2."
-EXAMPLE_NAMES = {"grid_speaker": "Example: a real speaker", "rendered_head": "Example: a rendered head"}
+EXAMPLES_HEADING = "**No clip at hand?** Press an example: it shows a finished dub at once, and fills in steps 1 and 2."
+EXAMPLE_NAMES = {"grid_speaker": "A real speaker", "rendered_head": "A rendered head"}
 EXAMPLE_NOTE = "Example, made with the options as they are at the start."
 
 # the steps
 CLIP_LABEL = "1. Clip of the speaker"
 SPEECH_LABEL = "2. New speech"
+SPEECH_FROM_VIDEO = "Or take the sound of a video"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 LIMITS_NOTE = (
     "MP4, MOV, WebM and the like, any size of picture, the face seen from the front; speech as a sound file, or from "
     "your microphone. Clip and speech up to {seconds} and {megabytes} MB each."
 )
+RUN_HEADING = "**4. Look at two seconds first, or dub all of it**"
 PREVIEW_BUTTON = "Preview two seconds"
 DUB_BUTTON = "Dub"
 STOP_BUTTON = "Stop"
@@ -76,18 +78,27 @@ TOO_LONG = (
     "python -m personatalk dub --help."
 )
 TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
-PREVIEW_WITHOUT_FACE = "no face is seen in the first two seconds, which is all that a preview looks at; press Dub"
+PREVIEW_WITHOUT_FACE = "No face is seen in the first two seconds, which is all that a preview looks at. Press Dub."
+STOP_NOT_BY_MCP = "Runs that were started by MCP cannot be stopped by it."
 FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
+BUSY_TITLE = "Too many at once"
+BUSY = "Too many runs are waiting already ({count}). Please try again in a few minutes."
+WAITING, WAITING_ONE = "waiting, {count} runs are before yours", "waiting, one run is before yours"
+THE = "the {kind}"  # in place of a file's path
 STOPPED_TITLE = "Stopped"
+STOPPING = "Stopping …"
 STOPPED = "Stopped: nothing was written."
 FAILED = "Something went wrong inside. Please try another clip or speech; what happened is in the program's log."
-STYLE_CLIP, REFERENCE_CLIP, CLIP, SPEECH = "clip for the way of speaking", "reference clip", "clip", "speech"
+STYLE_CLIP, REFERENCE_CLIP, CLIP, SPEECH, VIDEO = (
+    "clip for the way of speaking", "reference clip", "clip", "speech", "video",
+)  # fmt: skip
 
 # the result
 BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
 PLAY_BUTTON = "Play or pause both, in step"
 SUMMARY = "{frames} frames at {fps:g} a second, done in {seconds:.1f} s."
 SUMMARY_PASSED = "{count} frames show no usable face and were left as they are."
+SUMMARY_SILENT = "No voice was heard in the new speech, so the mouth stays at rest. Please listen to step 2."
 SUMMARY_PREVIEW = (
     "Preview of two seconds. Lips and style come from these two seconds alone; a dub looks over the whole clip."
 )
@@ -111,9 +122,15 @@ def spoken_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds % 60 < 1 or seconds > 600 else f"{seconds / 60:.1f} min"
 
 
+def rough_time(seconds: float) -> str:
+    """Say an estimate, which is not known to a tenth of a second."""
+    return spoken_time(max(1, round(seconds))).replace(".0 s", " s")
+
+
 # the research panels
 INSIDE_HEADING = "## Look inside"
 INSIDE_EMPTY = "Dub something, preview it, or see an example; then each panel below shows what happened inside."
+INSIDE_GONE = "The files of this result were deleted after an hour. Dub again to look inside."
 INSIDE_READY = "Open a panel to see what happened inside."
 TIME_LABEL = "Frame to look at; all panels follow"
 TIME_OF = "Frame to look at, {fps:g} a second; all panels follow"
@@ -160,10 +177,11 @@ ATTENTION_COLOURS = "Which reference each pixel comes from. Click a pixel to see
 ATTENTION_X, ATTENTION_Y = "Pixel from the left", "from the top"
 ATTENTION_TRACE = "Where that pixel was taken from, and how much of it"
 ATTENTION_LIP = "Lip-Attention: weight of each reference, yellow is more; below it the reference itself"
-ATTENTION_FACE = "Face-Attention: the same"
+ATTENTION_FACE = "Face-Attention: weight of each reference, yellow is more; below it the reference itself"
 ATTENTION_TIME = "Weights over time"
 
 STAGES_LABEL = "Stages and figures"
+STAGES_COLUMNS = ("stage", "seconds", "share", "ms a frame", "peak memory, MB")
 STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"
 SEEN_BUTTON = "Measure the finished video too (follows the face in it, as long as in the clip)"
 SEEN_TABLE = "Figures of the mouth that is seen in the finished video"

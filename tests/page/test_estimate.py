@@ -32,10 +32,12 @@ def test_the_speed_is_learnt_from_runs_and_outlives_the_process(tmp_path):
 def test_the_estimate_says_where_it_comes_from_and_what_differs_in_length(dubber, tmp_path):
     clip, speech = write_clip(tmp_path / "clip.mp4", 50), write_speech(tmp_path / "speech.wav", 6.0)
     text = dubber.estimate(clip, None, "video")
-    assert "5.0 s** for 50 frames" in text and strings.ESTIMATE_BUILT_IN in text
+    assert "5 s** for 50 frames" in text and strings.ESTIMATE_BUILT_IN in text
     assert "The speech is 4.0 s longer" in dubber.estimate(clip, speech, "video")
     assert "for 150 frames" in dubber.estimate(clip, speech, "audio")
     assert "The clip is 2.0 s longer" in dubber.estimate(write_clip(tmp_path / "long.mp4", 200), speech, "video")
+    helper = {write_clip(tmp_path / "style.mp4", 500): strings.STYLE_CLIP}
+    assert "17 s** for 50 frames" in dubber.estimate(clip, None, "video", helper)  # its face is followed and fitted
     dubber.speed.add(50, 10)
     assert strings.ESTIMATE_MEASURED in dubber.estimate(clip, None, "video")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from conftest import CopyPipeline
+from PIL import Image
 
+from personatalk.page import strings
 from personatalk.page.dubber import Dubber
 from personatalk.page.examples import ExampleCache, shipped_examples
 from personatalk.page.limits import Limits
@@ -43,6 +45,20 @@ def test_an_example_is_dubbed_once_and_each_session_gets_its_own_copy(dubber, pi
     assert not first.video.exists() and second.video.exists()
 
 
+def test_a_finished_example_is_there_at_once_while_others_use_the_pipeline(dubber, tmp_path):
+    cache = ExampleCache(dubber, tmp_path / "kept")
+    cache.make(shipped_examples()[0])
+    with dubber.line.turn(), cache._lock:  # a run goes on, and another example is being made
+        outcome, _ = cache.outcome(shipped_examples()[0], "me")
+    assert outcome.video.exists()
+
+
+def test_an_example_has_a_square_picture(tmp_path):
+    for example in shipped_examples():
+        with Image.open(example.picture(tmp_path)) as picture:
+            assert picture.width == picture.height
+
+
 def test_a_new_result_leaves_the_example_in_steps_1_and_2(dubber, tmp_path):
     outcome, speech = ExampleCache(dubber, tmp_path / "kept").outcome(shipped_examples()[0], "me")
     dubber.sessions.remove("me", outcome.folder)
@@ -59,4 +75,4 @@ def test_other_code_or_weights_make_the_example_anew(dubber, pipeline, tmp_path,
 
 def test_each_shipped_clip_has_a_speech_and_a_name():
     examples = shipped_examples()
-    assert len(examples) == 2 and all(example.name.startswith("Example") for example in examples)
+    assert {example.name for example in examples} == set(strings.EXAMPLE_NAMES.values())

@@ -43,6 +43,18 @@ def test_a_run_whose_session_ended_stops(sessions):
     assert sessions.should_stop(folder)
 
 
+def test_stopping_a_run_that_was_announced_but_has_not_begun_is_not_lost(sessions):
+    sessions.announce("me")
+    sessions.stop("me")
+    assert sessions.should_stop(sessions.start("me"))
+    assert not sessions.should_stop(sessions.start("me"))  # the next one is wanted
+
+
+def test_stopping_where_nothing_runs_does_not_stop_the_next_run(sessions):
+    sessions.stop("me")
+    assert not sessions.should_stop(sessions.start("me"))
+
+
 def test_what_is_old_goes_unless_it_runs(sessions, tmp_path):
     finished, running, fresh = (sessions.start("me") for _ in range(3))
     upload = tmp_path / "upload"

@@ -1,0 +1,204 @@
+"""The page in a browser with pipelines that need no weights: refusals, stopping, choices, keyboard, visitors apart."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import CopyPipeline, EndlessPipeline, PickyPipeline, write_clip, write_speech
+from media_samples import ASSETS, write_two_faces
+
+from browser.visiting import (
+    IN_A_BROWSER,
+    assert_can_be_read,
+    assert_no_sideways_scrolling,
+    give,
+    wait_for_result,
+)
+from personatalk.page import strings
+
+pytestmark = IN_A_BROWSER
+
+
+def test_two_visitors_at_once_do_not_mix_and_leave_nothing_behind(visit, serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+    url, speech = serve(CopyPipeline()), write_speech(tmp_path / "speech.wav", 1.0)
+    pages = [visit(url), visit(url)]
+    clips = [write_clip(tmp_path / f"{frames}.mp4", frames) for frames in (25, 40)]
+    for page, clip in zip(pages, clips, strict=True):
+        give(page, clip, speech)
+        page.get_by_label(strings.CONSENT_LABEL).check()
+    for page in pages:
+        page.locator("#dub").click()
+    for page, clip in zip(pages, clips, strict=True):
+        wait_for_result(page, "5 frames")
+        with page.expect_download() as download:
+            page.locator("#video-file").click()
+        assert Path(download.value.path()).read_bytes() == clip.read_bytes()
+    pages[0].context.close()
+    left = []
+    deadline = time.monotonic() + 60
+    while len(left) != 1:  # the other visitor's upload and result stay
+        left = [path for path in (tmp_path / "served").rglob("dubbed.mp4")]
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+    assert not list((tmp_path / "served").rglob("25.mp4")) and list((tmp_path / "served").rglob("40.mp4"))
+
+
+def test_stop_stops_and_gives_the_buttons_back(visit, serve, clip, speech):
+    pipeline = EndlessPipeline()
+    page = visit(serve(pipeline))
+    give(page, clip, speech)
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#dub").click()
+    page.wait_for_function("!document.querySelector('#stop').disabled")
+    while not pipeline.started:
+        page.wait_for_timeout(50)
+    page.locator("#stop").click()
+    page.locator("#status").get_by_text(strings.STOPPED).wait_for()
+    page.wait_for_function("!document.querySelector('#dub').disabled")
+    page.wait_for_timeout(1000)
+    assert page.locator("#status").inner_text() == strings.STOPPED  # nothing says otherwise afterwards
+    assert pipeline.stopped and not pipeline.folder.exists()
+
+
+def test_a_second_visitor_is_told_to_wait_and_may_give_up(visit, serve, clip, speech):
+    pipeline = EndlessPipeline()
+    url = serve(pipeline)
+    pages = [visit(url), visit(url)]
+    for page in pages:
+        give(page, clip, speech)
+        page.get_by_label(strings.CONSENT_LABEL).check()
+        page.locator("#dub").click()
+        page.wait_for_function("!document.querySelector('#stop').disabled")
+        while not pipeline.started:
+            page.wait_for_timeout(50)
+    pages[1].locator("#status").get_by_text(strings.WAITING_ONE).wait_for()
+    pages[1].locator("#stop").click()
+    pages[1].locator("#status").get_by_text(strings.STOPPED).wait_for()
+    assert not pipeline.stopped
+    pages[0].locator("#stop").click()
+    pages[0].locator("#status").get_by_text(strings.STOPPED).wait_for()
+
+
+def test_the_face_that_is_clicked_is_the_one_that_is_dubbed(visit, serve, speech, tmp_path):
+    pipeline = CopyPipeline()
+    page = visit(serve(pipeline), "phone")
+    clip, seam, width, height = write_two_faces(tmp_path / "two.mp4", 5)
+    give(page, clip, speech)
+    picture = page.locator("#face-picture img")
+    picture.wait_for()
+    box = picture.bounding_box()
+    picture.click(position={"x": 0.75 * box["width"], "y": 0.4 * box["height"]})
+    page.get_by_label(strings.FACE_CHOICE.format(number=2)).and_(page.locator(":checked")).wait_for()
+    dub(page)
+    x, y = pipeline.options.face_point
+    assert seam < x < width and 0 < y < height
+    page.get_by_label(strings.FACE_CHOICE.format(number=1)).check()
+    page.locator("#dub").click()
+    wait_until(page, lambda: pipeline.options.face_point[0] < seam)
+
+
+def test_options_of_the_page_reach_the_pipeline(visit, serve, clip, speech):
+    pipeline = CopyPipeline()
+    page = visit(serve(pipeline))
+    give(page, clip, speech)
+    page.locator("#options > button").click()
+    page.wait_for_timeout(5000)  # Gradio takes back what is set before an opened accordion is complete
+    for name, value in ((strings.STYLE_LABEL, "0.5"), (strings.AMPLITUDE_LABEL, "1.25")):
+        number = page.get_by_label(f"number input for {name}")
+        number.fill(value)
+        number.press("Enter")
+    page.get_by_label(strings.LENGTHS[2][0]).check()
+    page.get_by_label(strings.STRATEGY_LABEL).click()
+    page.get_by_role("option", name=strings.STRATEGIES[2][0]).click()
+    for name in ("style-clip", "reference-clip"):
+        page.locator(f"#{name} input[type=file]").set_input_files(clip)
+        page.locator(f"#{name} video").wait_for()
+    dub(page)
+    options = pipeline.options
+    assert (options.style_strength, options.mouth_amplitude) == (0.5, 1.25)
+    assert (options.length, options.reference_strategy) == (strings.LENGTHS[2][1], strings.STRATEGIES[2][1])
+    assert options.style_video.read_bytes() == options.reference_video.read_bytes() == clip.read_bytes()
+
+
+def test_speech_may_come_from_a_video(visit, serve, clip):
+    pipeline = CopyPipeline()
+    page = visit(serve(pipeline))
+    choose_file(page, "#speech-video", clip)  # has no sound
+    page.locator(".toast-body").get_by_text("sound").wait_for()
+    choose_file(page, "#speech-video", ASSETS / "grid_speaker.mp4")
+    page.locator("#speech").get_by_text("0:03").wait_for()
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#clip video").wait_for()
+    dub(page)
+    assert abs(pipeline.speech_s - 3.0) < 0.1
+
+
+def test_a_broken_clip_is_named_before_anything_runs(visit, serve, speech, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all " * 100)
+    page = visit(serve(CopyPipeline()))
+    page.locator("#clip input[type=file]").set_input_files(broken)
+    page.locator("#estimate").get_by_text("broken.mp4 is a text file").wait_for()
+
+
+def test_errors_stand_beside_the_buttons_without_folders(visit, serve, clip, speech):
+    page = visit(serve(PickyPipeline()))
+    give(page, clip, speech)
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#dub").click()
+    page.locator("#status").get_by_text("The clip is too short to dub").wait_for()
+    assert "/" not in page.locator("#status").inner_text()
+
+
+def test_the_keyboard_alone_is_enough(visit, serve, clip, speech):
+    page = visit(serve(CopyPipeline()))
+    give(page, clip, speech)
+    reached = []
+    page.locator("#example-grid_speaker").focus()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        inside = page.evaluate("document.activeElement.closest('#consent, #options, #preview, #dub')?.id")
+        reached += [inside] if inside else []
+        if inside == "consent":
+            page.keyboard.press("Space")
+        if inside == "dub":
+            page.keyboard.press("Enter")
+            break
+    assert reached == ["consent", "options", "preview", "dub"]
+    wait_for_result(page, "5 frames")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_everything_can_be_read_and_fits(visit, serve, clip, speech, size, scheme):
+    page = visit(serve(CopyPipeline()), size, scheme)
+    assert_can_be_read(page)
+    give(page, clip, speech)
+    page.locator("#options > button").click()
+    dub(page)
+    assert_can_be_read(page)
+    assert_no_sideways_scrolling(page)
+
+
+def choose_file(page, button: str, path: Path) -> None:
+    """Press a button that asks for a file, and give it one."""
+    with page.expect_file_chooser() as chooser:
+        page.locator(button).click()
+    chooser.value.set_files(path)
+
+
+def dub(page) -> None:
+    """Take step 3, dub, and wait for the result."""
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#dub").click()
+    wait_for_result(page, "5 frames")
+
+
+def wait_until(page, happened, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        page.wait_for_timeout(50)

@@ -1,0 +1,129 @@
+"""A visitor's way through the page with the weights that ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from browser.visiting import (
+    ARTIFACTS,
+    DUB_TIMEOUT_MS,
+    IN_A_BROWSER,
+    assert_no_sideways_scrolling,
+    assert_shows_something,
+    give,
+    wait_for_result,
+)
+from personatalk.media import probe_video
+from personatalk.page import strings
+from personatalk.page.examples import ASSETS
+from personatalk.page.excerpt import cut_excerpt
+
+CLIP_S = 1.2  # a short clip keeps the test short
+pytestmark = IN_A_BROWSER
+
+
+@pytest.mark.weights
+def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
+    clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, CLIP_S)
+    frames = probe_video(clip).num_frames
+    page = visit(url)
+    give(page, clip, speech)
+    page.locator("#dub").click()
+    page.locator("#status").get_by_text(strings.CONSENT_MISSING).wait_for()
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#preview").click()
+    wait_for_result(page, strings.SUMMARY_PREVIEW)
+    page.locator("#dub").click()
+    wait_for_result(page, f"{frames} frames at 25 a second")
+    page.wait_for_function("!document.querySelector('#summary textarea').value.includes('Preview')")
+    assert_videos_play_in_step(page)
+    page.screenshot(path=ARTIFACTS / "result_desktop.png", full_page=True)
+    assert_downloads_are_real(page, frames, probe_video(clip).width)
+    look_inside(page)
+    page.screenshot(path=ARTIFACTS / "panels_desktop.png", full_page=True)
+
+
+def assert_videos_play_in_step(page) -> None:
+    page.locator("#play").click()
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0.5")
+    page.locator("#play").click()
+    page.wait_for_function(
+        "(() => { const [a, b] = ['before', 'result'].map((id) => document.querySelector(`#${id} video`));"
+        " return a.paused && b.paused && a.currentTime > 0.3 && Math.abs(a.currentTime - b.currentTime) < 0.31; })()"
+    )
+
+
+def assert_downloads_are_real(page, frames: int, width: int) -> None:
+    with page.expect_download() as download:
+        page.locator("#report-file").click()
+    assert json.loads(Path(download.value.path()).read_text())["num_frames"] == frames
+    with page.expect_download() as download:
+        page.locator("#video-file").click()
+    assert (probe_video(download.value.path()).width, probe_video(download.value.path()).num_frames) == (width, frames)
+
+
+def look_inside(page) -> None:
+    """Open every panel, move the slider, click a pixel, make the overlay, download a mesh."""
+    page.locator("#geometry > button").click()
+    assert_shows_something(page.locator("#geometry-picture img"))
+    assert_shows_something(page.locator("#geometry-model canvas"))
+    shown = page.locator("#geometry-picture img").get_attribute("src")
+    page.locator("#frame-slider input[type=number]").fill("3")
+    page.locator("#frame-slider input[type=number]").press("Enter")
+    page.wait_for_function("old => document.querySelector('#geometry-picture img').src !== old", arg=shown)
+    page.locator("#make-overlay").click()
+    page.locator("#geometry-overlay video").wait_for(timeout=DUB_TIMEOUT_MS)
+    for kind, begins in (("glb", b"glTF"), ("ply", b"ply"), ("npz", b"PK")):
+        with page.expect_download() as download:
+            page.locator(f"#download-{kind}").click()
+        assert Path(download.value.path()).read_bytes().startswith(begins)
+    page.wait_for_function(
+        "['before', 'result'].every((id) => {"
+        " const time = document.querySelector(`#${id} video`).currentTime; return time > 0.1 && time < 0.2; })"
+    )  # frame 3 of 25 a second: the slider moves the videos too
+    page.locator("#style > button").click()
+    for name in ("curves", "map", "face"):
+        assert_shows_something(page.locator(f"#style-{name} img"))
+    page.locator("#references > button").click()
+    assert_shows_something(page.locator("#lip-references img").first)
+    own = page.locator("#lip-references .caption-label").all_inner_texts()
+    page.locator("#shown-strategy input").click()
+    page.get_by_role("option", name="random").click()
+    page.wait_for_function(
+        "old => { const shown = [...document.querySelectorAll('#lip-references .caption-label')];"
+        " return shown.length && shown.map((label) => label.innerText).join() !== old; }",
+        arg=",".join(own),
+    )
+    page.locator("#attention > button").click()
+    assert_shows_something(page.locator("#attention-colours img"))
+    assert_shows_something(page.locator("#attention-lip img"))
+    page.locator("#attention-colours img").click(position={"x": 200, "y": 240})
+    page.wait_for_function("document.querySelector('#attention-trace').innerText.includes('% from')")
+    page.locator("#stages > button").click()
+    page.locator("#stage-table").get_by_text("stage 2").wait_for()
+    page.locator("#figures").get_by_text("identity").wait_for()
+    page.locator("#measure-dub").click()
+    page.locator("#seen-figures").get_by_text("seen mouth follows").wait_for(timeout=DUB_TIMEOUT_MS)
+    assert page.evaluate("[...document.querySelectorAll('#inside .picture img')].every((image) => image.alt)")
+    slider = page.locator("#frame-slider").bounding_box()  # stays in sight at the end of the last panel
+    assert 0 <= slider["y"] and slider["y"] + slider["height"] <= page.viewport_size["height"]
+
+
+@pytest.mark.weights
+def test_an_example_on_a_phone_in_the_dark(visit, url):
+    page = visit(url, "phone", "dark")
+    assert_no_sideways_scrolling(page)
+    page.locator("#examples button").first.click()
+    wait_for_result(page, "75 frames at 25 a second")
+    second = visit(url, "phone", "dark")  # finds the example finished
+    second.locator("#examples button").first.click()
+    wait_for_result(second, "75 frames at 25 a second")
+    for panel in ("geometry", "style", "references", "attention", "stages"):
+        second.locator(f"#{panel} > button").click()
+    assert_shows_something(second.locator("#attention-colours img"))
+    second.locator("#figures").get_by_text("identity").wait_for()
+    assert_no_sideways_scrolling(second)
+    second.screenshot(path=ARTIFACTS / "panels_phone.png", full_page=True)

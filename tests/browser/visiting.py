@@ -1,0 +1,88 @@
+"""What a visitor does on the page, and what is looked for on it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
+]  # fmt: skip
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+DUB_TIMEOUT_MS = 300_000
+IN_A_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="the Debian package chromium is not installed"),
+]
+
+
+def give(page, clip: Path, speech: Path) -> None:
+    """Take steps 1 and 2."""
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#clip video").wait_for()
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.get_by_text("frames: an estimate").wait_for()
+
+
+def wait_for_result(page, summary: str) -> None:
+    """Wait until a result with this in its summary can be played."""
+    page.wait_for_function(
+        "text => document.querySelector('#summary textarea').value.includes(text)"
+        " && document.querySelector('#result video')?.readyState >= 2",
+        arg=summary,
+        timeout=DUB_TIMEOUT_MS,
+    )
+
+
+def assert_no_sideways_scrolling(page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+WEAK_TEXT = """() => {
+  const channels = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = channels(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const weak = [];
+  const shown = "button:not(:disabled), [data-testid=block-label], [data-testid=block-info], [data-testid=upload-text],"
+    + " .or, p, th, td, label";
+  for (const element of document.querySelectorAll(shown)) {
+    if (!element.checkVisibility() || !element.innerText?.trim()) continue;
+    const [a, b] = [light(channels(getComputedStyle(element).color)), light(behind(element))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) weak.push(`${contrast.toFixed(1)} ${element.innerText.slice(0, 40)}`);
+  }
+  return weak;
+}"""
+
+
+def assert_can_be_read(page) -> None:
+    """Text must stand out from what is behind it by 4.5 to 1, as WCAG 2 asks for."""
+    assert page.evaluate(WEAK_TEXT) == []
+
+
+def assert_shows_something(locator) -> None:
+    """Wait until what is drawn there has light and dark in it."""
+    locator.wait_for()
+    locator.scroll_into_view_if_needed()
+    deadline = time.monotonic() + 60
+    while np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"), float).std() < 12:
+        assert time.monotonic() < deadline, f"{locator} stays blank"
+        time.sleep(0.5)
