@@ -292,7 +292,7 @@ class RendererTrainingConfig(TrainingConfig):
     bfloat16: bool = False
     loss_weights: dict[str, float] = field(
         default_factory=lambda: {
-            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "perceptual": 0.08,
+            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "lpips": 0.5,
             "adversarial": 0.01, "matching": 0.5,
         }
     )  # fmt: skip

@@ -27,7 +27,10 @@ from personatalk.training.train_renderer import (
 
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
-CONFIG = RendererTrainingConfig(num_steps=4, warmup_steps=1, adversarial_from=2, adversarial_warmup=1)
+WEIGHTS = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1, "adversarial": 0.01, "matching": 1}
+CONFIG = RendererTrainingConfig(
+    num_steps=4, warmup_steps=1, adversarial_from=2, adversarial_warmup=1, loss_weights=WEIGHTS
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,8 @@ def run(state, adversary, perceptual, *, until, folder=None):
 def test_losses_and_weights_name_the_same_terms(perceptual, lpips, tmp_path):
     plain = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5}
     networks = {"perceptual": perceptual, "lpips": lpips}
-    for weights in (CONFIG.loss_weights, plain, {**plain, "perceptual": 0.1}, {**plain, "lpips": 1}):
+    default = RendererTrainingConfig().loss_weights
+    for weights in (WEIGHTS, default, plain, {**plain, "perceptual": 0.1}, {**plain, "lpips": 1}):
         config = replace(CONFIG, loss_weights=weights)
         state, adversary = begin(tmp_path, config, TINY, None)
         wanted = {name: network for name, network in networks.items() if name in weights}
