@@ -18,29 +18,48 @@ MAP_SIZE = (WINDOW_WIDTH // MAP_STRIDE, WINDOW_HEIGHT // MAP_STRIDE)
 DETAIL_PX = 1.2  # of the image's own pixels; what is finer is detail
 NEIGHBOURHOOD_PX = 10.0  # of the window, over which the strength of detail is averaged
 MAX_GAIN = 1.8
+INNER = 0.999  # of the mask; where it is more, nothing of the source is left
+EDGE_PX = 3.0  # of the image's own pixels, over which the gain sets in
 FLOOR = 0.5  # squared levels of 255: what is weaker is left alone
 
 
-def detail_of(image: np.ndarray) -> np.ndarray:
-    """What is finer than DETAIL_PX in an image [H, W, ...] of levels in [0, 255], float32."""
+def detail_of(image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
+    """What is finer than DETAIL_PX in an image.
+
+    Args:
+        image: [H, W] or [H, W, 3] in [0, 255].
+        region: [H, W] bool; pixels outside have no say, and no detail.
+
+    Returns:
+        as image, float32
+    """
     image = image.astype(np.float32)
-    return image - cv2.GaussianBlur(image, (0, 0), DETAIL_PX)
+    if region is None:
+        return image - cv2.GaussianBlur(image, (0, 0), DETAIL_PX)
+    share = np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), DETAIL_PX), np.float32(1e-3))
+    inside = region if image.ndim == 2 else region[..., None]
+    blurred = cv2.GaussianBlur(image * inside, (0, 0), DETAIL_PX)
+    return (image - blurred / (share if image.ndim == 2 else share[..., None])) * inside
 
 
-def detail_energy(image: np.ndarray, window_from_image: np.ndarray) -> np.ndarray:
+def detail_energy(image: np.ndarray, window_from_image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
     """Mean square of the detail around each place of the renderer's map.
 
     Args:
         image: [H, W, 3] in [0, 255].
         window_from_image: [2, 3].
+        region: [H, W] bool; pixels outside have no say.
 
     Returns:
         [40, 48] squared levels of the luma
     """
     luma = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    map_from_image = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
     px_per_image = float(np.sqrt(abs(np.linalg.det(window_from_image[:, :2]))))
-    energy = cv2.GaussianBlur(detail_of(luma) ** 2, (0, 0), max(1.0, NEIGHBOURHOOD_PX / px_per_image / 2))
+    sigma = max(1.0, NEIGHBOURHOOD_PX / px_per_image / 2)
+    energy = cv2.GaussianBlur(detail_of(luma, region) ** 2, (0, 0), sigma)
+    if region is not None:
+        energy /= np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), sigma), np.float32(1e-3))
+    map_from_image = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
     map_from_image[:, 2] += map_from_image[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the first pixel's centre
     return cv2.warpAffine(energy, map_from_image, MAP_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -79,20 +98,25 @@ def restore_detail(
 ) -> np.ndarray:
     """Strengthen the detail of a finished face until it is as strong as wanted.
 
+    Only where nothing of the source shines through: otherwise its true mouth would have a say.
+
     Args:
         filled: [H, W, 3] uint8, with the face in it.
-        mask: [H, W] in [0, 1], the share of the face; where it is 0 nothing changes.
+        mask: [H, W] in [0, 1], the share of the face.
         wanted: [40, 48] squared levels of the luma.
         window_from_image: [2, 3].
 
     Returns:
         [H, W, 3] uint8
     """
-    there = detail_energy(filled, window_from_image)
+    inner = mask > INNER
+    if not inner.any():
+        return filled
+    there = detail_energy(filled, window_from_image, inner)
     gain = np.clip(np.sqrt((wanted + FLOOR) / (there + FLOOR)), 1, MAX_GAIN) - 1
     image_from_map = invert_affine(scale_affine(window_from_image, 1 / MAP_STRIDE)).astype(np.float64)
     image_from_map[:, 2] += image_from_map[:, :2].sum(1) * 0.5 - 0.5
     size = filled.shape[1::-1]
     gain = cv2.warpAffine(gain, image_from_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    added = (gain * mask)[..., None] * detail_of(filled)
-    return np.clip(np.round(filled + added), 0, 255).astype(np.uint8)
+    gain *= np.clip(2 * cv2.GaussianBlur(inner.astype(np.float32), (0, 0), EDGE_PX) - 1, 0, 1)
+    return np.clip(np.round(filled + gain[..., None] * detail_of(filled, inner)), 0, 255).astype(np.uint8)

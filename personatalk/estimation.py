@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,24 @@ def follow_face(
     return track, np.array(pts, np.int64)
 
 
-def fit_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None) -> FaceGeometry:
-    """Fit a followed face twice: to its landmarks, then to what the frames show.
+@dataclass(frozen=True, kw_only=True)
+class FaceEstimate:
+    """What is known of the face of a video.
+
+    Attributes:
+        from_landmarks: the fit to the tracker's landmarks; speaking style and own speech are read from it, which is
+            what stage 1 learnt from. Measured: style tells persons apart better in it than in the refined one.
+        refined: the fit to what the frames show, by which the face is rendered.
+        occlusion: what stands in front of the face.
+    """
+
+    from_landmarks: FaceGeometry
+    refined: FaceGeometry
+    occlusion: Occlusion | None = None
+
+
+def estimate_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None) -> FaceEstimate:
+    """Fit a followed face twice, to its landmarks, then to what the frames show, and find what stands before it.
 
     Args:
         video: to read, once.
@@ -57,28 +74,26 @@ def fit_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None
     Raises:
         NoFaceError: fewer than three frames show a face.
     """
-    return _refine(video, track, fit_track(track, mesh.face_model), mesh, step)
-
-
-def fit_face_and_occlusion(
-    video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None
-) -> tuple[FaceGeometry, Occlusion]:
-    """Fit a followed face as `fit_face` does, and find what stands in front of it."""
     geometry = fit_track(track, mesh.face_model)
-    colours = ColourWindows(geometry)
-    geometry = _refine(video, track, geometry, mesh, step, colours)
-    return geometry, find_occlusion(geometry, colours, mesh)
-
-
-def _refine(
-    video: Path, track: FaceTrack, geometry: FaceGeometry, mesh: FaceMesh, step: Step | None,
-    colours: ColourWindows | None = None,
-) -> FaceGeometry:  # fmt: skip
-    windows = GreyWindows(geometry)
+    grey, colours = GreyWindows(geometry), ColourWindows(geometry)
     for frame in _frames(video, len(geometry), step):
-        windows.append(frame.image)
-        if colours is not None:
-            colours.append(frame.image)
+        grey.append(frame.image)
+        colours.append(frame.image)
+    refined = refine_face(track, geometry, grey, mesh)
+    return FaceEstimate(
+        from_landmarks=geometry, refined=refined, occlusion=find_occlusion(refined, colours, mesh)
+    )  # fmt: skip
+
+
+def refine_face(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
+    """Fit a face again, to what the frames show: the whole face on its median, then lips on like lips.
+
+    Args:
+        track: of the clip.
+        geometry: fitted to it.
+        windows: of the clip's frames, cut by this geometry.
+        mesh: the face mesh.
+    """
     return register_lips(refine_geometry(track, geometry, windows, mesh), windows, mesh)
 
 

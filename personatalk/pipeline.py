@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personatalk.audio import SpeechEncoder, load_speech_encoder
+from personatalk.audio import SpeechEncoder, SpeechFeatures, load_speech_encoder
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
 from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
-from personatalk.estimation import Step, fit_face, fit_face_and_occlusion, follow_face
+from personatalk.estimation import FaceEstimate, Step, estimate_face, follow_face
 from personatalk.face_model import FaceModel, HeadVertices
-from personatalk.fitting import FaceGeometry
+from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
@@ -140,7 +140,8 @@ class DubbingPipeline:
         with run.stage("track", "following the face"):
             track, pts = follow_face(video, point=options.face_point, step=run.step)
         with run.stage("fit", "fitting the face"):
-            source, occlusion = fit_face_and_occlusion(video, track, self.mesh, step=run.step)
+            face = estimate_face(video, track, self.mesh, step=run.step)
+            source = face.refined
             del track  # the longest arrays of a run
             num_valid = int(source.valid.sum())
             if options.reference_video is None and num_valid < MIN_FRAMES:
@@ -150,7 +151,7 @@ class DubbingPipeline:
                 )
         with run.stage("geometry", "shaping the mouth"):
             timeline = plan_timeline(source.times, pts, len(waveform) / SAMPLE_RATE, options.length)
-            driven = replace(self.drive(source, features, timeline, options, run, video), occlusion=occlusion)
+            driven = self.drive(face, features, timeline, options, run, video)
             del features
         reference_video = Path(options.reference_video or video)
         with run.stage("references", "choosing references"):
@@ -168,24 +169,21 @@ class DubbingPipeline:
         if record:
             record.finish(report)
         return DubbingResult(
-            video=output,
-            num_frames=len(timeline.order),
-            num_passed_through=passed,
-            fps=float(info.fps),
-            timings=run.timings,
-            report=report,
-        )
+            video=output, num_frames=len(timeline.order), num_passed_through=passed, fps=float(info.fps),
+            timings=run.timings, report=report,
+        )  # fmt: skip
 
-    def estimate_geometry(self, video: Path, step: Step | None = None) -> FaceGeometry:
-        """Follow and fit the face of a video that helps: it gives style or references; `step` is told of frames."""
-        return fit_face(video, follow_face(video, step=step)[0], self.mesh, step=step)
+    def fit_style_video(self, video: Path, step: Step | None = None) -> FaceGeometry:
+        """Follow and fit the face of a video that gives the style; `step` is told of frames."""
+        return fit_track(follow_face(video, step=step)[0], self.face_model)
 
     def drive(
-        self, source, features, timeline: Timeline, options: DubbingOptions, run: Run, video: Path | None = None
-    ) -> DrivenGeometry:
+        self, face: FaceEstimate, features: SpeechFeatures, timeline: Timeline, options: DubbingOptions, run: Run,
+        video: Path | None = None,
+    ) -> DrivenGeometry:  # fmt: skip
         """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
         style_video = options.style_video or options.reference_video
-        style_geometry = self.estimate_geometry(Path(style_video), run.step) if style_video else source
+        style_geometry = self.fit_style_video(Path(style_video), run.step) if style_video else face.from_landmarks
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
         model, own = self.geometry_model, OwnSpeech()
@@ -195,6 +193,7 @@ class DubbingPipeline:
             model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
             style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,
         ).numpy()  # fmt: skip
+        source = face.refined
         posed = replace(
             source,
             **{name: getattr(source, name)[timeline.order] for name in ("rotation", "translation", "scale", "valid")},
@@ -202,7 +201,8 @@ class DubbingPipeline:
             times=timeline.times,
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
-        return DrivenGeometry(source=source, posed=posed, head_vertices=vertices, style=style, own_speech=own)
+        known = {"source": source, "style": style, "own_speech": own, "occlusion": face.occlusion}
+        return DrivenGeometry(posed=posed, head_vertices=vertices, **known)
 
     def gather_references(
         self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: Run
@@ -212,7 +212,8 @@ class DubbingPipeline:
         geometry, occlusion = driven.source, driven.occlusion
         if not is_same:
             track, _ = follow_face(reference_video, step=run.step)
-            geometry, occlusion = fit_face_and_occlusion(reference_video, track, self.mesh, step=run.step)
+            other = estimate_face(reference_video, track, self.mesh, step=run.step)
+            geometry, occlusion = other.refined, other.occlusion
         posed = driven.posed
         demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
         references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy, occlusion)

@@ -18,6 +18,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.compositing import Plan, composite, cut_crop
 from personatalk.dub_renderer import dub_strength
 from personatalk.errors import MediaError
+from personatalk.estimation import FaceEstimate
 from personatalk.face_model import FaceModel, mouth_triangles
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
@@ -151,7 +152,8 @@ def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech
     pipeline = load_pipeline()
     geometry = make_geometry(mesh, 5)
     monkeypatch.setattr("personatalk.pipeline.follow_face", lambda *_, **__: (None, np.arange(5)))
-    monkeypatch.setattr("personatalk.pipeline.fit_face_and_occlusion", lambda *_, **__: (geometry, None))
+    face = FaceEstimate(from_landmarks=geometry, refined=geometry)
+    monkeypatch.setattr("personatalk.pipeline.estimate_face", lambda *_, **__: face)
     with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
         pipeline.dub(clip, speech, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()

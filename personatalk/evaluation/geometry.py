@@ -10,12 +10,15 @@ from scipy.spatial.transform import Rotation
 
 from personatalk.camera import invert_affine, warp_image, window_from_image
 from personatalk.errors import NoFaceError
+from personatalk.estimation import refine_face
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
 from personatalk.face_model import LIPS, NUM_VERTICES, FaceModel, openness, stability_weight
 from personatalk.fitting import FaceGeometry, fit_track, procrustes, unpose
+from personatalk.geometry_maps import FaceMesh
 from personatalk.media import read_frames
 from personatalk.rasterizer import interpolate, rasterize
+from personatalk.registration import GreyWindows
 from personatalk.tracking import NUM_LANDMARKS, FaceTrack, MediaPipeTracker, track_face
 
 FACE_MODEL_FILE = "face_model.safetensors"
@@ -53,12 +56,13 @@ def evaluate_fitting(inputs: EvaluationInputs) -> dict:
             skipped += 1
             continue
         rows.append(fitting_figures(track, geometry, face_model))
-    table = {"tracked clips": rows, "rendered faces, tracked again": []}
+    table = {"tracked clips": rows, "rendered faces, tracked again": [], "the same, laid on what the frames show": []}
     for clip in spread_over_persons(read_clips(inputs.manifest, inputs.split), RENDERED_CLIPS):
         track = read_track(inputs.corpus, clip)
         if track is not None and track.detected.sum() >= RENDERED_MIN_FRAMES:
             frames = [frame.image for frame in read_frames(inputs.clip_path(clip))]
-            table["rendered faces, tracked again"].append(rendered_figures(track, frames, face_model))
+            for name, figures in zip(list(table)[1:3], rendered_figures(track, frames, face_model), strict=True):
+                table[name].append(figures)
     for noise in NOISE_LEVELS_IOD:
         faces = [known_face(face_model, noise_iod=noise, seed=seed) for seed in range(10)]
         table[f"known faces, noise {100 * noise:g} %"] = [round_trip_figures(face, face_model) for face in faces]
@@ -94,7 +98,9 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
     }
 
 
-def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: FaceModel) -> dict[str, float]:
+def rendered_figures(
+    track: FaceTrack, frames: list[np.ndarray], face_model: FaceModel
+) -> tuple[dict[str, float], dict[str, float]]:
     """Render a clip's face with known geometry, track the pictures, fit, and compare with what was drawn.
 
     The face is textured with the clip's frame whose mouth is widest open; that frame's surroundings follow the head's
@@ -102,6 +108,9 @@ def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: Fac
 
     Args:
         frames: the clip's pictures, uint8 [H, W, 3].
+
+    Returns:
+        figures of the fit to the landmarks, and of the fit to what the frames show.
     """
     geometry = fit_track(track, face_model)
     geometry = replace(geometry, expression=geometry.expression[::-1].copy())
@@ -110,26 +119,49 @@ def rendered_figures(track: FaceTrack, frames: list[np.ndarray], face_model: Fac
     widest = int(valid[np.argmax(openness(track.landmarks[valid, :NUM_VERTICES]) / geometry.scale[valid])])
     seen = track.landmarks[widest, :NUM_VERTICES, :2]
     triangles = face_model.triangles.astype(np.int32)
+    window = window_from_image(geometry)
+    pictures = [
+        draw_face(frames[widest], seen, known[t], triangles, chain_affine(invert_affine(window[t]), window[widest]))
+        for t in valid
+    ]
     with MediaPipeTracker() as tracker:
-        window = window_from_image(geometry)
-        pictures = (
-            draw_face(frames[widest], seen, known[t], triangles, chain_affine(invert_affine(window[t]), window[widest]))
-            for t in valid
-        )
-        again = track_face(
-            zip(track.times[valid], pictures, strict=True), tracker, width=track.width, height=track.height
-        )
+        timed = zip(track.times[valid], pictures, strict=True)
+        again = track_face(timed, tracker, width=track.width, height=track.height)
     fitted = fit_track(again, face_model)
+    windows = GreyWindows(fitted)
+    for picture in pictures:
+        windows.append(picture)
+    opening = openness(face_model.vertices(geometry.template, geometry.expression))[valid]
+    refined = refine_face(again, fitted, windows, FaceMesh(face_model))
+    return tuple(known_figures(found, known[valid], geometry.scale[valid], opening, face_model)
+                 for found in (fitted, refined))  # fmt: skip
+
+
+def known_figures(
+    fitted: FaceGeometry, known: np.ndarray, scale: np.ndarray, opening: np.ndarray, face_model: FaceModel
+) -> dict[str, float]:
+    """Judge a fit by what was drawn.
+
+    Args:
+        known: [T, V, 3] px, the vertices as they were drawn.
+        scale: [T] px per IOD.
+        opening: [T] IOD, the openness that was drawn.
+
+    Returns:
+        errors in % of the inter-ocular distance; `lips_scatter_%` is what is left of the lips' when each vertex' mean
+        error is taken away; openness against what was drawn; share of frames in which a face was found.
+    """
     found = fitted.valid
     head = face_model.vertices(fitted.template, fitted.expression)
-    miss = np.linalg.norm((fitted.project(head) - known[valid])[found, :, :2], axis=-1)
-    miss = 100 * miss / geometry.scale[valid][found, None]
-    opening = openness(face_model.vertices(geometry.template, geometry.expression))[valid][found]
+    miss = 100 * (fitted.project(head) - known)[found, :, :2] / scale[found][:, None, None]
+    scatter = miss[:, list(LIPS)] - miss[:, list(LIPS)].mean(0)
+    distance = np.linalg.norm(miss, axis=-1)
     return {
-        "lips_%": float(miss[:, list(LIPS)].mean()),
-        "face_%": float(miss.mean()),
-        "openness_r": metrics.correlation(openness(head[found]), opening),
-        "openness_deviation_ratio": metrics.deviation_ratio(openness(head[found]), opening),
+        "lips_%": float(distance[:, list(LIPS)].mean()),
+        "lips_scatter_%": float(np.linalg.norm(scatter, axis=-1).mean()),
+        "face_%": float(distance.mean()),
+        "openness_r": metrics.correlation(openness(head[found]), opening[found]),
+        "openness_deviation_ratio": metrics.deviation_ratio(openness(head[found]), opening[found]),
         "found": float(found.mean()),
     }
 

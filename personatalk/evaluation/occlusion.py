@@ -8,6 +8,7 @@ import numpy as np
 
 from personatalk.appearance import HEIGHT, WIDTH, ColourWindows
 from personatalk.errors import NoFaceError
+from personatalk.estimation import refine_face
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
@@ -16,7 +17,7 @@ from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import LIP_CENTRE, LIP_RADII, FaceMesh
 from personatalk.media import read_frames
 from personatalk.occlusion import Occlusion, find_occlusion
-from personatalk.registration import GreyWindows, refine_geometry
+from personatalk.registration import GreyWindows
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
 HIDES_SHARE = 0.03  # of the region, from which an occluder should be found
@@ -81,7 +82,7 @@ def see(
     for image, _ in zip(frames_of(inputs, clip, draw), range(len(geometry)), strict=False):
         grey.append(image)
         colours.append(image)
-    geometry = refine_geometry(track, geometry, grey, mesh)
+    geometry = refine_face(track, geometry, grey, mesh)
     return geometry, find_occlusion(geometry, colours, mesh)
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from personatalk.config import DubbingOptions
 from personatalk.dub_renderer import ClipReferences
-from personatalk.estimation import fit_face, follow_face
+from personatalk.estimation import FaceEstimate, estimate_face, follow_face
 from personatalk.face_model import openness
 from personatalk.fitting import FaceGeometry
 from personatalk.media import probe_video, read_audio
@@ -39,7 +39,8 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
     with run.stage("track", "following the face"):
         track, pts = follow_face(clip, point=options.face_point, step=run.step)
     with run.stage("fit", "fitting the face"):
-        geometry = fit_face(clip, track, pipeline.mesh, step=run.step)
+        face = estimate_face(clip, track, pipeline.mesh, step=run.step)
+        geometry = face.from_landmarks
     vertices = pipeline.face_model.vertices(geometry.template, geometry.expression)
     style = style_of(geometry.expression, geometry.valid, geometry.template, pipeline.face_model)
     report = {
@@ -55,7 +56,7 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
         "units": "lengths in inter-ocular distances unless named _px, angles in degrees",
     }
     if speech:
-        report |= _with_speech(pipeline, clip, speech, geometry, (track.times, pts), options, run)
+        report |= _with_speech(pipeline, clip, speech, face, (track.times, pts), options, run)
     report["timings_s"] = {name: round(seconds, 3) for name, seconds in run.timings.items()}
     return report
 
@@ -74,7 +75,7 @@ def _geometry(geometry: FaceGeometry, vertices: np.ndarray) -> dict[str, Any]:
 
 
 def _with_speech(
-    pipeline: DubbingPipeline, clip: Path, speech: Path, geometry: FaceGeometry,
+    pipeline: DubbingPipeline, clip: Path, speech: Path, face: FaceEstimate,
     timing: tuple[np.ndarray, np.ndarray], options: DubbingOptions, run: Run,
 ) -> dict[str, Any]:  # fmt: skip
     with run.stage("listen", "listening to the speech"):
@@ -82,9 +83,9 @@ def _with_speech(
         features = pipeline.speech_encoder.encode(waveform)
     with run.stage("geometry", "shaping the mouth"):
         timeline = plan_timeline(*timing, len(waveform) / SAMPLE_RATE, options.length)
-        driven = pipeline.drive(geometry, features, timeline, options, run)
+        driven = pipeline.drive(face, features, timeline, options, run)
     with run.stage("references", "choosing references"):
-        references = _references(pipeline, geometry, driven, options)
+        references = _references(pipeline, face.refined, driven, options)
     opening = driven.head_vertices.openness()
     return {
         "driven": {

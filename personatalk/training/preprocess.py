@@ -16,7 +16,7 @@ import numpy as np
 
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.errors import NoFaceError, PersonaTalkError
-from personatalk.estimation import fit_face
+from personatalk.estimation import estimate_face
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
@@ -112,25 +112,32 @@ def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
 
 
 def fit_clip(clip: Clip, data: Path, corpus: Path, mesh: FaceMesh) -> str:
-    """Estimate the geometry of a tracked clip as a dub does, and cache it."""
-    target, source = corpus / "geometry" / f"{clip.name}.npz", corpus / "tracks" / f"{clip.name}.npz"
-    if target.exists() or not source.exists():
-        return "cached" if target.exists() else "no track"
+    """Estimate the geometry of a tracked clip as a dub does, and cache it.
+
+    Speech (style, synchrony, stage 1) is learnt from geometry/, the fit to the landmarks; the renderer from refined/,
+    the fit to what the frames show.
+    """
+    source = corpus / "tracks" / f"{clip.name}.npz"
+    target, refined = (corpus / folder / f"{clip.name}.npz" for folder in ("geometry", "refined"))
+    if refined.exists() or not source.exists():
+        return "cached" if refined.exists() else "no track"
     try:
-        geometry = fit_face(data / clip.file, load_track(source), mesh)
+        face = estimate_face(data / clip.file, load_track(source), mesh)
     except NoFaceError:
         return "no face"
+    geometry = face.from_landmarks
     if geometry.valid.sum() < MIN_FRAMES:
         return "too short"
     if float(np.median(geometry.scale)) < MIN_SCALE_PX:
         return "face too small"
     save_whole(geometry.save, target)
+    save_whole(face.refined.save, refined)
     return "fitted"
 
 
 def cut_windows(clip: Clip, data: Path, corpus: Path) -> str:
     """Cache the renderer's window of every frame of a clip, uint8 [T, 160, 192, 3]."""
-    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "geometry" / f"{clip.name}.npz"
+    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "refined" / f"{clip.name}.npz"
     if target.exists() or not source.exists():
         return "cached" if target.exists() else "no geometry"
     affines = window_from_image(FaceGeometry.load(source))
@@ -201,7 +208,7 @@ def preprocess(
         for each stage how many clips ended how.
     """
     clips = read_manifest(manifest) if manifest else clips_of_folder(data)
-    for name in ("tracks", "geometry", "windows"):
+    for name in ("tracks", "geometry", "refined", "windows"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
     workers = workers or os.cpu_count() or 1
     totals: dict[str, dict[str, int]] = {}
