@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,8 @@ def _guarded(task: Callable[[Clip], str], clip: Clip) -> str:
 def run_stage(task: Callable[[Clip], str], clips: list[Clip], workers: int) -> Iterator[Counter[str]]:
     """Run one stage over all clips in several processes, yielding the counts so far."""
     counts: Counter[str] = Counter()
-    with ProcessPoolExecutor(workers) as pool:
+    # spawned: a fork of a process that has threads, of OpenGL or of the tracker, may find its memory in disorder
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for outcome in pool.map(partial(_guarded, task), clips, chunksize=4):
             counts[outcome] += 1
             yield counts

@@ -27,9 +27,10 @@ def test_a_folder_is_prepared_once_and_a_broken_file_is_counted(tmp_path):
     assert again["track"]["cached"] == again["fit"]["cached"] == again["windows"]["cached"] == 1
 
     track = load_track(corpus / "tracks" / "clip.npz")
-    geometry = FaceGeometry.load(corpus / "geometry" / "clip.npz")
+    geometry, refined = (FaceGeometry.load(corpus / kind / "clip.npz") for kind in ("geometry", "refined"))
     windows = np.load(corpus / "windows" / "clip.npy")
-    assert len(track) == len(geometry) == len(windows) == 75
+    assert len(track) == len(geometry) == len(refined) == len(windows) == 75
+    assert not np.array_equal(geometry.expression, refined.expression)
     assert windows.shape == (75, 160, 192, 3) and windows.std() > 20
 
 
