@@ -74,7 +74,8 @@ def visit(browser, url: str, act) -> float:
         started = time.perf_counter()
         page.goto(url)
         load(page)
-        return time.perf_counter() - (act(page) or started)
+        began = act(page) or started
+        return time.perf_counter() - began
     finally:
         context.close()
 

@@ -15,16 +15,17 @@ from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine, scale
 from personatalk.geometry_maps import MAP_STRIDE
 
 MAP_SIZE = (WINDOW_WIDTH // MAP_STRIDE, WINDOW_HEIGHT // MAP_STRIDE)
-DETAIL_PX = 1.2  # of the image's own pixels; what is finer is detail
+DETAIL_PX = 1.2  # of the image's own pixels; what is finer is strengthened
+FINEST_PX = 0.6  # what is finer than this says by how much, because it suffers most
 NEIGHBOURHOOD_PX = 10.0  # of the window, over which the strength of detail is averaged
 MAX_GAIN = 1.8
 INNER = 0.999  # of the mask; where it is more, nothing of the source is left
 EDGE_PX = 3.0  # of the image's own pixels, over which the gain sets in
-FLOOR = 0.5  # squared levels of 255: what is weaker is left alone
+FLOOR = 0.05  # squared levels of 255: what is weaker is left alone
 
 
-def detail_of(image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
-    """What is finer than DETAIL_PX in an image.
+def detail_of(image: np.ndarray, region: np.ndarray | None = None, *, finer_than_px: float = DETAIL_PX) -> np.ndarray:
+    """What is finer than a scale in an image.
 
     Args:
         image: [H, W] or [H, W, 3] in [0, 255].
@@ -35,10 +36,10 @@ def detail_of(image: np.ndarray, region: np.ndarray | None = None) -> np.ndarray
     """
     image = image.astype(np.float32)
     if region is None:
-        return image - cv2.GaussianBlur(image, (0, 0), DETAIL_PX)
-    share = np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), DETAIL_PX), np.float32(1e-3))
+        return image - cv2.GaussianBlur(image, (0, 0), finer_than_px)
+    share = np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), finer_than_px), np.float32(1e-3))
     inside = region if image.ndim == 2 else region[..., None]
-    blurred = cv2.GaussianBlur(image * inside, (0, 0), DETAIL_PX)
+    blurred = cv2.GaussianBlur(image * inside, (0, 0), finer_than_px)
     return (image - blurred / (share if image.ndim == 2 else share[..., None])) * inside
 
 
@@ -56,7 +57,7 @@ def detail_energy(image: np.ndarray, window_from_image: np.ndarray, region: np.n
     luma = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
     px_per_image = float(np.sqrt(abs(np.linalg.det(window_from_image[:, :2]))))
     sigma = max(1.0, NEIGHBOURHOOD_PX / px_per_image / 2)
-    energy = cv2.GaussianBlur(detail_of(luma, region) ** 2, (0, 0), sigma)
+    energy = cv2.GaussianBlur(detail_of(luma, region, finer_than_px=FINEST_PX) ** 2, (0, 0), sigma)
     if region is not None:
         energy /= np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), sigma), np.float32(1e-3))
     map_from_image = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
