@@ -19,7 +19,7 @@ DETAIL_PX = 1.2  # of the image's own pixels; what is finer is strengthened
 FINEST_PX = 0.6  # what is finer than this says by how much, because it suffers most
 NEIGHBOURHOOD_PX = 10.0  # of the window, over which the strength of detail is averaged
 MAX_GAIN = 1.8
-INNER = 0.999  # of the mask; where it is more, nothing of the source is left
+INNER = 1 - 1e-6  # of the mask; where it is more, nothing of the source is left
 EDGE_PX = 3.0  # of the image's own pixels, over which the gain sets in
 FLOOR = 0.05  # squared levels of 255: what is weaker is left alone
 
@@ -55,14 +55,20 @@ def detail_energy(image: np.ndarray, window_from_image: np.ndarray, region: np.n
         [40, 48] squared levels of the luma
     """
     luma = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    px_per_image = float(np.sqrt(abs(np.linalg.det(window_from_image[:, :2]))))
-    sigma = max(1.0, NEIGHBOURHOOD_PX / px_per_image / 2)
-    energy = cv2.GaussianBlur(detail_of(luma, region, finer_than_px=FINEST_PX) ** 2, (0, 0), sigma)
+    sigma = max(1.0, NEIGHBOURHOOD_PX / float(np.sqrt(abs(np.linalg.det(window_from_image[:, :2])))) / 2)
+    shrink = max(1.0, sigma / 2)  # a wide blur costs less on a small picture
+    energy = _blur_small(detail_of(luma, region, finer_than_px=FINEST_PX) ** 2, shrink, sigma)
     if region is not None:
-        energy /= np.maximum(cv2.GaussianBlur(region.astype(np.float32), (0, 0), sigma), np.float32(1e-3))
-    map_from_image = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
-    map_from_image[:, 2] += map_from_image[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the first pixel's centre
-    return cv2.warpAffine(energy, map_from_image, MAP_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        energy /= np.maximum(_blur_small(region.astype(np.float32), shrink, sigma), np.float32(1e-3))
+    map_from_small = scale_affine(window_from_image, 1 / MAP_STRIDE).astype(np.float64)
+    map_from_small[:, :2] *= np.divide(luma.shape[::-1], energy.shape[::-1])
+    map_from_small[:, 2] += map_from_small[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the first pixel's centre
+    return cv2.warpAffine(energy, map_from_small, MAP_SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _blur_small(image: np.ndarray, shrink: float, sigma: float) -> np.ndarray:
+    size = [max(1, round(length / shrink)) for length in image.shape[1::-1]]
+    return cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), sigma / shrink)
 
 
 def wanted_energy(
@@ -119,5 +125,10 @@ def restore_detail(
     image_from_map[:, 2] += image_from_map[:, :2].sum(1) * 0.5 - 0.5
     size = filled.shape[1::-1]
     gain = cv2.warpAffine(gain, image_from_map, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gain *= np.clip(2 * cv2.GaussianBlur(inner.astype(np.float32), (0, 0), EDGE_PX) - 1, 0, 1)
-    return np.clip(np.round(filled + gain[..., None] * detail_of(filled, inner)), 0, 255).astype(np.uint8)
+    rows, columns = (np.flatnonzero(inner.any(axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    sets_in = np.clip(2 * cv2.GaussianBlur(np.pad(inner[box], 1).astype(np.float32), (0, 0), EDGE_PX) - 1, 0, 1)
+    added = (gain[box] * sets_in[1:-1, 1:-1])[..., None] * detail_of(filled[box], inner[box])
+    restored = filled.copy()
+    restored[box] = np.clip(np.round(filled[box] + added), 0, 255).astype(np.uint8)
+    return restored
