@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from personatalk import lip_registration, registration
 from personatalk.appearance import ColourWindows
 from personatalk.concurrency import read_ahead
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
-from personatalk.lip_registration import register_lips
-from personatalk.media import Frame, probe_video, read_frames
+from personatalk.lip_registration import register_lips, registered_frames
+from personatalk.media import probe_video, read_frames
 from personatalk.occlusion import Occlusion, find_occlusion
+from personatalk.progress import Tick, no_tick
 from personatalk.registration import GreyWindows, refine_geometry
 from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
 
@@ -37,7 +40,9 @@ def follow_face(
     info, pts = probe_video(video), []
 
     def timed() -> Iterator[tuple[float, np.ndarray]]:
-        for frame in _frames(video, info.num_frames, step):
+        for frame in read_ahead(read_frames(video)):
+            if step:
+                step(frame.index, info.num_frames)
             pts.append(frame.pts)
             yield frame.time, frame.image
 
@@ -69,23 +74,37 @@ def estimate_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step |
         video: to read, once.
         track: of the video.
         mesh: the face mesh.
-        step: told of each frame.
+        step: told of each frame, as often as it is worked on.
 
     Raises:
         NoFaceError: fewer than three frames show a face.
     """
     geometry = fit_track(track, mesh.face_model)
+    tick = _ticks(step, geometry)
     grey, colours = GreyWindows(geometry), ColourWindows(geometry)
-    for frame in _frames(video, len(geometry), step):
+    for frame in read_ahead(read_frames(video)):
         grey.append(frame.image)
         colours.append(frame.image)
-    refined = refine_face(track, geometry, grey, mesh)
-    return FaceEstimate(
-        from_landmarks=geometry, refined=refined, occlusion=find_occlusion(refined, colours, mesh)
-    )  # fmt: skip
+        tick()
+    refined = refine_face(track, geometry, grey, mesh, tick=tick)
+    occlusion = find_occlusion(refined, colours, mesh, tick=tick)
+    return FaceEstimate(from_landmarks=geometry, refined=refined, occlusion=occlusion)
 
 
-def refine_face(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
+def _ticks(step: Step | None, geometry: FaceGeometry) -> Tick:
+    """Tell `step` of one frame after the other, through all that is done with the frames of a clip."""
+    if step is None:
+        return no_tick
+    num_registered = len(registered_frames(geometry.valid))
+    num_valid = int(geometry.valid.sum())
+    total = len(geometry) + (registration.ROUNDS + 1) * num_valid + lip_registration.ROUNDS * num_registered
+    done = count()
+    return lambda: step(next(done), total)
+
+
+def refine_face(
+    track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh, *, tick: Tick = no_tick
+) -> FaceGeometry:
     """Fit a face again, to what the frames show: the whole face on its median, then lips on like lips.
 
     Args:
@@ -93,12 +112,6 @@ def refine_face(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, 
         geometry: fitted to it.
         windows: of the clip's frames, cut by this geometry.
         mesh: the face mesh.
+        tick: called for each frame of each round.
     """
-    return register_lips(refine_geometry(track, geometry, windows, mesh), windows, mesh)
-
-
-def _frames(video: Path, count: int | None, step: Step | None) -> Iterator[Frame]:
-    for frame in read_ahead(read_frames(video)):
-        if step:
-            step(frame.index, count)
-        yield frame
+    return register_lips(refine_geometry(track, geometry, windows, mesh, tick=tick), windows, mesh, tick=tick)

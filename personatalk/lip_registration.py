@@ -23,6 +23,7 @@ from personatalk.concurrency import map_in_order, num_workers
 from personatalk.face_model import LIPS, FaceModel, openness
 from personatalk.fitting import FaceGeometry, solve_expression, unpose
 from personatalk.geometry_maps import FaceMesh
+from personatalk.progress import Tick, no_tick
 from personatalk.rasterizer import interpolate, rasterize
 from personatalk.references import lip_descriptors
 from personatalk.registration import GreyWindows, sample
@@ -40,7 +41,9 @@ LIKENESS = 0.02  # IOD between two mouths at which a comparison counts once
 TRACKER_WEIGHT = 0.05  # of staying where the tracker set the lips, against one comparison
 
 
-def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
+def register_lips(
+    geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh, *, tick: Tick = no_tick
+) -> FaceGeometry:
     """Correct the expressions of a clip until like mouths look alike, in at most MAX_FRAMES frames.
 
     Corrections say nothing of how far the mouth is open: what of them follows the openness is taken out again,
@@ -50,6 +53,7 @@ def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) 
         geometry: of the clip.
         windows: of its frames; where fewer than there are frames, the rest stays.
         mesh: the face mesh.
+        tick: called ROUNDS times for each registered frame.
     """
     frames = registered_frames(geometry.valid[: len(windows)])
     if len(frames) < 2:
@@ -61,7 +65,7 @@ def register_lips(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) 
     total = np.zeros((len(frames), int(near.sum()), 2))
     registered = geometry
     for _ in range(ROUNDS):
-        total += lip_corrections(registered, windows, mesh, frames, near)
+        total += lip_corrections(registered, windows, mesh, frames, near, tick)
         points = projected.astype(np.float64)
         points[:, near, :2] += without_opening(total, opening) @ image_from_window.transpose(0, 2, 1)
         registered = with_vertices(geometry, points, frames, mesh.face_model)
@@ -75,13 +79,19 @@ def registered_frames(valid: np.ndarray) -> np.ndarray:
 
 
 def lip_corrections(
-    geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh, frames: np.ndarray, near: np.ndarray
+    geometry: FaceGeometry,
+    windows: GreyWindows,
+    mesh: FaceMesh,
+    frames: np.ndarray,
+    near: np.ndarray,
+    tick: Tick = no_tick,
 ) -> np.ndarray:
     """Find by how much the lips of each frame miss those of frames with like mouths.
 
     Args:
         frames: [T] those to correct.
         near: [V] bool, vertices to correct.
+        tick: called for each frame.
 
     Returns:
         [T, N, 2] px of the window, N vertices.
@@ -110,7 +120,11 @@ def lip_corrections(
         ]
         return np.stack([sample(step, points[None])[0] for step in steps])
 
-    steps = np.stack(list(map_in_order(compare, range(len(frames)), num_workers())))
+    compared = []
+    for steps in map_in_order(compare, range(len(frames)), num_workers()):
+        compared.append(steps)
+        tick()
+    steps = np.stack(compared)
     return reconcile(steps, likest, LIKENESS / (distance + LIKENESS / 2))
 
 

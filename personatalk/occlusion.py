@@ -20,6 +20,7 @@ from personatalk.camera import invert_affine
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
+from personatalk.progress import Tick, no_tick
 
 MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
 MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
@@ -81,13 +82,16 @@ class Occlusion:
         return warped.astype(np.float32) / np.float32(255)
 
 
-def find_occlusion(geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh) -> Occlusion:
+def find_occlusion(
+    geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, tick: Tick = no_tick
+) -> Occlusion:
     """Look for things in front of the lower face of a clip.
 
     Args:
         geometry: of the clip.
         windows: of its frames; where fewer than there are frames, nothing is found in the rest.
         mesh: the face mesh.
+        tick: called for each frame.
     """
     appearance = Appearance(mesh, geometry, windows)
     frames = [int(frame) for frame in appearance.valid]
@@ -98,7 +102,11 @@ def find_occlusion(geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMes
         mask = None if seeds is None else follow(look, seeds, appearance.mouth_colours)
         return mask if mask is not None and mask.any() else None
 
-    found = {f: m for f, m in zip(frames, map_in_order(begin, frames, num_workers()), strict=True) if m is not None}
+    found = {}
+    for frame, mask in zip(frames, map_in_order(begin, frames, num_workers()), strict=True):
+        if mask is not None:
+            found[frame] = mask
+        tick()
     if found:
         for order in (frames, frames[::-1]):
             spread_in_time(appearance, found, order)

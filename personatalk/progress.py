@@ -11,14 +11,19 @@ from personatalk.errors import CancelledError
 
 SHARES = {
     "listen": 0.02,
-    "track": 0.22,
-    "fit": 0.08,
-    "geometry": 0.05,
-    "references": 0.08,
-    "render": 0.55,
+    "track": 0.12,
+    "fit": 0.27,
+    "geometry": 0.03,
+    "references": 0.05,
+    "render": 0.51,
 }  # of the time, for progress
 
 Progress = Callable[[float, str], None]
+Tick = Callable[[], None]  # called for each frame that was worked on; may raise to stop
+
+
+def no_tick() -> None:
+    """Count nothing: the Tick of those who need no progress."""
 
 
 class Run:

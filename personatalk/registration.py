@@ -9,6 +9,7 @@ Ours: the paper says "hybrid", not how.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
@@ -20,6 +21,7 @@ from personatalk.concurrency import map_in_order, num_workers
 from personatalk.face_model import LIPS, NUM_VERTICES, smoothstep
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
+from personatalk.progress import Tick, no_tick
 from personatalk.rasterizer import interpolate, rasterize
 from personatalk.tracking import FaceTrack
 
@@ -58,7 +60,9 @@ class GreyWindows:
         return cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
-def refine_geometry(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> FaceGeometry:
+def refine_geometry(
+    track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh, *, tick: Tick = no_tick
+) -> FaceGeometry:
     """Fit a track again, with landmarks that agree with what the frames show.
 
     Args:
@@ -66,20 +70,22 @@ def refine_geometry(track: FaceTrack, geometry: FaceGeometry, windows: GreyWindo
         geometry: fitted to it.
         windows: of the clip's frames, cut by this geometry; where fewer than there are frames, the rest stays.
         mesh: the face mesh.
+        tick: called ROUNDS times a frame.
     """
     image_from_window = invert_affine(windows.window_from_image)[:, :, :2]
     landmarks = track.landmarks.copy()
     for _ in range(ROUNDS):
         for frame, steps in landmark_steps(geometry, windows, mesh):
             landmarks[frame, :NUM_VERTICES, :2] += steps @ image_from_window[frame].T
+            tick()
         geometry = fit_track(replace(track, landmarks=landmarks), mesh.face_model)
     return geometry
 
 
-def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> list[tuple[int, np.ndarray]]:
+def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh) -> Iterator[tuple[int, np.ndarray]]:
     """Find by how much each frame's landmarks miss the clip's common texture.
 
-    Returns:
+    Yields:
         (frame, steps [V, 2] px of the window) for each valid frame; 0 for vertices outside of the window.
     """
     valid = np.flatnonzero(geometry.valid[: len(windows)])
@@ -109,7 +115,7 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
         moved = sample(grid, (points + at_vertices)[None])[0] - sample(grid, points[None])[0]
         return frame, moved * trust[:, None]
 
-    return list(map_in_order(steps_of, (int(frame) for frame in valid), num_workers()))
+    yield from map_in_order(steps_of, (int(frame) for frame in valid), num_workers())
 
 
 def vertex_trust(points: np.ndarray, inside: np.ndarray, mesh: FaceMesh) -> np.ndarray:

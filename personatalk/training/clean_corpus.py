@@ -61,9 +61,7 @@ def clean_corpus(
     return counts_of(measured, heard)
 
 
-def measure_corpus(
-    corpus: Path, clips: list[Clip], *, face_model: FaceModel, network: SyncNetwork
-) -> dict[str, float]:
+def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, network: SyncNetwork) -> dict[str, float]:
     """Measure the offsets of all clips with a network that is there, without training one.
 
     Args:

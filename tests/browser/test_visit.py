@@ -123,7 +123,11 @@ def test_an_example_on_a_phone_in_the_dark(visit, url):
     wait_for_result(second, "75 frames at 25 a second")
     for panel in ("geometry", "style", "references", "attention", "stages"):
         second.locator(f"#{panel} > button").click()
-    assert_shows_something(second.locator("#attention-colours img"))
+    for shown in (
+        "geometry-picture", "geometry-curves", "style-map", "lip-references", "attention-colours", "attention-lip",
+    ):  # fmt: skip
+        assert_shows_something(second.locator(f"#{shown} img").first)
     second.locator("#figures").get_by_text("identity").wait_for()
     assert_no_sideways_scrolling(second)
-    second.screenshot(path=ARTIFACTS / "panels_phone.png", full_page=True)
+    for panel in ("geometry", "style", "references", "attention", "stages"):
+        second.locator(f"#{panel}").screenshot(path=ARTIFACTS / f"{panel}_phone.png")

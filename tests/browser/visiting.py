@@ -79,9 +79,9 @@ def assert_can_be_read(page) -> None:
 
 
 def assert_shows_something(locator) -> None:
-    """Wait until what is drawn there has light and dark in it."""
+    """Scroll there, and wait until what is drawn has light and dark in it; pictures load when they come into sight."""
+    locator.evaluate("element => element.scrollIntoView({block: 'center'})")
     locator.wait_for()
-    locator.scroll_into_view_if_needed()
     deadline = time.monotonic() + 60
     while np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"), float).std() < 12:
         assert time.monotonic() < deadline, f"{locator} stays blank"
