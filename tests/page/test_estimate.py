@@ -37,7 +37,7 @@ def test_the_estimate_says_where_it_comes_from_and_what_differs_in_length(dubber
     assert "for 150 frames" in dubber.estimate(clip, speech, "audio")
     assert "The clip is 2.0 s longer" in dubber.estimate(write_clip(tmp_path / "long.mp4", 200), speech, "video")
     helper = {write_clip(tmp_path / "style.mp4", 500): strings.STYLE_CLIP}
-    assert "17 s** for 50 frames" in dubber.estimate(clip, None, "video", helper)  # its face is followed and fitted
+    assert "21 s** for 50 frames" in dubber.estimate(clip, None, "video", helper)  # its face is followed and fitted
     dubber.speed.add(50, 10)
     assert strings.ESTIMATE_MEASURED in dubber.estimate(clip, None, "video")
 
