@@ -120,6 +120,7 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--split", default="val", help="which clips are judged (default: val)")
     evaluate.add_argument("--limit", type=int, default=0, help="at most so many clips, spread over the persons")
     evaluate.add_argument("--syncnet", type=Path, help="SyncNet's own weights, for the evaluation syncnet")
+    evaluate.add_argument("--sounds", type=Path, help="folder of recordings in which nobody speaks, for silence")
     evaluate.add_argument(
         "--renderer", action="append", default=[], metavar="NAME=PATH",
         help="other weights of stage 2 to judge in rendering and native: a file, or a folder with "
@@ -270,7 +271,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from personatalk.evaluation.evaluate import run_evaluation
 
     renderers = named_paths(arguments.renderer)
-    names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit", "syncnet")
+    names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit", "syncnet", "sounds")
     inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names}, renderers=renderers)
     print(to_markdown(run_evaluation(arguments.what, inputs)))
 

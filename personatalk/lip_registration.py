@@ -114,6 +114,7 @@ def lip_corrections(
         inside = (index >= 0).astype(np.float32)
         points = placed[position, : len(near)][near, :2] - corner[:2]
         flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow.setVariationalRefinementIterations(0)  # measured: takes a quarter of the time and brings nothing
         steps = [
             flow_between(flow, sample(images[other], grids[2 * k : 2 * k + 2].transpose(1, 2, 0)), image, inside)
             for k, other in enumerate(others)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from personatalk.audio import SAMPLE_RATE
 
-NOISES = ("silence", "white", "pink", "brown", "hum", "chord")
+NOISES = ("silence", "white", "pink", "brown", "hum", "chord", "reed")
 UNSEEN_NOISES = ("melody", "drums", "engine")  # in which nothing is trained, so that they can judge
 
 
@@ -29,14 +30,33 @@ def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndar
         root, beat = rng.uniform(110, 330), rng.uniform(1, 4)
         tones = sum(np.sin(2 * np.pi * root * ratio * times) for ratio in (1, 1.25, 1.5, 2, 3))
         return 0.05 * tones * (0.3 + np.exp(-3 * ((times * beat) % 1)))
-    if kind in UNSEEN_NOISES:
-        sound = {"melody": _melody, "drums": _drums, "engine": _engine}[kind](times, rng)
+    if kind in PLAYED:
+        sound = PLAYED[kind](times, rng)
         return 0.1 * sound / (sound.std() + 1e-12)
     colour = {"white": 0.0, "pink": 0.5, "brown": 1.0}[kind]
     spectrum = np.fft.rfft(rng.normal(0, 1, num_samples))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1 + num_samples * 50 / SAMPLE_RATE) ** colour
     sound = np.fft.irfft(spectrum, num_samples)
     return 0.1 * sound / (sound.std() + 1e-12)
+
+
+def _reed(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A wind instrument: slurred notes with overtones, vibrato and breath, and pauses between phrases."""
+    rate = rng.uniform(2, 6)  # notes a second
+    notes = rng.integers(-12, 17, int(len(times) / SAMPLE_RATE * rate) + 2)
+    height = gaussian_filter1d(notes[(times * rate).astype(int)].astype(float), 0.02 * SAMPLE_RATE)
+    vibrato = rng.uniform(0, 0.02) * np.sin(2 * np.pi * rng.uniform(4, 7) * times)
+    frequency = 220 * 2 ** (height / 12) * (1 + vibrato)
+    phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
+    resonance, width, fall = rng.uniform(500, 1800), rng.uniform(300, 900), rng.uniform(0.6, 1.6)
+    tone = np.zeros(len(times))
+    for k in range(1, 20):
+        overtone = frequency * k
+        strength = (0.3 + np.exp(-(((overtone - resonance) / width) ** 2))) / k**fall
+        tone += strength * (overtone < SAMPLE_RATE / 2) * np.sin(k * phase)
+    swell = gaussian_filter1d(rng.normal(0, 1, len(times)), 0.15 * SAMPLE_RATE)
+    swell = np.clip(0.8 + 0.5 * swell / (swell.std() + 1e-12), 0, None)
+    return swell * (tone + rng.uniform(0, 0.2) * rng.normal(0, 1, len(times)))
 
 
 def _melody(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -77,3 +97,6 @@ def _engine(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rate = rng.uniform(25, 60) * (1 + 0.2 * np.sin(2 * np.pi * 0.3 * times))
     phase = 2 * np.pi * np.cumsum(rate) / SAMPLE_RATE
     return 0.4 * sum(np.sin(k * phase + k) / k**0.7 for k in range(1, 25)) + rng.normal(0, 0.3, len(times))
+
+
+PLAYED = {"reed": _reed, "melody": _melody, "drums": _drums, "engine": _engine}

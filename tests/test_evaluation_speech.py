@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 from personatalk.audio import SpeechFeatures
 from personatalk.evaluation import leak
@@ -13,6 +14,7 @@ from personatalk.evaluation.corpus import EvaluationInputs, read_clips
 from personatalk.evaluation.dubbing import SeenFace
 from personatalk.evaluation.geometry import known_face
 from personatalk.evaluation.languages import MIN_WORDS, read_words
+from personatalk.evaluation.persons import read_sounds
 from personatalk.face_model import FaceModel
 from personatalk.fitting import fit_track
 from personatalk.noises import UNSEEN_NOISES, make_noise
@@ -95,8 +97,16 @@ def test_words_are_said_in_the_style_of_the_other_words(face_model, tmp_path):
     assert read_words(inputs, clips[1:], face_model) == []  # too few for a style
 
 
-@pytest.mark.parametrize("kind", UNSEEN_NOISES)
-def test_noises_to_judge_by_are_as_loud_as_the_others(kind):
+def test_recordings_without_speech_are_read_by_name_and_made_as_loud_as_noises(tmp_path):
+    for name, loudness in (("quiet", 0.01), ("loud", 0.5)):
+        wavfile.write(tmp_path / f"{name}.wav", 16000, np.float32(loudness * np.sin(np.arange(8000) / 9)))
+    sounds = read_sounds(tmp_path)
+    assert sorted(sounds) == ["loud", "quiet"] and read_sounds(None) == {}
+    assert [sound.std() for sound in sounds.values()] == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize("kind", ["reed", *UNSEEN_NOISES])
+def test_noises_that_are_played_are_as_loud_as_the_others(kind):
     sound = make_noise(kind, 32000, np.random.default_rng(0))
     assert sound.shape == (32000,) and sound.std() == pytest.approx(0.1, rel=1e-6)
     assert np.abs(sound - make_noise(kind, 32000, np.random.default_rng(1))).max() > 0.05

@@ -31,6 +31,7 @@ class EvaluationInputs:
         split: which clips are judged.
         limit: at most so many clips, spread over the persons; 0 takes all.
         syncnet: SyncNet's own weights, which do not ship.
+        sounds: folder of recordings in which nobody speaks; None where there are none.
         renderers: name to weights of stage 2 that are judged beside those that ship, see `load_renderer`.
     """
 
@@ -42,6 +43,7 @@ class EvaluationInputs:
     split: str = "val"
     limit: int = 0
     syncnet: Path | None = None
+    sounds: Path | None = None
     renderers: dict[str, Path] = field(default_factory=dict)
 
     def clip_path(self, clip: Clip) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from personatalk.evaluation.speech import (
 from personatalk.face_model import FaceModel
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.media import read_audio
 from personatalk.noises import NOISES, UNSEEN_NOISES, make_noise
 from personatalk.own_speech import calibrate
 from personatalk.style import Style, lip_opening, style_of
@@ -185,6 +187,8 @@ def evaluate_calibration(inputs: EvaluationInputs) -> dict:
 def evaluate_silence(inputs: EvaluationInputs) -> dict:
     """Measure the mouth while nobody speaks: silence, other noises of the kinds trained on, and kinds never heard.
 
+    Where the inputs name a folder of recordings without speech, each of them is judged too.
+
     Returns:
         what `report_of` gives: away_%, the 95th percentile of how far openness is from rest, in % of the inter-ocular
         distance, and within_2_%, the share of frames nearer than 2 %.
@@ -192,10 +196,11 @@ def evaluate_silence(inputs: EvaluationInputs) -> dict:
     face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
     encoder, rng = load_speech_encoder(inputs.checkpoints), np.random.default_rng(NOISE_SEED)
     speakers = list(read_speakers(inputs, face_model, MIN_STYLE_S))
-    times = torch.arange(int(NOISE_S * 25), dtype=torch.float64) / 25
     rows: dict[str, list[dict[str, float]]] = {}
-    for kind in (*NOISES, *UNSEEN_NOISES):
-        heard = encoder.encode(make_noise(kind, int(NOISE_S * SAMPLE_RATE), rng).astype(np.float32))
+    made = {kind: make_noise(kind, int(NOISE_S * SAMPLE_RATE), rng) for kind in (*NOISES, *UNSEEN_NOISES)}
+    for kind, sound in (made | read_sounds(inputs.sounds)).items():
+        heard = encoder.encode(sound.astype(np.float32))
+        times = torch.arange(int(heard.duration * 25), dtype=torch.float64) / 25
         for speaker in speakers:
             style, template = speaker.first, speaker.geometry.template
             said = torch.cat([style.rest[None], predict_expression(model, heard, times, style)])
@@ -205,6 +210,16 @@ def evaluate_silence(inputs: EvaluationInputs) -> dict:
                 {"away_%": 100 * float(np.quantile(away, 0.95)), "within_2_%": float((away < REST_IOD).mean())}
             )
     return report_of("silence", rows, clips=len(speakers))
+
+
+def read_sounds(folder: Path | None) -> dict[str, np.ndarray]:
+    """Read the recordings of a folder, by name: [S] mono at 16 kHz, as loud as made noise; none without a folder.
+
+    Raises:
+        MediaError: a file cannot be read.
+    """
+    sounds = {path.stem: read_audio(path) for path in sorted(folder.iterdir())} if folder else {}
+    return {name: 0.1 * sound / (sound.std() + 1e-12) for name, sound in sounds.items()}
 
 
 def read_speakers(inputs: EvaluationInputs, face_model: FaceModel, min_seconds: float) -> list[Speaker]:

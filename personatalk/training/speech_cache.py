@@ -15,7 +15,7 @@ from personatalk.noises import NOISES, make_noise
 from personatalk.training.preprocess import Clip
 
 VARIANTS = ("clean", "noisy")
-NOISE_PREFIX, NUM_NOISES, NOISE_S = "_noise_", 48, 4.0
+NOISE_PREFIX, NUM_NOISES, NOISE_S = "_noise_", 84, 4.0
 
 
 def write_speech(path: Path, waveform: np.ndarray, encoder: SpeechEncoder, *, seed: int) -> None:
