@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -45,6 +46,20 @@ class Sample:
     features: Tensor
     weights: Tensor
     offsets: Tensor
+
+
+def spread_out(sample: Sample, numbers: np.ndarray, count: int) -> Sample:
+    """Tell of all references, not only of those that were looked at; weights and offsets of the others are 0.
+
+    Args:
+        sample: of the references that were looked at.
+        numbers: [R] which ones among all.
+        count: how many there are in all.
+    """
+    weights = sample.weights.new_zeros(len(sample.weights), count, *sample.weights.shape[2:])
+    offsets = sample.offsets.new_zeros(len(weights), count, *sample.offsets.shape[2:])
+    weights[:, numbers], offsets[:, numbers] = sample.weights, sample.offsets
+    return replace(sample, weights=weights, offsets=offsets)
 
 
 class AnchoredAttention(nn.Module):
