@@ -136,7 +136,8 @@ class ClipReferences:
         detail = detail_energy(crop.image, crop.window_from_crop)
         self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed, detail=detail)
         device = device_of(renderer)
-        self.features[index] = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
+        features = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
+        self.features[index] = features.permute(1, 2, 0).contiguous()  # so they are sampled, all channels at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +223,7 @@ class ClipRenderer:
         target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
         grids = correspondences(self.mesh, placed, [entry.frame for entry in entries])[None]
         images = images_of([entry.frame for entry in entries], device_of(self.renderer))[None]
-        features = torch.stack([self.references.features[i] for i in frames])[None]
+        features = torch.stack([self.references.features[i] for i in frames])[None].permute(0, 1, 4, 2, 3)
         rendering = render_in(
             self.number_format,
             self.renderer,
