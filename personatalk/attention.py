@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,7 +94,7 @@ class AnchoredAttention(nn.Module):
         offsets = self.max_offset * torch.tanh(offsets)
         weights = torch.softmax(logits[:, :, 0] + references.log_weights[:, :, None, None], 1)
         texture = mix_textures(references.images, grids, upsample(weights, size), upsample_pairs(offsets, size))
-        return Sample(texture=texture, features=mix(at_anchor, weights), weights=weights, offsets=offsets)
+        return Sample(texture=texture, features=mix(at_anchor.unbind(1), weights), weights=weights, offsets=offsets)
 
     def _pair(self, query: Tensor, at_anchor: Tensor) -> Tensor:
         """Compare query [B, D, h, w] and references [B, R, D, h, w]: [B, R, 3, h, w].
@@ -159,15 +160,18 @@ def mix_textures(images: Tensor, grids: Tensor, weights: Tensor, offsets: Tensor
     Returns:
         [B, 3, H, W]
     """
-    sampled = sample_pixels(images.flatten(0, 1), grids + offsets.flatten(0, 1))
-    return mix(sampled.unflatten(0, images.shape[:2]), weights)
+    positions = grids.unflatten(0, images.shape[:2]).unbind(1), offsets.unbind(1)
+    sampled = (
+        sample_pixels(image, there + step) for image, there, step in zip(images.unbind(1), *positions, strict=True)
+    )
+    return mix(sampled, weights)  # one reference after the other, as all at once do not fit the processor's cache
 
 
-def mix(values: Tensor, weights: Tensor) -> Tensor:
-    """Add up values [B, R, C, H, W] by weights [B, R, H, W]: [B, C, H, W]."""
-    mixed = values[:, 0] * weights[:, :1]
-    for r in range(1, values.shape[1]):
-        mixed = torch.addcmul(mixed, values[:, r], weights[:, r : r + 1])
+def mix(values: Iterable[Tensor], weights: Tensor) -> Tensor:
+    """Add up R values [B, C, H, W] by weights [B, R, H, W]: [B, C, H, W]."""
+    mixed = weights.new_zeros(())
+    for value, weight in zip(values, weights.split(1, 1), strict=True):
+        mixed = torch.addcmul(mixed, value, weight)
     return mixed
 
 
