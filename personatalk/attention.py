@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -47,6 +49,20 @@ class Sample:
     offsets: Tensor
 
 
+def spread_out(sample: Sample, numbers: np.ndarray, count: int) -> Sample:
+    """Tell of all references, not only of those that were looked at; weights and offsets of the others are 0.
+
+    Args:
+        sample: of the references that were looked at.
+        numbers: [R] which ones among all.
+        count: how many there are in all.
+    """
+    weights = sample.weights.new_zeros(len(sample.weights), count, *sample.weights.shape[2:])
+    offsets = sample.offsets.new_zeros(len(weights), count, *sample.offsets.shape[2:])
+    weights[:, numbers], offsets[:, numbers] = sample.weights, sample.offsets
+    return replace(sample, weights=weights, offsets=offsets)
+
+
 class AnchoredAttention(nn.Module):
     """Cross-attention that looks where the mesh says, and a learnt step beside it.
 
@@ -72,21 +88,24 @@ class AnchoredAttention(nn.Module):
 
     def forward(self, query: Tensor, references: References) -> Sample:
         """Sample the references: query [B, D, h, w]."""
-        batch, count = references.features.shape[:2]
-        grids = rearrange(references.grids, "b r h w c -> (b r) c h w")
-        coarse = F.avg_pool2d(grids, MAP_STRIDE)
-        features = rearrange(references.features, "b r d h w -> (b r) d h w")
-        at_anchor = sample_pixels(features, coarse / MAP_STRIDE)
-        queries = query.repeat_interleave(count, 0)
-        pair = self.pair(torch.cat([queries, at_anchor], 1))
-        offsets = self.max_offset * torch.tanh(pair[:, 1:])
-        logits = rearrange(pair[:, :1], "(b r) 1 h w -> b r h w", b=batch)
-        weights = torch.softmax(logits + references.log_weights[:, :, None, None], 1)
-        mixed = (rearrange(at_anchor, "(b r) d h w -> b r d h w", b=batch) * weights[:, :, None]).sum(1)
-        offsets = rearrange(offsets, "(b r) c h w -> b r c h w", b=batch)
-        size = references.images.shape[-2:]
+        size, grids = references.images.shape[-2:], rearrange(references.grids, "b r h w c -> (b r) c h w")
+        at_anchor = sample_maps(references.features, F.avg_pool2d(grids, MAP_STRIDE) / MAP_STRIDE)
+        logits, offsets = self._pair(query, at_anchor).float().split((1, 2), 2)
+        offsets = self.max_offset * torch.tanh(offsets)
+        weights = torch.softmax(logits[:, :, 0] + references.log_weights[:, :, None, None], 1)
         texture = mix_textures(references.images, grids, upsample(weights, size), upsample_pairs(offsets, size))
-        return Sample(texture=texture, features=mixed, weights=weights, offsets=offsets)
+        return Sample(texture=texture, features=mix(at_anchor.unbind(1), weights), weights=weights, offsets=offsets)
+
+    def _pair(self, query: Tensor, at_anchor: Tensor) -> Tensor:
+        """Compare query [B, D, h, w] and references [B, R, D, h, w]: [B, R, 3, h, w].
+
+        The first layer's half for the query is computed once for all references; their sum is that of both joined.
+        """
+        first, activation, last = self.pair
+        on_query, on_anchor = first.weight.chunk(2, 1)
+        seen = F.conv2d(at_anchor.flatten(0, 1), on_anchor).unflatten(0, at_anchor.shape[:2])
+        joined = seen + F.conv2d(query, on_query, first.bias)[:, None]
+        return last(activation(joined.flatten(0, 1))).unflatten(0, at_anchor.shape[:2])
 
 
 class DenseAttention(nn.Module):
@@ -141,17 +160,50 @@ def mix_textures(images: Tensor, grids: Tensor, weights: Tensor, offsets: Tensor
     Returns:
         [B, 3, H, W]
     """
-    sampled = sample_pixels(
-        rearrange(images, "b r c h w -> (b r) c h w"), grids + rearrange(offsets, "b r c h w -> (b r) c h w")
+    positions = grids.unflatten(0, images.shape[:2]).unbind(1), offsets.unbind(1)
+    sampled = (
+        sample_pixels(image, there + step) for image, there, step in zip(images.unbind(1), *positions, strict=True)
     )
-    return (rearrange(sampled, "(b r) c h w -> b r c h w", b=len(images)) * weights[:, :, None]).sum(1)
+    return mix(sampled, weights)  # one reference after the other, as all at once do not fit the processor's cache
+
+
+def mix(values: Iterable[Tensor], weights: Tensor) -> Tensor:
+    """Add up R values [B, C, H, W] by weights [B, R, H, W]: [B, C, H, W]."""
+    mixed = weights.new_zeros(())
+    for value, weight in zip(values, weights.split(1, 1), strict=True):
+        mixed = torch.addcmul(mixed, value, weight)
+    return mixed
 
 
 def sample_pixels(images: Tensor, positions: Tensor) -> Tensor:
     """Sample images [B, C, h, w] bilinearly at positions [B, 2, H, W] px (first centre at 0.5); border repeated."""
-    size = positions.new_tensor(images.shape[:-3:-1])[:, None, None]
-    grid = (2 * positions / size - 1).permute(0, 2, 3, 1)
+    scale = 2 / positions.new_tensor(images.shape[:-3:-1])[:, None, None]
+    grid = torch.addcmul(positions.new_tensor(-1.0), positions, scale).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def sample_maps(maps: Tensor, positions: Tensor) -> Tensor:
+    """Sample maps of many channels as `sample_pixels` does, all channels of a place at once.
+
+    Args:
+        maps: [B, R, C, h, w].
+        positions: [B * R, 2, H, W] px.
+
+    Returns:
+        [B, R, C, H, W] float32; a place's channels lie side by side in memory.
+    """
+    batch, count, _, height, width = maps.shape
+    table = rearrange(maps, "b r c h w -> (b r h w) c").float()
+    first = torch.arange(batch * count, device=maps.device)[:, None, None] * (height * width)
+    x, y = positions.unbind(1)
+    x, y = (x - 0.5).clamp(0, width - 1), (y - 0.5).clamp(0, height - 1)
+    x0, y0 = x.long().clamp(max=width - 2), y.long().clamp(max=height - 2)
+    x, y = x - x0, y - y0
+    corner = first + y0 * width + x0
+    corners = torch.stack([corner, corner + 1, corner + width, corner + width + 1], -1)
+    shares = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], -1)
+    sampled = F.embedding_bag(corners.view(-1, 4), table, mode="sum", per_sample_weights=shares.view(-1, 4))
+    return rearrange(sampled, "(b r h w) c -> b r c h w", b=batch, r=count, h=positions.shape[2])
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,6 +10,9 @@ import numpy as np
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine, invert_affine
 from personatalk.geometry_maps import MAP_STRIDE
 
+ONE, LEVELS, PER_STRIDE = np.float32(1), np.float32(255), np.float32(1 / MAP_STRIDE)  # double precision is slower
+LEAST_WEIGHT = np.float32(1e-4)  # of a reference in a pixel
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -105,7 +108,7 @@ def composite(
     """
     shapes = np.array([crop.image.shape[:2] for crop in references], np.int64)
     starts = np.concatenate([[0], np.cumsum(shapes.prod(1))[:-1]])
-    pixels = np.concatenate([crop.image.reshape(-1, 3) for crop in references])
+    pixels = np.concatenate([*(crop.image.ravel() for crop in references), np.zeros(4, np.uint8)])  # see `_sharp`
     offsets = np.stack(
         [offsets_in_crop(o, crop.window_from_crop) for o, crop in zip(plan.offsets, references, strict=True)]
     )
@@ -121,7 +124,7 @@ def _composite(
     gate, residual, num_lip,
 ):  # fmt: skip
     height, width = mask.shape
-    out = image.copy()
+    out, columns = image.copy(), np.empty(16, np.float32)
     for row in range(height):
         for column in range(width):
             alpha = mask[row, column]
@@ -133,17 +136,18 @@ def _composite(
             wy = window_from_crop[1, 0] * cx + window_from_crop[1, 1] * cy + window_from_crop[1, 2]
             at = _between(wx, wy, gate.shape[0], gate.shape[1])
             lip_share = _mix(gate, at)
-            red, green, blue = _mix(residual[0], at) * 255, _mix(residual[1], at) * 255, _mix(residual[2], at) * 255
+            red, green, blue = _mix(residual[0], at), _mix(residual[1], at), _mix(residual[2], at)
+            red, green, blue = red * LEVELS, green * LEVELS, blue * LEVELS
             a, b, c = triangles[f]
             u, v, w = barycentric[row, column]
-            at = _between(wx / MAP_STRIDE, wy / MAP_STRIDE, weights.shape[1], weights.shape[2])
+            at = _between(wx * PER_STRIDE, wy * PER_STRIDE, weights.shape[1], weights.shape[2])
             for r in range(len(starts)):
-                weight = _mix(weights[r], at) * (lip_share if r < num_lip else 1 - lip_share)
-                if weight < 1e-4:
+                weight = _mix(weights[r], at) * (lip_share if r < num_lip else ONE - lip_share)
+                if weight < LEAST_WEIGHT:
                     continue
                 px = u * placed[r, a, 0] + v * placed[r, b, 0] + w * placed[r, c, 0] + _mix(offsets[r, 0], at)
                 py = u * placed[r, a, 1] + v * placed[r, b, 1] + w * placed[r, c, 1] + _mix(offsets[r, 1], at)
-                sample = _sharp(pixels, starts[r], shapes[r, 0], shapes[r, 1], px, py)
+                sample = _sharp(pixels, starts[r], shapes[r, 0], shapes[r, 1], px, py, columns)
                 red, green, blue = red + weight * sample[0], green + weight * sample[1], blue + weight * sample[2]
             out[row, column, 0] = _blend(image[row, column, 0], red, alpha)
             out[row, column, 1] = _blend(image[row, column, 1], green, alpha)
@@ -153,6 +157,7 @@ def _composite(
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _blend(below, above, alpha):
+    below = np.float32(below)
     return np.uint8(min(max(below + alpha * (above - below) + np.float32(0.5), np.float32(0)), np.float32(255)))
 
 
@@ -180,25 +185,43 @@ def _mix(values, at):
 @numba.njit(cache=True, nogil=True, inline="always")
 def _cubic(t):
     """Weights of four neighbours for a place a share t of the way from the second to the third (Catmull-Rom)."""
-    half = np.float32(0.5)
+    half, two, three, four, five = (
+        np.float32(0.5), np.float32(2), np.float32(3), np.float32(4), np.float32(5)
+    )  # fmt: skip
     return (
-        half * t * (t * (2 - t) - 1), half * (t * t * (3 * t - 5) + 2),
-        half * t * (t * (4 - 3 * t) + 1), half * t * t * (t - 1),
+        half * t * (t * (two - t) - ONE), half * (t * t * (three * t - five) + two),
+        half * t * (ONE + t * (four - three * t)), half * t * t * (t - ONE),
     )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _sharp(pixels, start, height, width, x, y):
-    """Read a colour between pixels of an image that begins at `start`, by cubic interpolation, as linear one blurs."""
+def _sharp(pixels, start, height, width, x, y, columns):
+    """Read a colour between pixels of an image that begins at `start`, by cubic interpolation, as linear one blurs.
+
+    `columns` [16] is room for the channels of four columns, which are mixed over the rows first; they lie side by side
+    in `pixels`, so that vectorises. Sixteen numbers are one step, so four more are read, and left alone.
+    """
     y0, _, x0, _, fy, fx = _between(x, y, height, width)
     one, two, three, four = _cubic(fx)
     rows = _cubic(fy)
-    before, after, beyond = min(x0, 1), min(1, width - 1 - x0), min(2, width - 1 - x0)
-    red, green, blue = np.float32(0), np.float32(0), np.float32(0)
-    for j in range(4):
-        b = start + min(max(y0 + j - 1, 0), height - 1) * width + x0
-        a, c, d = b - before, b + after, b + beyond
-        red += rows[j] * (one * pixels[a, 0] + two * pixels[b, 0] + three * pixels[c, 0] + four * pixels[d, 0])
-        green += rows[j] * (one * pixels[a, 1] + two * pixels[b, 1] + three * pixels[c, 1] + four * pixels[d, 1])
-        blue += rows[j] * (one * pixels[a, 2] + two * pixels[b, 2] + three * pixels[c, 2] + four * pixels[d, 2])
-    return red, green, blue
+    if 0 < x0 < width - 2 and 0 < y0 < height - 2:
+        first, step = np.uintp(3 * (start + (y0 - 1) * width + x0 - 1)), np.uintp(3 * width)
+        for i in range(len(columns)):  # a constant would be unrolled instead
+            k = first + np.uintp(i)
+            upper = rows[0] * np.float32(pixels[k]) + rows[1] * np.float32(pixels[k + step])
+            k += step + step
+            columns[i] = upper + rows[2] * np.float32(pixels[k]) + rows[3] * np.float32(pixels[k + step])
+    else:
+        for j in range(4):
+            column = min(max(x0 + j - 1, 0), width - 1)
+            for channel in range(3):
+                mixed = np.float32(0)
+                for i in range(4):
+                    row = min(max(y0 + i - 1, 0), height - 1)
+                    mixed += rows[i] * np.float32(pixels[3 * (start + row * width + column) + channel])
+                columns[3 * j + channel] = mixed
+    return (
+        one * columns[0] + two * columns[3] + three * columns[6] + four * columns[9],
+        one * columns[1] + two * columns[4] + three * columns[7] + four * columns[10],
+        one * columns[2] + two * columns[5] + three * columns[8] + four * columns[11],
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from personatalk.attention import spread_out
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.compositing import Crop, Plan, composite, cut_crop
 from personatalk.detail import detail_energy, restore_detail, wanted_energy
@@ -18,10 +19,16 @@ from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.lip_registration import registered_frames
 from personatalk.media import Frame
-from personatalk.number_format import render_in
+from personatalk.number_format import prepare, render_in
 from personatalk.occlusion import Occlusion
 from personatalk.rasterizer import rasterize
-from personatalk.references import lip_descriptors, rank_face_references, rank_lip_references, select_lip_references
+from personatalk.references import (
+    counting,
+    lip_descriptors,
+    rank_face_references,
+    rank_lip_references,
+    select_lip_references,
+)
 from personatalk.render_inputs import (
     ReferenceFrame,
     correspondences,
@@ -129,7 +136,8 @@ class ClipReferences:
         detail = detail_energy(crop.image, crop.window_from_crop)
         self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed, detail=detail)
         device = device_of(renderer)
-        self.features[index] = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
+        features = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
+        self.features[index] = features.permute(1, 2, 0).contiguous()  # so they are sampled, all channels at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +180,7 @@ class ClipRenderer:
         source_indices: np.ndarray | None = None, number_format: torch.dtype = torch.float32,
         occlusion: Occlusion | None = None,
     ) -> None:  # fmt: skip
-        self.renderer, self.mesh, self.geometry = renderer, mesh, geometry
+        self.renderer, self.mesh, self.geometry = prepare(renderer, number_format), mesh, geometry
         self.head_vertices, self.references = head_vertices, references
         self.is_same_clip, self.number_format = is_same_clip, number_format
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
@@ -207,22 +215,28 @@ class ClipRenderer:
         if crop is None:
             return RenderedFrame(image=image, is_dubbed=False, lip_frames=nothing, face_frames=nothing)
         lip_frames, lip_weights, face_frames, face_weights = self.rank(position)
-        entries = [self.references.entries[i] for i in (*lip_frames, *face_frames)]
+        lip_counts, face_counts = counting(lip_weights), counting(face_weights)
+        frames, k = [*lip_frames[lip_counts], *face_frames[face_counts]], len(lip_counts)
+        entries = [self.references.entries[i] for i in frames]
         vertices = self.head_vertices[position]
         window = warp_image(image, self.affines[position], WINDOW_WIDTH, WINDOW_HEIGHT)
         target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
         grids = correspondences(self.mesh, placed, [entry.frame for entry in entries])[None]
         images = images_of([entry.frame for entry in entries], device_of(self.renderer))[None]
-        features = torch.stack([self.references.features[i] for i in (*lip_frames, *face_frames)])[None]
-        k = len(lip_frames)
+        features = torch.stack([self.references.features[i] for i in frames])[None].permute(0, 1, 4, 2, 3)
         rendering = render_in(
             self.number_format,
             self.renderer,
             stack_targets([target], device_of(self.renderer)),
-            stack_references(features[:, :k], images[:, :k], grids[:, :k], lip_weights[None]),
-            stack_references(features[:, k:], images[:, k:], grids[:, k:], face_weights[None]),
+            stack_references(features[:, :k], images[:, :k], grids[:, :k], lip_weights[None, lip_counts]),
+            stack_references(features[:, k:], images[:, k:], grids[:, k:], face_weights[None, face_counts]),
         )
         finished = self._composite(position, image, crop, entries, rendering, grids[0])
+        rendering = replace(
+            rendering,
+            lip=spread_out(rendering.lip, lip_counts, len(lip_frames)),
+            face=spread_out(rendering.face, face_counts, len(face_frames)),
+        )
         return RenderedFrame(
             image=finished, is_dubbed=True, lip_frames=lip_frames, face_frames=face_frames, rendering=rendering
         )

@@ -40,6 +40,8 @@ LIDS_AND_BROWS = (
 )  # fmt: skip
 BLOCK_FRAMES = 256  # of which all vertices are held at once
 RING_SCALES = (1.22, 1.5)  # outer rings over the face oval, about the middle of the face
+RING_STRETCH = np.array([(scale, scale, 1) for scale in RING_SCALES])[:, None]
+OVAL, FACE_CORNERS = np.array(FACE_OVAL), np.array((*EYE_CORNERS, *MOUTH_CORNERS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +211,8 @@ def add_rings(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
     Returns:
         [..., V + 2 * 36, 3]
     """
-    oval = template[list(FACE_OVAL)]
-    centre = template[[*EYE_CORNERS, *MOUTH_CORNERS]].mean(0)
-    rings = np.concatenate([centre + (oval - centre) * (scale, scale, 1) for scale in RING_SCALES])
+    centre = template[FACE_CORNERS].mean(0)
+    rings = (centre + (template[OVAL] - centre) * RING_STRETCH).reshape(-1, 3)
     rings = np.broadcast_to(rings, (*vertices.shape[:-2], *rings.shape))
     return np.concatenate([vertices, rings], -2).astype(np.float32)
 

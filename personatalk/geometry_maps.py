@@ -13,6 +13,7 @@ from personatalk.rasterizer import interpolate, rasterize
 MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
 NUM_MAP_CHANNELS = 8
 DISPLACEMENT_GAIN = 8.0
+OUTSIDE_PX = np.float32(-1e4)  # where the target has no face
 MASK_CENTRE = (0.0, 0.9)  # IOD, head space
 MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
 MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
@@ -69,7 +70,8 @@ class FaceMesh:
         Returns:
             [8, H / 4, W / 4]: canonical x, y; displacement x, y, z; inside of the mouth; face; lip region.
         """
-        displacement = add_rings(head_vertices, template) - add_rings(template, template)
+        displacement = np.zeros((len(placed), 3), np.float32)  # the rings do not move
+        displacement[: len(template)] = head_vertices.astype(np.float32) - template.astype(np.float32)
         ones = np.ones((len(placed), 1), np.float32)
         attributes = np.concatenate(
             [self.canonical[:, :2], displacement * DISPLACEMENT_GAIN, 0 * ones, ones, self.lip_region[:, None]], 1
@@ -110,13 +112,12 @@ class FaceMesh:
             width: px of the target's grid.
 
         Returns:
-            [R, height, width, 2] px; far outside (-1e4) where the target has no face.
+            [R, height, width, 2] px; far outside (OUTSIDE_PX) where the target has no face.
         """
         index, barycentric = rasterize(placed, self.triangles, height, width)
         count = len(references)
         attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(placed), 2 * count), np.float32)
-        grids = interpolate(index, barycentric, self.triangles, attributes)
-        grids[:, index < 0] = -1e4
+        grids = interpolate(index, barycentric, self.triangles, attributes, OUTSIDE_PX)
         return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)
 
 

@@ -41,18 +41,21 @@ class LightFill(nn.Module):
             known: [B, 1, H, W] 1 where the target is known, else 0.
             face: [B, 1, h, w] 1 on the face, else 0.
             query: [B, D, h, w].
-            texture: [B, 3, H, W] in [0, 1].
+            texture: [K * B, 3, H, W] in [0, 1], of one sample after the other.
 
         Returns:
-            [B, 3, h, w]
+            [K * B, 3, h, w]
         """
+        samples = texture.unflatten(0, (-1, len(image)))
         share = F.avg_pool2d(known, MAP_STRIDE)
-        difference = F.avg_pool2d((image - texture) * known, MAP_STRIDE) / share.clamp(min=1e-3)
+        difference = F.avg_pool2d(((image - samples) * known).flatten(0, 1), MAP_STRIDE).unflatten(0, samples.shape[:2])
+        difference = difference / share.clamp(min=1e-3)
         inside = 1 - F.max_pool2d(1 - face, 3, stride=1, padding=1)  # the mesh's own border misleads
-        misfit = (difference.square().mean(1, keepdim=True) / MISFIT**2).neg().exp()
+        misfit = (difference.square().mean(2, keepdim=True) / MISFIT**2).neg().exp()
         trust, gain = self.trust(query).float().chunk(2, 1)
-        filled = fill_inwards(difference, share * inside * misfit * torch.exp(trust.clamp(-4, 4)))
-        return filled * (1 + torch.tanh(gain))
+        confidence = share * inside * torch.exp(trust.clamp(-4, 4)) * misfit
+        filled = fill_inwards(difference.flatten(0, 1), confidence.flatten(0, 1))
+        return (filled.unflatten(0, samples.shape[:2]) * (1 + torch.tanh(gain))).flatten(0, 1)
 
 
 def fill_inwards(values: Tensor, confidence: Tensor) -> Tensor:

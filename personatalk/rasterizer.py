@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-FAR = np.float32(1e9)
+FAR, NOTHING = np.float32(1e9), np.float32(0)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -57,8 +57,9 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
 
 @numba.njit(cache=True, nogil=True)
 def interpolate(
-    index: np.ndarray, barycentric: np.ndarray, triangles: np.ndarray, attributes: np.ndarray
-) -> np.ndarray:
+    index: np.ndarray, barycentric: np.ndarray, triangles: np.ndarray, attributes: np.ndarray,
+    outside: np.float32 = NOTHING,
+) -> np.ndarray:  # fmt: skip
     """Spread vertex attributes over the pixels.
 
     Args:
@@ -66,13 +67,14 @@ def interpolate(
         barycentric: [H, W, 3] from `rasterize`.
         triangles: [F, 3].
         attributes: [N, C].
+        outside: what stands where there is no triangle.
 
     Returns:
-        [C, H, W] float32; 0 where there is no triangle.
+        [C, H, W] float32; `outside` where there is no triangle.
     """
     height, width = index.shape
     channels = attributes.shape[1]
-    pixels = np.zeros((channels, height, width), np.float32)
+    pixels = np.full((channels, height, width), outside, np.float32)
     for row in range(height):
         for column in range(width):
             f = index[row, column]

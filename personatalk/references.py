@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from personatalk.face_model import LIPS, HeadVertices, in_blocks, smoothstep
 
 MIN_GAP = 8  # frames; nearer ones would show the true mouth
+NIL = 1e-5  # of the greatest prior weight: the network raises none by more than some ten times
 FADE_GAP = 14  # frames; from here on a reference counts fully
 POSE_WEIGHT = 0.15  # IOD of lip shape that a turn of one radian is worth
 MAX_CANDIDATES = 400
@@ -133,3 +134,8 @@ def rank_face_references(gap: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     )
     weight = allowed[chosen] * np.maximum(1 - (distance[chosen] / (beyond + 1e-6)) ** 2, 0)
     return chosen, FACE_FOCUS * np.log(weight + 2e-9).astype(np.float32)
+
+
+def counting(log_weights: np.ndarray) -> np.ndarray:
+    """Say which references [K] have any say by their log-weights, so that no work is done for the others."""
+    return np.flatnonzero(log_weights >= log_weights.max() + np.log(NIL))

@@ -89,7 +89,7 @@ def stack_targets(targets: list[dict[str, np.ndarray]], device: torch.device | s
 def images_of(references: list[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:
     """[R, 3, H, W] in [0, 1]."""
     stacked = np.stack([reference.window for reference in references])
-    return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def maps_of(references: list[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:

@@ -90,16 +90,42 @@ class Decoder(nn.Module):
 
     def forward(self, target: Target, query: Tensor, lip: Sample, face: Sample) -> tuple[Tensor, Tensor]:
         """Return residual [B, 3, H, W] and the logit of the gate [B, 1, H, W]."""
-        shallow = torch.cat([lip.texture, face.texture, target.image, target.mask], 1)
-        x = torch.cat([F.pixel_unshuffle(shallow, MAP_STRIDE), query, lip.features, face.features], 1)
-        fine = self.fine_in(self.enter(x))
+        pixels = torch.cat([lip.texture, face.texture, target.image, target.mask], 1)
+        maps = torch.cat([query, lip.features.to(query.dtype), face.features.to(query.dtype)], 1)
+        fine = self.fine_in(join(self.enter, pixels, maps))
         middle = self.middle_in(self.down1(fine))
         coarse = self.coarse(self.down2(middle))
         middle = self.middle_out(middle + upsample(self.up2(coarse), middle.shape[-2:]))
         fine = self.fine_out(fine + upsample(self.up1(middle), fine.shape[-2:]))
-        out = F.pixel_shuffle(self.leave(F.silu(fine)), MAP_STRIDE)
-        residual = F.avg_pool2d(out[:, :3], RESIDUAL_STRIDE)  # fine detail is the samples' own
-        return upsample(residual, out.shape[-2:]), out[:, 3:]
+        residual, lean = self._leave(F.silu(fine)).float().split((3, MAP_STRIDE**2), 1)
+        residual = F.avg_pool2d(residual, RESIDUAL_STRIDE // MAP_STRIDE)  # fine detail is the samples' own
+        return upsample(residual, target.image.shape[-2:]), F.pixel_shuffle(lean, MAP_STRIDE)
+
+    def _leave(self, fine: Tensor) -> Tensor:
+        """Apply the last layer, [B, 3 + 16, h, w]: the residual as the mean over each place's 4x4 pixels, not each."""
+        pixels = MAP_STRIDE**2
+        weight, bias = (
+            torch.cat([x[: 3 * pixels].unflatten(0, (3, pixels)).mean(1), x[3 * pixels :]])
+            for x in (self.leave.weight, self.leave.bias)
+        )
+        return F.conv2d(fine, weight, bias, padding=1)
+
+
+def join(layer: nn.Conv2d, pixels: Tensor, maps: Tensor) -> Tensor:
+    """Apply a 1x1 convolution to the pixels under each place and to maps, without bringing them together.
+
+    Args:
+        layer: over P * 16 + C channels.
+        pixels: [B, P, H, W].
+        maps: [B, C, H / 4, W / 4].
+
+    Returns:
+        [B, D, H / 4, W / 4], what `layer` makes of the unshuffled pixels and the maps, joined.
+    """
+    on_pixels = layer.weight[:, : -maps.shape[1]].unflatten(1, (pixels.shape[1], MAP_STRIDE**2))
+    on_pixels = on_pixels.view(len(on_pixels), -1, MAP_STRIDE, MAP_STRIDE)
+    seen = F.conv2d(pixels, on_pixels, stride=MAP_STRIDE)
+    return F.conv2d(maps, layer.weight[:, -maps.shape[1] :], layer.bias) + seen
 
 
 class DualAttentionRenderer(nn.Module):
@@ -129,25 +155,27 @@ class DualAttentionRenderer(nn.Module):
 
     def forward(self, target: Target, lip: References, face: References) -> Rendering:
         """Render B windows; see the three classes for shapes."""
-        known = F.pixel_unshuffle(torch.cat([target.image, target.mask], 1), MAP_STRIDE)
-        query = self.query(torch.cat([known, target.geometry], 1))
-        lip_sample, lip_light = self._relight(target, query, self.lip_attention(query, lip))
-        face_sample, face_light = self._relight(target, query, self.face_attention(query, face))
+        known = torch.cat([target.image, target.mask], 1)
+        query = self.query[1](join(self.query[0], known, target.geometry))
+        lip_sample, face_sample = self.lip_attention(query, lip), self.face_attention(query, face)
+        lip_light, face_light = self._lights(target, query, lip_sample, face_sample)
+        lip_sample = replace(lip_sample, texture=lip_sample.texture + lip_light)
+        face_sample = replace(face_sample, texture=face_sample.texture + face_light)
         gate_logit = LIP_GATE * upsample(target.geometry[:, -1:], target.mask.shape[-2:])
         residual = torch.zeros_like(target.image)
         if self.decoder is not None:
             residual, lean = self.decoder(target, query, lip_sample, face_sample)
             gate_logit = gate_logit + lean
         gate = torch.sigmoid(gate_logit)
-        faces = gate * lip_sample.texture + (1 - gate) * face_sample.texture + residual
-        residual = residual + gate * lip_light + (1 - gate) * face_light
+        faces = torch.lerp(face_sample.texture, lip_sample.texture, gate) + residual
+        residual = residual + torch.lerp(face_light, lip_light, gate)
         return Rendering(faces=faces, gate=gate, residual=residual, lip=lip_sample, face=face_sample)
 
-    def _relight(self, target: Target, query: Tensor, sample: Sample) -> tuple[Sample, Tensor]:
-        """Return the sample in the target's light, and what was added to its texture: [B, 3, H, W]."""
+    def _lights(self, target: Target, query: Tensor, *samples: Sample) -> tuple[Tensor, ...]:
+        """What to add to the texture of each sample so that it stands in the target's light: [B, 3, H, W] each."""
+        textures = torch.cat([sample.texture for sample in samples])
         if self.light is None:
-            return sample, torch.zeros_like(sample.texture)
-        known, face = (target.mask == 0).to(query.dtype), target.geometry[:, -2:-1]
-        light = self.light(target.image, known, face, query=query, texture=sample.texture)
-        light = upsample(light, sample.texture.shape[-2:])
-        return replace(sample, texture=sample.texture + light), light
+            return torch.zeros_like(textures).chunk(len(samples))
+        known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
+        light = self.light(target.image, known, face, query=query, texture=textures)
+        return upsample(light, textures.shape[-2:]).chunk(len(samples))

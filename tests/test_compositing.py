@@ -15,7 +15,7 @@ from personatalk.camera import (
     window_from_image,
 )
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.compositing import Plan, composite, cut_crop
+from personatalk.compositing import Plan, _sharp, composite, cut_crop
 from personatalk.dub_renderer import dub_strength
 from personatalk.errors import MediaError
 from personatalk.estimation import FaceEstimate
@@ -157,3 +157,22 @@ def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech
     with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
         pipeline.dub(clip, speech, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("place", [(8.3, 7.6), (1.2, 5.0), (0.1, 0.2), (15.9, 11.8), (14.4, 10.3), (9.0, -3.0)])
+def test_colours_between_pixels_follow_the_cubic_wherever_they_lie(place):
+    """Inside, where rows are mixed side by side, and at the border, where the last pixels are repeated."""
+    image = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    x, y = np.clip(place, 0.5, (15.5, 11.5)) - 0.5
+    column, row = int(x), int(y)
+
+    def cubic(t):
+        return 0.5 * np.array(
+            [t * (t * (2 - t) - 1), t * t * (3 * t - 5) + 2, t * (t * (4 - 3 * t) + 1), t * t * (t - 1)]
+        )
+
+    around = np.pad(image.astype(float), ((1, 2), (1, 2), (0, 0)), "edge")[row : row + 4, column : column + 4]
+    expected = np.einsum("i,j,ijc->c", cubic(y - row), cubic(x - column), around)
+    pixels = np.concatenate([np.full(30, 255, np.uint8), image.ravel(), np.zeros(4, np.uint8)])
+    found = _sharp(pixels, 10, 12, 16, np.float32(place[0]), np.float32(place[1]), np.empty(16, np.float32))
+    np.testing.assert_allclose(found, expected, atol=1e-2)

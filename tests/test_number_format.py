@@ -8,7 +8,7 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.config import RendererConfig
-from personatalk.number_format import _made_up_frame, fastest_format, render_in
+from personatalk.number_format import _made_up_frame, fastest_format, prepare, render_in
 from personatalk.pipeline import load_pipeline
 from personatalk.renderer import DualAttentionRenderer
 
@@ -27,6 +27,17 @@ def test_reduced_precision_stays_within_half_a_level_on_average(renderer):
     assert all(part.dtype == torch.float32 for part in (near.faces, near.gate, near.residual, near.lip.offsets))
     difference = (near.faces - exact.faces).abs()
     assert 0 < difference.max() <= 2 / 255 and difference.mean() < 0.5 / 255
+
+
+@pytest.mark.parametrize(("number_format", "most"), [(torch.float32, 0.01), (torch.bfloat16, 2.0)])
+@torch.inference_mode()
+def test_a_prepared_renderer_renders_the_same_and_the_given_one_stays(renderer, number_format, most):
+    inputs, before = _made_up_frame(renderer), {k: v.clone() for k, v in renderer.state_dict().items()}
+    expected = render_in(torch.float32, renderer, *inputs)
+    result = render_in(number_format, prepare(renderer, number_format), *inputs)
+    assert (result.faces - expected.faces).abs().max() <= most / 255
+    for name, value in renderer.state_dict().items():
+        assert value.is_contiguous() and value.dtype == torch.float32 and torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from personatalk.face_model import openness
 from personatalk.media import read_frames
-from personatalk.references import MIN_GAP, rank_face_references, rank_lip_references, select_lip_references
+from personatalk.references import MIN_GAP, counting, rank_face_references, rank_lip_references, select_lip_references
 from personatalk.timeline import bounce, hold, loop, plan_timeline, read_in_order
 
 
@@ -105,3 +105,8 @@ def test_timeline_keeps_or_fills_the_time():
     np.testing.assert_allclose(np.diff(filled.times), 1 / 25)
     np.testing.assert_array_equal(np.diff(filled.pts), 512)
     assert len(plan_timeline(times, pts, 0.2, "audio").order) == 5
+
+
+def test_references_without_any_say_are_left_out_whatever_the_scale():
+    log_weights = np.log(np.array([0.5, 1e-9, 0.004, 0.3])) - 40
+    assert counting(log_weights).tolist() == [0, 2, 3]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from personatalk.attention import References, sample_pixels
+from personatalk.attention import References, Sample, sample_maps, sample_pixels, spread_out
 from personatalk.config import RendererConfig
-from personatalk.renderer import DualAttentionRenderer, Target
+from personatalk.renderer import DualAttentionRenderer, Target, join
 
 TINY = RendererConfig(dim=8, widths=(8, 16, 16), num_lip_references=3, num_face_references=2)
 HEIGHT, WIDTH = 32, 48
@@ -95,6 +96,47 @@ def test_sampling_at_pixel_centres_gives_the_pixels():
     x, y = torch.meshgrid(torch.arange(7) + 0.5, torch.arange(5) + 0.5, indexing="xy")
     positions = torch.stack([x, y]).expand(2, 2, 5, 7)
     torch.testing.assert_close(sample_pixels(images, positions), images, atol=1e-5, rtol=1e-5)
+
+
+def test_maps_are_sampled_as_pixels_are():
+    maps, positions = torch.randn(2, 3, 5, 6, 7), 20 * torch.rand(6, 2, 8, 9) - 6  # some lie outside
+    expected = sample_pixels(maps.flatten(0, 1), positions).unflatten(0, (2, 3))
+    torch.testing.assert_close(sample_maps(maps, positions), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_over_parts_is_the_layer_over_all_of_them_joined():
+    layer, pixels, maps = torch.nn.Conv2d(3 * 16 + 5, 7, 1), torch.randn(2, 3, 16, 24), torch.randn(2, 5, 4, 6)
+    expected = layer(torch.cat([F.pixel_unshuffle(pixels, 4), maps], 1))
+    torch.testing.assert_close(join(layer, pixels, maps), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_queries_meet_references_as_if_joined():
+    attention = stir(DualAttentionRenderer(TINY)).lip_attention
+    query, seen = torch.randn(2, 8, 4, 6), torch.randn(2, 3, 8, 4, 6)
+    with torch.no_grad():
+        both = torch.cat([query[:, None].expand_as(seen), seen], 2)
+        expected = attention.pair(both.flatten(0, 1)).unflatten(0, (2, 3))
+        torch.testing.assert_close(attention._pair(query, seen), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_residual_of_a_place_is_the_mean_over_its_pixels():
+    decoder = stir(DualAttentionRenderer(TINY)).decoder
+    fine = torch.randn(2, 8, 8, 12)
+    with torch.no_grad():
+        pixels = F.pixel_shuffle(decoder.leave(fine), 4)
+        residual, lean = decoder._leave(fine).split((3, 16), 1)
+    torch.testing.assert_close(residual, F.avg_pool2d(pixels[:, :3], 4), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(F.pixel_shuffle(lean, 4), pixels[:, 3:], atol=1e-5, rtol=1e-5)
+
+
+def test_references_that_were_not_looked_at_get_no_weight():
+    sample = Sample(
+        texture=torch.rand(1, 3, 8, 8), features=torch.rand(1, 4, 2, 2), weights=torch.rand(1, 2, 2, 2),
+        offsets=torch.rand(1, 2, 2, 2, 2),
+    )  # fmt: skip
+    spread = spread_out(sample, np.array([3, 1]), 4)
+    assert torch.equal(spread.weights[:, [3, 1]], sample.weights) and not spread.weights[:, [0, 2]].any()
+    assert torch.equal(spread.offsets[:, [3, 1]], sample.offsets) and not spread.offsets[:, [0, 2]].any()
 
 
 def test_renderer_overfits_one_batch():
