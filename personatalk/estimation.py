@@ -56,48 +56,54 @@ class FaceEstimate:
     """What is known of the face of a video.
 
     Attributes:
-        from_landmarks: the fit to the tracker's landmarks; speaking style and own speech are read from it, which is
-            what stage 1 learnt from. Measured: style tells persons apart better in it than in the refined one.
-        refined: the fit to what the frames show, by which the face is rendered.
-        occlusion: what stands in front of the face.
+        geometry: the fit to what the frames show.
+        occlusion: what stands in front of the face; None where nobody looked.
     """
 
-    from_landmarks: FaceGeometry
-    refined: FaceGeometry
+    geometry: FaceGeometry
     occlusion: Occlusion | None = None
 
 
-def estimate_face(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None) -> FaceEstimate:
+def estimate_face(
+    video: Path, track: FaceTrack, mesh: FaceMesh, *, finds_occlusion: bool = True, step: Step | None = None
+) -> FaceEstimate:
     """Fit a followed face twice, to its landmarks, then to what the frames show, and find what stands before it.
 
     Args:
         video: to read, once.
         track: of the video.
         mesh: the face mesh.
+        finds_occlusion: whether to look for what stands before the face; style does not need it.
         step: told of each frame, as often as it is worked on.
 
     Raises:
         NoFaceError: fewer than three frames show a face.
     """
     geometry = fit_track(track, mesh.face_model)
-    tick = _ticks(step, geometry)
+    tick = _ticks(step, geometry, registration.ROUNDS + finds_occlusion)
     grey, colours = GreyWindows(geometry), ColourWindows(geometry)
     for frame in read_ahead(read_frames(video)):
         grey.append(frame.image)
-        colours.append(frame.image)
+        if finds_occlusion:
+            colours.append(frame.image)
         tick()
     refined = refine_face(track, geometry, grey, mesh, tick=tick)
-    occlusion = find_occlusion(refined, colours, mesh, tick=tick)
-    return FaceEstimate(from_landmarks=geometry, refined=refined, occlusion=occlusion)
+    occlusion = find_occlusion(refined, colours, mesh, tick=tick) if finds_occlusion else None
+    return FaceEstimate(geometry=refined, occlusion=occlusion)
 
 
-def _ticks(step: Step | None, geometry: FaceGeometry) -> Tick:
-    """Tell `step` of one frame after the other, through all that is done with the frames of a clip."""
+def _ticks(step: Step | None, geometry: FaceGeometry, passes: int) -> Tick:
+    """Tell `step` of one frame after the other, through all that is done with the frames of a clip.
+
+    Args:
+        step: to be told.
+        geometry: of the clip.
+        passes: over all valid frames, beside reading and the rounds of the registered ones.
+    """
     if step is None:
         return no_tick
     num_registered = len(registered_frames(geometry.valid))
-    num_valid = int(geometry.valid.sum())
-    total = len(geometry) + (registration.ROUNDS + 1) * num_valid + lip_registration.ROUNDS * num_registered
+    total = len(geometry) + passes * int(geometry.valid.sum()) + lip_registration.ROUNDS * num_registered
     done = count()
     return lambda: step(next(done), total)
 

@@ -18,7 +18,7 @@ from personatalk.dub_renderer import ClipReferences, ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.estimation import FaceEstimate, Step, estimate_face, follow_face
 from personatalk.face_model import FaceModel, HeadVertices
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.geometry_model import GeometryModel, predict_expression
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
@@ -141,7 +141,7 @@ class DubbingPipeline:
             track, pts = follow_face(video, point=options.face_point, step=run.step)
         with run.stage("fit", "fitting the face"):
             face = estimate_face(video, track, self.mesh, step=run.step)
-            source = face.refined
+            source = face.geometry
             del track  # the longest arrays of a run
             num_valid = int(source.valid.sum())
             if options.reference_video is None and num_valid < MIN_FRAMES:
@@ -175,7 +175,8 @@ class DubbingPipeline:
 
     def fit_style_video(self, video: Path, step: Step | None = None) -> FaceGeometry:
         """Follow and fit the face of a video that gives the style; `step` is told of frames."""
-        return fit_track(follow_face(video, step=step)[0], self.face_model)
+        track, _ = follow_face(video, step=step)
+        return estimate_face(video, track, self.mesh, finds_occlusion=False, step=step).geometry
 
     def drive(
         self, face: FaceEstimate, features: SpeechFeatures, timeline: Timeline, options: DubbingOptions, run: Run,
@@ -183,7 +184,7 @@ class DubbingPipeline:
     ) -> DrivenGeometry:  # fmt: skip
         """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
         style_video = options.style_video or options.reference_video
-        style_geometry = self.fit_style_video(Path(style_video), run.step) if style_video else face.from_landmarks
+        style_geometry = self.fit_style_video(Path(style_video), run.step) if style_video else face.geometry
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
         model, own = self.geometry_model, OwnSpeech()
@@ -193,7 +194,7 @@ class DubbingPipeline:
             model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
             style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,
         ).numpy()  # fmt: skip
-        source = face.refined
+        source = face.geometry
         posed = replace(
             source,
             **{name: getattr(source, name)[timeline.order] for name in ("rotation", "translation", "scale", "valid")},
@@ -213,7 +214,7 @@ class DubbingPipeline:
         if not is_same:
             track, _ = follow_face(reference_video, step=run.step)
             other = estimate_face(reference_video, track, self.mesh, step=run.step)
-            geometry, occlusion = other.refined, other.occlusion
+            geometry, occlusion = other.geometry, other.occlusion
         posed = driven.posed
         demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
         references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy, occlusion)

@@ -152,7 +152,7 @@ def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech
     pipeline = load_pipeline()
     geometry = make_geometry(mesh, 5)
     monkeypatch.setattr("personatalk.pipeline.follow_face", lambda *_, **__: (None, np.arange(5)))
-    face = FaceEstimate(from_landmarks=geometry, refined=geometry)
+    face = FaceEstimate(geometry=geometry)
     monkeypatch.setattr("personatalk.pipeline.estimate_face", lambda *_, **__: face)
     with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
         pipeline.dub(clip, speech, tmp_path / "out.mp4")

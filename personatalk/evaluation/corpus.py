@@ -24,8 +24,7 @@ class EvaluationInputs:
         data: folder of the clips, or one with a folder `clips` in it.
         manifest: tab-separated file with the columns file, split, person, sound, and if known offset, fit, seconds,
             language.
-        corpus: folder that `preprocess` wrote: tracks, geometry, refined and audio, a
-            <clip>.npz each.
+        corpus: folder that `preprocess` wrote: tracks, geometry and audio, a <clip>.npz each.
         checkpoints: folder of the weights.
         output: folder for pictures and videos; None keeps none.
         split: which clips are judged.
@@ -164,13 +163,9 @@ def read_track(corpus: Path, clip: Clip) -> FaceTrack | None:
         )
 
 
-def read_geometry(corpus: Path, clip: Clip, folder: str = "geometry") -> FaceGeometry | None:
-    """Read a clip's geometry as `preprocess` estimated it; None where there is none.
-
-    Args:
-        folder: "geometry", the fit to the landmarks, or "refined", the fit to what the frames show.
-    """
-    path = corpus / folder / f"{clip.name}.npz"
+def read_geometry(corpus: Path, clip: Clip) -> FaceGeometry | None:
+    """Read a clip's geometry as `preprocess` estimated it; None where there is none."""
+    path = corpus / "geometry" / f"{clip.name}.npz"
     return FaceGeometry.load(path) if path.is_file() else None
 
 

@@ -93,7 +93,7 @@ Demand = Callable[[WindowClip], np.ndarray | None]
 
 def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> WindowClip | None:
     """Cut the renderer's window out of a clip's first frames; None where `preprocess` found no face."""
-    geometry = read_geometry(inputs.corpus, clip, "refined")
+    geometry = read_geometry(inputs.corpus, clip)
     if geometry is None:
         return None
     images = (frame.image for frame in islice(read_frames(inputs.clip_path(clip)), MAX_FRAMES))

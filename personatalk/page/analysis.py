@@ -40,7 +40,7 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
         track, pts = follow_face(clip, point=options.face_point, step=run.step)
     with run.stage("fit", "fitting the face"):
         face = estimate_face(clip, track, pipeline.mesh, step=run.step)
-        geometry = face.from_landmarks
+        geometry = face.geometry
     vertices = pipeline.face_model.vertices(geometry.template, geometry.expression)
     style = style_of(geometry.expression, geometry.valid, geometry.template, pipeline.face_model)
     report = {
@@ -85,7 +85,7 @@ def _with_speech(
         timeline = plan_timeline(*timing, len(waveform) / SAMPLE_RATE, options.length)
         driven = pipeline.drive(face, features, timeline, options, run)
     with run.stage("references", "choosing references"):
-        references = _references(pipeline, face.refined, driven, options)
+        references = _references(pipeline, face.geometry, driven, options)
     opening = driven.head_vertices.openness()
     return {
         "driven": {

@@ -113,32 +113,25 @@ def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
 
 
 def fit_clip(clip: Clip, data: Path, corpus: Path, mesh: FaceMesh) -> str:
-    """Estimate the geometry of a tracked clip as a dub does, and cache it.
-
-    Speech (style, synchrony, stage 1) is learnt from geometry/, the fit to the landmarks; the renderer from refined/,
-    the fit to what the frames show.
-    """
-    source = corpus / "tracks" / f"{clip.name}.npz"
-    target, refined = (corpus / folder / f"{clip.name}.npz" for folder in ("geometry", "refined"))
-    if refined.exists() or not source.exists():
-        return "cached" if refined.exists() else "no track"
+    """Estimate the geometry of a tracked clip as a dub does, and cache it."""
+    source, target = (corpus / folder / f"{clip.name}.npz" for folder in ("tracks", "geometry"))
+    if target.exists() or not source.exists():
+        return "cached" if target.exists() else "no track"
     try:
-        face = estimate_face(data / clip.file, load_track(source), mesh)
+        geometry = estimate_face(data / clip.file, load_track(source), mesh, finds_occlusion=False).geometry
     except NoFaceError:
         return "no face"
-    geometry = face.from_landmarks
     if geometry.valid.sum() < MIN_FRAMES:
         return "too short"
     if float(np.median(geometry.scale)) < MIN_SCALE_PX:
         return "face too small"
     save_whole(geometry.save, target)
-    save_whole(face.refined.save, refined)
     return "fitted"
 
 
 def cut_windows(clip: Clip, data: Path, corpus: Path) -> str:
     """Cache the renderer's window of every frame of a clip, uint8 [T, 160, 192, 3]."""
-    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "refined" / f"{clip.name}.npz"
+    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "geometry" / f"{clip.name}.npz"
     if target.exists() or not source.exists():
         return "cached" if target.exists() else "no geometry"
     affines = window_from_image(FaceGeometry.load(source))
@@ -210,7 +203,7 @@ def preprocess(
         for each stage how many clips ended how.
     """
     clips = read_manifest(manifest) if manifest else clips_of_folder(data)
-    for name in ("tracks", "geometry", "refined", "windows"):
+    for name in ("tracks", "geometry", "windows"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
     workers = workers or os.cpu_count() or 1
     totals: dict[str, dict[str, int]] = {}

@@ -68,7 +68,7 @@ class ClipFrames:
 
     def __init__(self, corpus: Path, name: str, mesh: FaceMesh) -> None:
         self.windows = np.load(corpus / "windows" / f"{name}.npy", mmap_mode="r")
-        self.geometry = FaceGeometry.load(corpus / "refined" / f"{name}.npz")
+        self.geometry = FaceGeometry.load(corpus / "geometry" / f"{name}.npz")
         self.affines = window_from_image(self.geometry)
         self.head_vertices = mesh.face_model.vertices(self.geometry.template, self.geometry.expression)
         self.descriptors = lip_descriptors(self.head_vertices, self.geometry.template, self.geometry.rotation)

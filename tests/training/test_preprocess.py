@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 
 from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
+from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.perceptual import CHECKPOINTS
 from personatalk.training.preprocess import clips_of_folder, load_track, preprocess, read_manifest
 
@@ -27,10 +27,10 @@ def test_a_folder_is_prepared_once_and_a_broken_file_is_counted(tmp_path):
     assert again["track"]["cached"] == again["fit"]["cached"] == again["windows"]["cached"] == 1
 
     track = load_track(corpus / "tracks" / "clip.npz")
-    geometry, refined = (FaceGeometry.load(corpus / kind / "clip.npz") for kind in ("geometry", "refined"))
+    geometry = FaceGeometry.load(corpus / "geometry" / "clip.npz")
     windows = np.load(corpus / "windows" / "clip.npy")
-    assert len(track) == len(geometry) == len(refined) == len(windows) == 75
-    assert not np.array_equal(geometry.expression, refined.expression)
+    assert len(track) == len(geometry) == len(windows) == 75
+    assert not np.array_equal(geometry.expression, fit_track(track, face_model).expression)  # fitted to the frames too
     assert windows.shape == (75, 160, 192, 3) and windows.std() > 20
 
 
