@@ -159,8 +159,5 @@ def shrink(image: np.ndarray) -> np.ndarray:
 
 def sample(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Sample an image [h, w, ...] bilinearly at positions [H, W, 2] px (first centre at 0.5); border repeated."""
-    x, y = np.moveaxis(positions.astype(np.float32) - np.float32(0.5), -1, 0)
-    image = np.ascontiguousarray(image)
-    return cv2.remap(
-        image, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    x, y = (positions[..., axis].astype(np.float32) - np.float32(0.5) for axis in (0, 1))
+    return cv2.remap(np.ascontiguousarray(image), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
