@@ -35,7 +35,7 @@ class ClosureHead(nn.Module):
         nn.init.constant_(self.linear.bias, -20.0)  # a fresh one shuts nothing
         self.register_buffer("mean", torch.zeros(num_inputs))
         self.register_buffer("deviation", torch.ones(num_inputs))
-        self.register_buffer("bounds", torch.tensor([0.03, 0.12]))
+        self.register_buffer("bounds", torch.tensor([0.05, 0.15]))
         self.register_buffer("gap_basis", torch.zeros(expression_dim, len(LIP_PAIRS), 3))
         self.register_buffer("closing", torch.zeros(len(LIP_PAIRS) * 3, expression_dim))
 

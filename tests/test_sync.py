@@ -12,6 +12,7 @@ from personatalk.audio import SAMPLE_RATE
 from personatalk.config import SyncConfig
 from personatalk.errors import CheckpointError
 from personatalk.evaluation.geometry import known_face
+from personatalk.evaluation.sync import SeenClip, frames_apart
 from personatalk.face_model import FaceModel
 from personatalk.fitting import fit_track
 from personatalk.media import read_audio
@@ -19,6 +20,7 @@ from personatalk.perceptual import CHECKPOINTS
 from personatalk.sync import (
     NUM_SHIFTS,
     Synchrony,
+    SyncNetwork,
     load_sync_network,
     measure_synchrony,
     mel_features,
@@ -115,3 +117,17 @@ def test_unknown_sounds_and_missing_weights_are_refused(tmp_path):
         SyncConfig(sound="chroma")
     with pytest.raises(CheckpointError, match="sync.json"):
         load_sync_network(tmp_path)
+
+
+def test_two_networks_are_as_far_apart_as_their_offsets(judge, sound, lips):
+    seen = SeenClip(
+        clip=None, geometry=None, lips=lips, valid=np.ones(60, bool), times=np.arange(60) / 25,
+        sounds={"mel": sound, "whisper": None},
+    )  # fmt: skip
+    assert frames_apart(judge, judge, seen) == {"within_1_frame": 1.0, "error_frames": 0.0}
+    torch.manual_seed(0)
+    other = SyncNetwork(judge.config).eval()
+    both = [synchrony_of(n, sound, lips, seen.valid, seen.times).offset_s * 25 for n in (judge, other)]
+    assert both[0] != both[1]
+    assert frames_apart(judge, other, seen)["error_frames"] == pytest.approx(abs(both[0] - both[1]))
+    assert frames_apart(judge, other, replace(seen, lips=lips[:12], valid=seen.valid[:12], times=seen.times[:12])) == {}

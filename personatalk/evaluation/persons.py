@@ -51,7 +51,8 @@ class Speaker:
 def evaluate_style(inputs: EvaluationInputs) -> dict:
     """Let each person speak other people's sentences, and look whose mouth it is.
 
-    The style of the second halves of everybody's clips is the gallery, that of the first halves goes into stage 1.
+    The style of the second halves of everybody's clips is the gallery, that of the first halves goes into stage 1,
+    which is calibrated to the speech in the first half, as a dub does.
     A style's vector is mean and deviation of the mouth's motion, in the directions in which training speakers differ.
 
     Returns:
@@ -74,15 +75,24 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
         )
         for step in range(1, min(STRANGERS, len(speakers) - 1) + 1):
             other = speakers[(index + step) % len(speakers)]
-            styles = {
-                "dub": (speaker.first, 1.0),
-                "dub, style off: the average style": (speaker.first, 0.0),
-                "dub, another person's style": (speakers[(index + STRANGERS + step) % len(speakers)].first, 1.0),
+            stranger = speakers[(index + STRANGERS + step) % len(speakers)]
+            dubs = {
+                "dub": (calibrated(inputs, model, speaker), speaker, 1.0),
+                "dub, not calibrated": (model, speaker, 1.0),
+                "dub, style off: the average style": (model, speaker, 0.0),
+                "dub, another person's style": (calibrated(inputs, model, stranger), stranger, 1.0),
             }
-            for name, (style, strength) in styles.items():
-                vector = space(style_vector(dubbed_style(inputs, model, face_model, other, style, strength), model))
-                rows.setdefault(name, []).append(compare(vector, gallery, index))
+            for name, (own, styled, strength) in dubs.items():
+                said = dubbed_style(inputs, own, face_model, other, styled.first, strength)
+                rows.setdefault(name, []).append(compare(space(style_vector(said, model)), gallery, index))
     return report_of("style", rows, persons=len(speakers), chance=1 / len(speakers))
+
+
+def calibrated(inputs: EvaluationInputs, model: GeometryModel, speaker: Speaker) -> GeometryModel:
+    """Stage 1 as it is after hearing the first half of a speaker's clip, at the offset that is given."""
+    first = np.arange(len(speaker.geometry)) < len(speaker.geometry) // 2
+    heard, features = beginning_of(speaker.geometry, first), read_features(inputs, speaker.clip)
+    return calibrate(model, features, heard, speaker.first, offset_s=speaker.clip.offset_s)[0]
 
 
 def dubbed_style(

@@ -60,8 +60,8 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
     The truth is the manifest's offset, a guess to a frame.
 
     Returns:
-        what `report_of` gives, a row for each network and length of clip, and one for mouths that stage 1 makes for
-        other people's speech, the truth being no offset.
+        what `report_of` gives, a row for each network and length of clip, one for how far apart the two are, and one
+        for mouths that stage 1 makes for other people's speech, the truth being no offset.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     networks = {name: load_sync_network(inputs.checkpoints, name) for name in NETWORKS}
@@ -74,16 +74,30 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
     model = load_geometry_model(inputs.checkpoints)
     for index, seen in enumerate(clips):
         other = next((o for o in clips[index + 1 :] + clips[:index] if o.clip.person != seen.clip.person), None)
+        length = next(key for key, (low, high) in LENGTHS.items() if low <= len(seen.times) / MANIFEST_RATE < high)
         for name, network in networks.items():
             figures = sync_figures(network, seen, other)
-            length = next(key for key, (low, high) in LENGTHS.items() if low <= len(seen.times) / MANIFEST_RATE < high)
             if figures:
                 rows[f"{NETWORKS[name]}, {length}"].append(figures)
+        if apart := frames_apart(*networks.values(), seen):
+            rows.setdefault(f"how far apart the two are, {length}", []).append(apart)
         speaking = next((o for o in clips[index + 1 :] + clips[:index] if speaks_to(o, seen)), None)
         if speaking is not None:
             figures = dub_figures(model, networks["sync_judge"], seen, speaking, face_model)
             rows.setdefault("judge, stage 1's mouths for another person's speech", []).append(figures)
     return report_of("sync", rows, clips=len(clips), skipped=len(chosen) - len(clips))
+
+
+def frames_apart(first: SyncNetwork, second: SyncNetwork, seen: SeenClip) -> dict[str, float]:
+    """How far apart two networks find a clip's offset, which they learnt from other persons and hear differently.
+
+    Where they agree against the manifest, its guess is at fault. Empty where the clip is too short for one.
+    """
+    found = [synchrony_of(n, seen.sounds[n.config.sound], seen.lips, seen.valid, seen.times) for n in (first, second)]
+    if None in found:
+        return {}
+    apart = abs(found[0].offset_s - found[1].offset_s) * MANIFEST_RATE
+    return {"within_1_frame": float(apart <= 1), "error_frames": apart}
 
 
 def speaks_to(other: SeenClip, seen: SeenClip) -> bool:
