@@ -24,10 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     pipeline = load_pipeline(args.checkpoints)
     loading = time.perf_counter() - started
+    networks = network_times(pipeline.renderer)
     with tempfile.TemporaryDirectory() as folder:
         clip, speech = inputs(args, Path(folder))
         runs = [dub(pipeline, clip, speech, Path(folder) / "out.mp4") for _ in range(args.runs)]
-    report = summarise(min(runs, key=lambda run: run["total_s"]), loading, args.runs)
+    report = summarise(min(runs, key=lambda run: run["total_s"]), loading, args.runs) | {"networks_ms": networks}
     print_report(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -79,6 +80,21 @@ def dub(pipeline, clip: Path, speech: Path, output: Path) -> dict:
     }
 
 
+def network_times(renderer) -> dict[str, float]:
+    """Time the renderer's networks alone on one core, ms a frame by number format."""
+    import torch
+
+    from personatalk.number_format import seconds_a_frame
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        formats = (torch.float32, torch.bfloat16)
+        return {str(f).removeprefix("torch."): 1000 * seconds_a_frame(renderer, f) for f in formats}
+    finally:
+        torch.set_num_threads(threads)
+
+
 def summarise(run: dict, loading: float, num_runs: int) -> dict:
     """Add what follows from the times of a run."""
     duration = run["num_frames"] / run["fps"]
@@ -102,6 +118,8 @@ def print_report(report: dict) -> None:
         print(f"{name:<24}{seconds:8.2f} s {1000 * seconds / report['num_frames']:8.1f} ms a frame")
     print(f"{'total':<24}{report['total_s']:8.2f} s {1000 * report['total_s'] / report['num_frames']:8.1f} ms a frame")
     print(f"{'processor time':<24}{report['cpu_s']:8.2f} s, all cores")
+    networks = ", ".join(f"{name} {ms:.1f}" for name, ms in report["networks_ms"].items())
+    print(f"stage 2's networks alone, one core: {networks} ms a frame")
     rate, share = report["frames_per_second"], report["times_video_duration"]
     print(f"{rate:.1f} frames a second, {share:.2f} x the video's duration")
 

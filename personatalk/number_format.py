@@ -39,6 +39,16 @@ def fastest_format(renderer: DualAttentionRenderer) -> torch.dtype:
     return torch.bfloat16 if is_faster and (result - expected).abs().max() <= MAX_DIFFERENCE else torch.float32
 
 
+@torch.inference_mode()
+def seconds_a_frame(renderer: DualAttentionRenderer, number_format: torch.dtype) -> float:
+    """Processor time of the networks for a made-up frame with all references, s: the least of three passes.
+
+    It is the calling thread's; with one thread, the whole.
+    """
+    prepared = prepare(renderer, number_format)
+    return _timed(prepared, _made_up_frame(renderer), number_format, float("inf"))[1]
+
+
 def prepare(renderer: DualAttentionRenderer, number_format: torch.dtype) -> DualAttentionRenderer:
     """Copy a renderer for many calls of `render_in`: its weights are converted once, not for each frame.
 
