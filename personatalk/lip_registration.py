@@ -105,6 +105,7 @@ def lip_corrections(
     images = [windows[int(t)] for t in frames]
 
     def compare(position: int) -> np.ndarray:
+        """Measure how far a frame's lips miss those of its K likest frames: [K, N, 2] px."""
         corner = np.array((left, top, 0), np.float32)
         index, barycentric = rasterize(placed[position] - corner, mesh.triangles, bottom - top, right - left)
         others = likest[position]

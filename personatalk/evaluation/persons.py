@@ -73,11 +73,12 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
         rows.setdefault("the person's own first half", []).append(
             compare(space(style_vector(speaker.first, model)), gallery, index)
         )
+        own_model = calibrated(inputs, model, speaker)
         for step in range(1, min(STRANGERS, len(speakers) - 1) + 1):
             other = speakers[(index + step) % len(speakers)]
             stranger = speakers[(index + STRANGERS + step) % len(speakers)]
             dubs = {
-                "dub": (calibrated(inputs, model, speaker), speaker, 1.0),
+                "dub": (own_model, speaker, 1.0),
                 "dub, not calibrated": (model, speaker, 1.0),
                 "dub, style off: the average style": (model, speaker, 0.0),
                 "dub, another person's style": (calibrated(inputs, model, stranger), stranger, 1.0),

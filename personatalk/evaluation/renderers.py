@@ -102,6 +102,7 @@ def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> Demand:
     model, encoder = load_geometry_model(inputs.checkpoints), load_speech_encoder(inputs.checkpoints)
 
     def demand(clip: WindowClip) -> np.ndarray | None:
+        """Shape the mouths of a clip, [T, V, 3] IOD; None where it has no sound."""
         source, geometry = clip.source, clip.geometry
         if source is None or not source.has_sound:
             return None

@@ -72,6 +72,7 @@ def model_painter(
 
     @torch.inference_mode()
     def paint(clip: WindowClip, run: np.ndarray) -> Painted | None:
+        """Paint frames [N] of a clip."""
         vertices = clip.head_vertices if demand is None else clip.once(demand, lambda: demand(clip))
         if vertices is None:
             return None

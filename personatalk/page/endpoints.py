@@ -80,6 +80,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
         request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> tuple[str, str, str]:
+        """Dub or preview a clip; what a visitor can mend comes as a sentence."""
         with plain_errors():
             options = DubbingOptions(
                 style_strength=style_strength,

@@ -213,6 +213,7 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
     """Let a panel act only while it is open and there is something to show; `count` outputs."""
 
     def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
+        """Act, or leave everything as it is; one value comes bare, as Gradio wants it."""
         if opened and outcome is not None and not _is_ready(outcome):
             gr.Warning(strings.INSIDE_GONE)
         if not opened or not _is_ready(outcome):

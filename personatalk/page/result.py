@@ -151,6 +151,7 @@ def _run_handler(run: Callable[..., Outcome], steps: Steps, result: Result, dubb
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> list[Any]:
+        """Run, and show the result or what went wrong."""
         session = str(request.session_hash)
         try:
             outcome = run(steps.request(values), session, show_progress, record=True)

@@ -171,6 +171,7 @@ def connect_steps(steps: Steps, dubber: Dubber) -> None:
     """Show the faces of a new clip, take the choice of one, and keep the estimate up to date."""
 
     def show_faces(clip: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
+        """Offer the choice of a face where the first frame shows several."""
         try:
             picture, boxes = find_faces(Path(clip)) if clip else (None, NO_FACES)
         except PersonaTalkError:  # said by the estimate
@@ -201,6 +202,7 @@ def connect_steps(steps: Steps, dubber: Dubber) -> None:
     def estimate(
         clip: str | None, speech: str | None, length: str, style: str | None, reference: str | None, request: gr.Request
     ) -> str:
+        """Say how long the dub will take, or what is wrong with a file."""
         for path in filter(None, (clip, speech, style, reference)):
             dubber.sessions.add_upload(str(request.session_hash), Path(path))
         if not clip:
