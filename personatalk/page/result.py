@@ -131,12 +131,14 @@ def connect_runs(steps: Steps, controls: Controls, result: Result, dubber: Dubbe
         )
         running.failure(lambda: _buttons(running=False, status=strings.FAILED), None, busy, **quick)
 
-    def ask_to_stop(request: gr.Request) -> list[Any]:
+    def ask_to_stop(request: gr.Request) -> None:
         dubber.sessions.stop(str(request.session_hash))
-        return [gr.Button(interactive=False), strings.STOPPING]
 
-    # that it stopped is said by the run itself
-    controls.stop.click(ask_to_stop, None, [controls.stop, controls.status], **quick)
+    # first what is seen, then the asking: the run says itself that it stopped, and must have the last word
+    seen = controls.stop.click(
+        lambda: [gr.Button(interactive=False), strings.STOPPING], None, [controls.stop, controls.status], **quick
+    )
+    seen.then(ask_to_stop, None, None, **quick)
 
 
 def _buttons(*, running: bool, status: str = "") -> list[Any]:
