@@ -37,8 +37,6 @@ A run that is there is continued; `tensorboard --logdir runs` shows its curves. 
       measures each clip's offset into corpus/offsets.tsv, and whether the sound is the face's; then two sync networks
       (train offsets, likewise, only measures, with the network that ships)
   personatalk train geometry corpus runs/geometry --manifest manifest.tsv --data clips
-      runs with --start-from the same weights, each with a seed of its own, may then be averaged with
-      python -m personatalk.training.average_geometry corpus runs/average A.safetensors B.safetensors --manifest ...
   personatalk train renderer corpus runs/renderer --manifest manifest.tsv --config '{"num_steps": 8000}'
 """
 EVALUATE_EXAMPLES = """

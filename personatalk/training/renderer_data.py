@@ -86,14 +86,15 @@ class RendererDataset:
         num_face: face references a sample.
         bank_size: lip references a clip offers.
         disturbed_share: share of targets whose geometry is disturbed.
+        in_pairs: frames 2 n and 2 n + 1 of a batch follow each other in a clip.
     """
 
     def __init__(
         self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int,
-        disturbed_share: float = 0.0,
+        disturbed_share: float = 0.0, in_pairs: bool = False,
     ) -> None:  # fmt: skip
         self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
-        self.disturbed_share = disturbed_share
+        self.disturbed_share, self.in_pairs = disturbed_share, in_pairs
         self.by_person: dict[str, list[str]] = defaultdict(list)
         for clip in clips:
             path = corpus / "windows" / f"{clip.name}.npy"
@@ -102,29 +103,40 @@ class RendererDataset:
         self.persons = sorted(self.by_person)
         self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh))
 
-    def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Draw a person, a clip, a frame and its references."""
+    def sample(self, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+        """Draw a person, a clip, a frame, or two that follow each other, and their references."""
         person = self.persons[rng.integers(len(self.persons))]
         names = self.by_person[person]
         clip = self.load(names[rng.integers(len(names))])
-        return self.sample_of(clip, int(rng.choice(clip.valid)), rng)
+        run = np.arange(2 if self.in_pairs else 1)
+        firsts = clip.valid[np.isin(clip.valid + run[-1], clip.valid)]
+        return self.sample_of(clip, int(rng.choice(firsts)) + run, rng)
 
-    def sample_of(self, clip: ClipFrames, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Build the sample of one frame: target, truth, then images, maps, grids and log-weights of lips and face."""
-        far = clip.valid[np.abs(clip.valid - frame) >= MIN_GAP]
+    def sample_of(self, clip: ClipFrames, run: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+        """Build the samples of frames that follow each other: target, truth, then images, maps, grids, log-weights.
+
+        Args:
+            run: [N] frames; they share what they may choose their references from, and how far they are disturbed.
+        """
+        gap = np.abs(clip.valid[:, None] - run).min(1)
+        far = clip.valid[gap >= MIN_GAP]
         if len(far) < self.num_lip:
-            far = clip.valid[np.argsort(-np.abs(clip.valid - frame))[: self.num_lip]]
+            far = clip.valid[np.argsort(-gap)[: self.num_lip]]
         offered = far if len(far) <= 40 else rng.choice(far, 40, replace=False)
         bank = offered[select_lip_references(clip.descriptors[offered], clip.descriptors[clip.valid], self.bank_size)]
+        keys = far[np.unique(np.linspace(0, len(far) - 1, max(2, len(far) // FACE_STRIDE)).astype(int))]
+        disturbance = self.disturbance(clip, rng) if rng.random() < self.disturbed_share else 0
+        return [self._sample(clip, int(frame), bank, keys, disturbance) for frame in run]
+
+    def _sample(
+        self, clip: ClipFrames, frame: int, bank: np.ndarray, keys: np.ndarray, disturbance: np.ndarray | float
+    ) -> tuple[np.ndarray, ...]:
         gap = np.maximum(np.abs(bank - frame), FADE_GAP)
         lips, lip_weights = rank_lip_references(clip.descriptors[bank], clip.descriptors[frame], gap, self.num_lip)
-        keys = far[np.unique(np.linspace(0, len(far) - 1, max(2, len(far) // FACE_STRIDE)).astype(int))]
         faces, face_weights = rank_face_references(np.maximum(np.abs(keys - frame), FADE_GAP), self.num_face)
         lip_frames = [self.reference(clip, int(bank[i])) for i in lips]
         face_frames = [self.reference(clip, int(keys[i])) for i in faces]
-        vertices = clip.head_vertices[frame]
-        if rng.random() < self.disturbed_share:
-            vertices = vertices + self.disturbance(clip, rng)
+        vertices = clip.head_vertices[frame] + disturbance
         target, placed = make_target(
             self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
         )
@@ -163,9 +175,10 @@ class RendererDataset:
         )
 
     def batch_at(self, step: int, size: int, seed: int = 0) -> RendererBatch:
-        """Build the batch of a step; the same step gives the same batch."""
+        """Build the batch of a step, of an even size where frames come in pairs; the same step gives the same batch."""
         rng = np.random.default_rng((seed, step))
-        return self.batch([self.sample(rng) for _ in range(size)])
+        draws = size // 2 if self.in_pairs else size
+        return self.batch([sample for _ in range(draws) for sample in self.sample(rng)])
 
 
 class Prefetcher:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,26 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from personatalk.audio import SAMPLE_RATE, SpeechEncoder, SpeechFeatures, features_at, load_speech_encoder
-from personatalk.checkpoints import load_config, load_into, save_model
-from personatalk.config import GeometryModelConfig, GeometryTrainingConfig, from_dict
+from personatalk.checkpoints import load_into
+from personatalk.config import GeometryModelConfig, GeometryTrainingConfig
 from personatalk.evaluation.metrics import correlation, deviation_ratio, lip_velocity_error, lip_vertex_error
 from personatalk.face_model import FaceModel, openness
 from personatalk.geometry_model import GeometryModel, predict_expression
-from personatalk.style import Style, lip_opening, style_of
+from personatalk.style import Style, style_of
 from personatalk.sync import SyncNetwork
-from personatalk.training.datasets import GRID_RATE, GeometryBatch, GeometryDataset, SpokenClip, load_spoken_clips
+from personatalk.training.datasets import GeometryBatch, GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, train
 from personatalk.training.losses import SpeechMetric, geometry_losses, sync_loss
-from personatalk.training.preprocess import Clip, read_manifest
+from personatalk.training.preprocess import Clip
 from personatalk.training.readouts import fit_readouts
-from personatalk.training.speech_cache import NOISES, cache_speech, load_noises, make_noise
+from personatalk.training.speech_cache import load_noises
 
 logger = logging.getLogger(__name__)
 
 MIN_JUDGED_FRAMES = 25  # each half of a validation clip has at least so many at 25 Hz
-NEW_NOISE_SEED = 77
-RIDGE_STRENGTH = 3.0  # per frame, on standardised features
 Predictor = Callable[[SpokenClip, Style, Tensor], np.ndarray]
 
 
@@ -146,36 +141,6 @@ def predictor_of(model: GeometryModel) -> Predictor:
     return predict
 
 
-def mean_mouth(clip: SpokenClip, style: Style, times: Tensor) -> np.ndarray:
-    """Predict that the mouth does not move: the baseline that knows the person and not the sound."""
-    return style.mean.expand(len(times), -1).numpy()
-
-
-def fit_linear_map(clips: list[SpokenClip]) -> Predictor:
-    """Fit the baseline that listens frame by frame: a ridge regression from features to the person's deviation."""
-    speech, moved = [], []
-    for clip in clips:
-        chosen = clip.valid & (clip.times >= 0) & (clip.times < clip.speech["clean"].duration)
-        if chosen.sum() >= MIN_JUDGED_FRAMES:
-            speech.append(_features(clip.speech["clean"], torch.from_numpy(clip.times[chosen])))
-            moved.append(torch.from_numpy(clip.expression[chosen] - clip.expression[clip.valid].mean(0)))
-    features, target = torch.cat(speech).double(), torch.cat(moved).double()
-    mean, deviation = features.mean(0), features.std(0) + 1e-4
-    features = (features - mean) / deviation
-    normal = features.T @ features + RIDGE_STRENGTH * len(clips) * torch.eye(features.shape[1])
-    solution = torch.linalg.solve(normal, features.T @ target)
-
-    def predict(clip: SpokenClip, style: Style, times: Tensor) -> np.ndarray:
-        heard = (_features(clip.speech["clean"], times).double() - mean) / deviation
-        return (style.mean + (heard @ solution).float()).numpy()
-
-    return predict
-
-
-def _features(features: SpeechFeatures, times: Tensor) -> Tensor:
-    return features_at(features, times).float()
-
-
 def validate_geometry(predict: Predictor, clips: list[SpokenClip], face_model: FaceModel) -> dict[str, float]:
     """Score the second half of each clip, with style from the first.
 
@@ -208,79 +173,3 @@ def validate_geometry(predict: Predictor, clips: list[SpokenClip], face_model: F
     figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     outside = max(0.0, 0.85 - figures["ratio"], figures["ratio"] - 1.15)
     return {"loss": figures["lip"] / 3 - figures["r"] + outside, **figures, "clips": float(len(rows))}
-
-
-def table_of(model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel) -> dict[str, dict[str, float]]:
-    """Score a model beside its two baselines, on the validation clips: what `validate_geometry` gives, by method."""
-    training = [clip for clip in clips if clip.clip.split == "train"]
-    held_out = [clip for clip in clips if clip.clip.split == "val"]
-    methods = {
-        "the person's mean mouth": mean_mouth,
-        "linear map, frame by frame": fit_linear_map(training),
-        "ours": predictor_of(model.eval()),
-    }
-    return {name: validate_geometry(predict, held_out, face_model) for name, predict in methods.items()}
-
-
-def opening_in_noise(
-    model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, encoder: SpeechEncoder
-) -> dict[str, float]:
-    """Measure how far mouths leave their rest while nobody speaks.
-
-    Returns:
-        for silence and each kind of noise the 95th percentile of |openness - rest|, % of the inter-ocular distance,
-        over three seconds and all clips' styles; the noises are none of those trained on.
-    """
-    rng = np.random.default_rng(NEW_NOISE_SEED)
-    times = torch.arange(int(3 * GRID_RATE), dtype=torch.float64) / GRID_RATE
-    figures = {}
-    for kind in NOISES:
-        heard = encoder.encode(make_noise(kind, 3 * SAMPLE_RATE, rng).astype(np.float32))
-        away = []
-        for clip in clips:
-            style = style_of(clip.expression, clip.valid, clip.template, face_model)
-            expression = torch.cat([style.rest[None], predict_expression(model, heard, times, style)])
-            opened = lip_opening(expression.numpy(), clip.template, face_model)
-            away.append(np.abs(opened[1:] - opened[0]))
-        figures[kind] = float(100 * np.quantile(np.concatenate(away), 0.95))
-    return figures
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Cache the sound, train stage 1, print the table, and write the averaged weights."""
-    parser = argparse.ArgumentParser(prog="python -m personatalk.training.train_geometry", description=main.__doc__)
-    parser.add_argument("data", type=Path, help="folder of the videos")
-    parser.add_argument("corpus", type=Path, help="folder that preprocess filled")
-    parser.add_argument("run", type=Path, help="folder of the run; a run that is there is continued")
-    parser.add_argument("--manifest", type=Path, required=True, help="table of the clips, with offset and fit")
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where the weights lie and go")
-    parser.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
-    parser.add_argument("--start-from", type=Path, help="weights to begin with instead of random ones")
-    parser.add_argument("--validate-only", action="store_true", help="only print the table for the shipped weights")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
-    face_model = FaceModel.load(options.checkpoints / "face_model.safetensors")
-    clips = read_manifest(options.manifest)
-    config = from_dict(GeometryTrainingConfig, json.loads(options.config))
-    encoder = load_speech_encoder(options.checkpoints)
-    if options.validate_only:
-        model = GeometryModel(load_config(GeometryModelConfig, options.checkpoints / "geometry.json"))
-        load_into(model, options.checkpoints / "geometry.safetensors")
-    else:
-        cache_speech(clips, options.data, options.corpus, encoder)
-        model = train_geometry(
-            options.corpus, clips, options.run,
-            face_model=face_model, config=config, model_config=GeometryModelConfig(), start_from=options.start_from,
-        )  # fmt: skip
-        save_model(model, model.config, options.checkpoints, "geometry")
-    spoken = load_spoken_clips(clips, options.corpus, face_model, min_fit=config.min_fit)
-    table = table_of(model, spoken, face_model)
-    held_out = [clip for clip in spoken if clip.clip.split == "val" and len(clip) >= 2 * MIN_JUDGED_FRAMES]
-    table["% from rest in noise, 95 %"] = opening_in_noise(model, held_out, face_model, encoder)
-    for name, figures in table.items():
-        print(f"{name:28}", ", ".join(f"{key} {value:.3f}" for key, value in figures.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -81,6 +81,8 @@ class RendererLosses:
             "gradient": gradient_difference(faces, truth, weight),
             **self.adversarial(composed, batch, step),
         }
+        if "temporal" in self.config.loss_weights:
+            losses["temporal"] = step_difference(faces, truth, weight)
         if self.perceptual is not None:
             losses["perceptual"] = perceptual_difference(self.perceptual, composed, truth, weight)
         if self.lpips is not None:
@@ -134,6 +136,18 @@ def gradient_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor
     across = (difference[..., 1:] - difference[..., :-1]).abs() * weight[..., 1:]
     down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * weight[..., 1:, :]
     return across.mean() + down.mean()
+
+
+def step_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean difference of the steps from each frame to the next: [].
+
+    Args:
+        images: [B, 3, H, W], frames 2 n and 2 n + 1 follow each other.
+        truth: the same.
+        weight: [B, 1, H, W] how much a place counts.
+    """
+    error = images - truth
+    return ((error[1::2] - error[::2]).abs() * weight[::2]).mean()
 
 
 def region_psnr(images: Tensor, truth: Tensor, region: Tensor) -> Tensor:
@@ -214,7 +228,7 @@ def train_renderer(
     )
     training = RendererDataset(
         corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes,
-        disturbed_share=config.disturbed_share,
+        disturbed_share=config.disturbed_share, in_pairs="temporal" in config.loss_weights,
     )  # fmt: skip
     held_out = RendererDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, **sizes)
     perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")

@@ -11,17 +11,19 @@ import torch.nn.functional as F
 
 from personatalk.config import RendererConfig, RendererTrainingConfig
 from personatalk.perceptual import EfficientNetLite0, Lpips
+from personatalk.references import MIN_GAP
 from personatalk.renderer import Target
 from personatalk.training.discriminator import AdversarialLoss
 from personatalk.training.loop import STATE_NAME, train
 from personatalk.training.losses import weighted_sum
-from personatalk.training.renderer_data import RendererBatch
+from personatalk.training.renderer_data import RendererBatch, RendererDataset
 from personatalk.training.train_renderer import (
     RendererLosses,
     begin,
     edges,
     perceptual_difference,
     region_psnr,
+    step_difference,
     validate_renderer,
 )
 
@@ -187,3 +189,48 @@ def test_disturbance_is_small_and_a_mouth():
     moved = RendererDataset.disturbance(None, Clip, np.random.default_rng(2))
     span = np.abs(Clip.head_vertices[:, None] - Clip.head_vertices[None]).max()
     assert moved.shape == (7, 3) and 0 < np.abs(moved).max() <= DISTURBANCE * span
+
+
+def test_temporal_term_sees_steps_and_no_lasting_error():
+    torch.manual_seed(1)
+    truth, weight = torch.rand(4, 3, 4, 4), torch.ones(4, 1, 4, 4)
+    lasting = torch.rand(2, 3, 4, 4).repeat_interleave(2, 0)
+    assert step_difference(truth + lasting, truth, weight).item() == pytest.approx(0, abs=1e-6)
+    flickering = torch.tensor([0.1, -0.1, 0.1, -0.1])[:, None, None, None]
+    assert step_difference(truth + flickering, truth, weight).item() == pytest.approx(0.2, abs=1e-6)
+    half = torch.zeros(4, 1, 4, 4)
+    half[:, :, :2] = 1
+    assert step_difference(truth + flickering, truth, half).item() == pytest.approx(0.1, abs=1e-6)
+
+
+class Offered(RendererDataset):
+    """A dataset without pixels: its samples are what was chosen."""
+
+    def __init__(self, clip, in_pairs):
+        self.num_lip, self.num_face, self.bank_size, self.disturbed_share, self.in_pairs = 2, 1, 4, 0.0, in_pairs
+        self.persons, self.by_person, self.load = ["p"], {"p": ["c"]}, lambda name: clip
+
+    def _sample(self, clip, frame, bank, keys, disturbance):
+        return frame, tuple(bank), tuple(keys)
+
+    def batch(self, samples):
+        return samples
+
+
+class Walk:
+    """Sixty frames, of which one shows no face."""
+
+    valid = np.delete(np.arange(60), 30)
+    descriptors = np.random.default_rng(0).normal(size=(60, 3))
+
+
+def test_temporal_batches_hold_pairs_that_share_far_references():
+    for step in range(40):
+        batch = Offered(Walk, in_pairs=True).batch_at(step, 6)
+        assert len(batch) == 6
+        for (first, *chosen), (second, *others) in zip(batch[::2], batch[1::2], strict=True):
+            assert second == first + 1 and {first, second} <= set(Walk.valid.tolist())
+            assert chosen == others
+            assert all(min(abs(i - first), abs(i - second)) >= MIN_GAP for frames in chosen for i in frames)
+    singles = Offered(Walk, in_pairs=False).batch_at(0, 6)
+    assert len(singles) == 6 and singles[1][0] != singles[0][0] + 1
