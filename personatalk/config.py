@@ -100,12 +100,11 @@ class GeometryTrainingConfig(TrainingConfig):
         noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
         spoilt_share: share of excerpts with noise added to the voice.
         jitter_s: seconds by which the sound may be moved either way.
-        loss_weights: as above. Measured, the loss "closure" does harm: lips are shut by what is read off afterwards.
+        loss_weights: as above. The loss "closure" does harm, measured; lips are shut by what is read off afterwards.
     """
 
     num_steps: int = 1600
     batch_size: int = 32
-    learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
     ema_decay: float = 0.995
@@ -118,10 +117,8 @@ class GeometryTrainingConfig(TrainingConfig):
     spoilt_share: float = 0.4
     jitter_s: float = 0.02
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {
-            "vertex": 1.0, "velocity": 2.0, "openness": 0.25, "closure": 0.0, "deviation": 0.3, "sync": 2.0,
-        }
-    )  # fmt: skip
+        default_factory=lambda: dict(vertex=1.0, velocity=2.0, openness=0.25, closure=0.0, deviation=0.3, sync=2.0)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

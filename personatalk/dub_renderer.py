@@ -1,8 +1,7 @@
-"""Stage 2 over a whole clip: gather references once, then render and composite frame after frame."""
+"""Stage 2 over a whole clip: render and composite frame after frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,14 +10,12 @@ from scipy.ndimage import distance_transform_edt
 
 from personatalk.attention import spread_out
 from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.clip_references import BankEntry, ClipReferences
 from personatalk.compositing import Crop, Plan, composite, cut_crop
-from personatalk.detail import detail_energy, restore_detail, wanted_energy
-from personatalk.errors import NoFaceError
+from personatalk.detail import restore_detail, wanted_energy
 from personatalk.face_model import HeadVertices, smoothstep
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
-from personatalk.lip_registration import registered_frames
-from personatalk.media import Frame
 from personatalk.number_format import prepare, render_in
 from personatalk.occlusion import Occlusion
 from personatalk.rasterizer import rasterize
@@ -27,117 +24,19 @@ from personatalk.references import (
     lip_descriptors,
     rank_face_references,
     rank_lip_references,
-    select_lip_references,
 )
 from personatalk.render_inputs import (
-    ReferenceFrame,
     correspondences,
     device_of,
     images_of,
     make_target,
-    maps_of,
-    reference_frame,
     stack_references,
     stack_targets,
 )
 from personatalk.renderer import DualAttentionRenderer, Rendering
 
-LIP_BANK_SIZE = 16
-FACE_BANK_SIZE = 48
-FACE_STRIDE = 12  # frames between face references, more in long clips
 FADE_FRAMES = 4  # around frames without a face
-MIN_CLEAR_FRAMES = 24  # fewer without an occluder are too few to choose references from
 TURN_FADE_DEG = (50.0, 62.0)  # the dub fades back to the source as the head turns away
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankEntry:
-    """One reference of a clip, at the renderer's size and in its own pixels.
-
-    Attributes:
-        frame: prepared for the renderer.
-        crop: native pixels.
-        placed: [N, 2] px, vertices in the crop.
-        detail: [40, 48] how strong the crop's fine detail is.
-    """
-
-    frame: ReferenceFrame
-    crop: Crop
-    placed: np.ndarray
-    detail: np.ndarray
-
-
-class ClipReferences:
-    """The references of a clip: which frames, their pixels, and their encodings.
-
-    Args:
-        mesh: the face mesh.
-        geometry: of the clip that gives the references.
-        demanded: [M, D] lip descriptors of the mouths to be rendered.
-        strategy: how lip references are chosen.
-        occlusion: of that clip; frames with something in front of the face are passed over.
-    """
-
-    def __init__(
-        self, mesh: FaceMesh, geometry: FaceGeometry, demanded: np.ndarray, strategy: str,
-        occlusion: Occlusion | None = None,
-    ) -> None:  # fmt: skip
-        self.mesh, self.geometry = mesh, geometry
-        self.head_vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
-        self.affines = window_from_image(geometry)
-        descriptors = lip_descriptors(self.head_vertices, geometry.template, geometry.rotation)
-        valid = clear_frames(registered_frames(geometry.valid), occlusion)
-        shown = clear_frames(np.flatnonzero(geometry.valid), occlusion)
-        chosen = select_lip_references(
-            descriptors[valid], demanded, LIP_BANK_SIZE, strategy=strategy,
-            opening=self.head_vertices.openness()[valid],
-        )  # fmt: skip
-        self.lip_indices = valid[chosen]
-        self.lip_descriptors = descriptors[self.lip_indices]
-        count = int(np.clip(len(shown) // FACE_STRIDE, 2, FACE_BANK_SIZE))
-        self.face_indices = shown[np.unique(np.linspace(0, len(shown) - 1, count).astype(int))]
-        self.entries: dict[int, BankEntry] = {}
-        self.features: dict[int, torch.Tensor] = {}
-
-    @property
-    def wanted(self) -> set[int]:
-        """Frame numbers whose pixels are needed."""
-        return {*self.lip_indices.tolist(), *self.face_indices.tolist()}
-
-    def gather(self, frames: Iterable[Frame], renderer: DualAttentionRenderer) -> None:
-        """Take the wanted frames out of a stream and encode them; the rest is let go.
-
-        Raises:
-            NoFaceError: no wanted frame shows the face.
-        """
-        missing = self.wanted
-        for frame in frames:
-            if frame.index in missing:
-                missing.discard(frame.index)
-                self._add(frame, renderer)
-            if not missing:
-                break
-        keep = np.array([i in self.entries for i in self.lip_indices], bool)
-        self.lip_indices, self.lip_descriptors = self.lip_indices[keep], self.lip_descriptors[keep]
-        self.face_indices = np.array([i for i in self.face_indices if i in self.entries])
-        if not len(self.lip_indices) or not len(self.face_indices):
-            raise NoFaceError("the face lies outside the picture in all frames; use a clip that shows the whole mouth")
-
-    @torch.inference_mode()
-    def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
-        index = frame.index
-        crop = cut_crop(frame.image, self.affines[index])
-        if crop is None:
-            return
-        window = warp_image(frame.image, self.affines[index], WINDOW_WIDTH, WINDOW_HEIGHT)
-        vertices = self.head_vertices[index]
-        entry = reference_frame(self.mesh, self.geometry, vertices, self.affines[index], index, window)
-        placed = self.mesh.place(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
-        detail = detail_energy(crop.image, crop.window_from_crop)
-        self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed, detail=detail)
-        device = device_of(renderer)
-        features = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
-        self.features[index] = features.permute(1, 2, 0).contiguous()  # so they are sampled, all channels at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,14 +169,6 @@ class ClipRenderer:
         finished = image.copy()
         finished[crop.top : crop.top + height, crop.left : crop.left + width] = filled
         return finished
-
-
-def clear_frames(frames: np.ndarray, occlusion: Occlusion | None) -> np.ndarray:
-    """Drop the frames [N] with an occluder, as long as enough others are left."""
-    if occlusion is None:
-        return frames
-    clear = frames[~occlusion.is_occluded[frames]]
-    return clear if len(clear) >= MIN_CLEAR_FRAMES else frames
 
 
 def dub_strength(geometry: FaceGeometry) -> np.ndarray:

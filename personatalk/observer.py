@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from personatalk.dub_renderer import ClipReferences, RenderedFrame
+from personatalk.clip_references import ClipReferences
+from personatalk.dub_renderer import RenderedFrame
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
 from personatalk.style import Style

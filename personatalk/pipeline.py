@@ -12,9 +12,10 @@ import torch
 
 from personatalk.audio import SpeechEncoder, SpeechFeatures, load_speech_encoder
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
+from personatalk.clip_references import ClipReferences
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.estimation import FaceEstimate, Step, estimate_face, follow_face
 from personatalk.face_model import FaceModel, HeadVertices

@@ -10,10 +10,10 @@ from personatalk.face_model import LIPS, HeadVertices, in_blocks, smoothstep
 
 MIN_GAP = 8  # frames; nearer ones would show the true mouth
 NIL = 1e-5  # of the greatest prior weight: the network raises none by more than some ten times
-FADE_GAP = 14  # frames; from here on a reference counts fully
+FADE_GAP = 11  # frames; from here on a reference counts fully
 POSE_WEIGHT = 0.15  # IOD of lip shape that a turn of one radian is worth
 MAX_CANDIDATES = 400
-LIP_FOCUS, FACE_FOCUS = 14.0, 4.0  # powers of the weights: measured, fewer references are sharper, more are calmer
+LIP_FOCUS, FACE_FOCUS = 6.0, 1.0  # powers of the weights: measured, fewer references are sharper, more are calmer
 
 
 def lip_descriptors(head_vertices: np.ndarray | HeadVertices, template: np.ndarray, rotation: np.ndarray) -> np.ndarray:

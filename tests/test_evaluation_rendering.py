@@ -11,7 +11,8 @@ import pytest
 import torch
 from window_clips import pictures, tiny_renderer, window_clip
 
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.clip_references import ClipReferences
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation import metrics
 from personatalk.evaluation.baselines import baselines, pick_nearest, pick_other, smooth_over_time, warp_frame
 from personatalk.evaluation.identity import chip_from_image

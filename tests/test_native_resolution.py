@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.clip_references import ClipReferences
 from personatalk.config import RendererConfig
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.face_model import FaceModel, HeadVertices
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh

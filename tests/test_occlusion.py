@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from personatalk.appearance import ColourWindows
+from personatalk.clip_references import MIN_CLEAR_FRAMES, ClipReferences, clear_frames
 from personatalk.config import RendererConfig
-from personatalk.dub_renderer import MIN_CLEAR_FRAMES, ClipReferences, ClipRenderer, clear_frames
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation.occluders import Occluder, make_sprite
 from personatalk.evaluation.occlusion import drawn_figures
 from personatalk.face_model import FaceModel

@@ -7,6 +7,14 @@ import pytest
 from conftest import write_clip
 from scipy.spatial.distance import cdist
 
+from personatalk.clip_references import (
+    BANK_PIXELS,
+    FACE_BANK_SIZE,
+    LIP_BANK_SIZE,
+    MIN_FACE_BANK,
+    MIN_LIP_BANK,
+    bank_sizes,
+)
 from personatalk.face_model import openness
 from personatalk.media import read_frames
 from personatalk.references import MIN_GAP, counting, rank_face_references, rank_lip_references, select_lip_references
@@ -110,3 +118,15 @@ def test_timeline_keeps_or_fills_the_time():
 def test_references_without_any_say_are_left_out_whatever_the_scale():
     log_weights = np.log(np.array([0.5, 1e-9, 0.004, 0.3])) - 40
     assert counting(log_weights).tolist() == [0, 2, 3]
+
+
+def test_banks_of_large_faces_are_smaller_so_that_they_fit_in_memory():
+    def affines(size):
+        return np.array([[[96 / size, 0, 3], [0, 96 / size, 5]]] * 3, np.float32)  # the IOD is so many px
+
+    assert bank_sizes(affines(100)) == (LIP_BANK_SIZE, FACE_BANK_SIZE)
+    for size in (600, 800, 1000):
+        lip, face = bank_sizes(affines(size))
+        assert MIN_LIP_BANK <= lip <= LIP_BANK_SIZE and MIN_FACE_BANK <= face < FACE_BANK_SIZE
+        assert (lip + face) * 192 * 160 * (size / 96) ** 2 <= 1.01 * BANK_PIXELS
+    assert bank_sizes(affines(3000)) == (MIN_LIP_BANK, MIN_FACE_BANK)

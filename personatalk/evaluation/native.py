@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from personatalk.camera import invert_affine
+from personatalk.clip_references import ClipReferences
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation import metrics
 from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of
 from personatalk.evaluation.frames_page import OURS

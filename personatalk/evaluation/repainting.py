@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from personatalk.attention import References
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.clip_references import ClipReferences
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation.windows import Demand, Painted, Painter, WindowClip
 from personatalk.geometry_maps import FaceMesh
 from personatalk.references import MIN_GAP, lip_descriptors

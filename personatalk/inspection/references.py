@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from personatalk.dub_renderer import LIP_BANK_SIZE
 from personatalk.errors import MediaError
 from personatalk.face_model import openness, spread
 from personatalk.inspection.drawing import (
@@ -20,6 +19,7 @@ from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Insp
 from personatalk.palette import PALETTE
 from personatalk.references import MIN_GAP, select_lip_references
 
+MAX_SHOWN = 24
 STRATEGIES = {
     "coverage": "so that every mouth that the speech asks for has a near one",
     "paper": "evenly by how far the mouth is open",
@@ -39,7 +39,8 @@ def reference_colours(inspection: Inspection, kind: str) -> np.ndarray:
     shift = 0 if kind == "lip" else 5
     cycle = PALETTE[:-1].astype(np.float32)
     rounds = np.arange(count) // len(cycle)
-    colours = cycle[(np.arange(count) + shift) % len(cycle)] * (1 - 0.22 * (rounds % 4))[:, None]
+    step = min(0.22, 0.66 / max(1, rounds[-1]))  # the same hues come back, darker each time
+    colours = cycle[(np.arange(count) + shift) % len(cycle)] * (1 - step * rounds)[:, None]
     return colours.round().astype(np.uint8)
 
 
@@ -76,7 +77,9 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
 
 
 def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = None) -> list[tuple[np.ndarray, str]]:
-    """Show the references of a kind, each with the reason for which it was chosen.
+    """Show references of a kind, 24 at most, each with the reason for which it was chosen.
+
+    Where there are more, the lips shown are nearest to most of the mouths asked for, the faces evenly spaced.
 
     Args:
         inspection: a recorded run.
@@ -90,10 +93,15 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
         MediaError: the reference video, which another strategy's pictures are read from, is gone.
     """
     frames = bank(inspection, kind) if strategy is None else choose(inspection, strategy)
-    pictures = _pictures(inspection, frames)
+    rows = reference_table(inspection, kind, frames)
+    if kind == "lip":
+        rows = sorted(sorted(rows, key=lambda row: -row["share"])[:MAX_SHOWN], key=lambda row: row["frame"])
+    else:
+        rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, MAX_SHOWN).astype(int))]
+    pictures = _pictures(inspection, np.array([row["frame"] for row in rows]))
     chosen = strategy or inspection.report.get("options", {}).get("reference_strategy", "coverage")
     gallery = []
-    for row in reference_table(inspection, kind, frames):
+    for row in rows:
         text = f"frame {row['frame']} at {row['time_s']:.2f} s, mouth open {row['openness']:.2f}"
         if kind == "face":
             text += f"; spread evenly over the clip, attended to where near in time, but {MIN_GAP} frames away"
@@ -109,7 +117,7 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     """[R] frame numbers that a strategy would choose for the lips of this dub."""
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
-        inspection.available[valid], inspection.demanded, LIP_BANK_SIZE, strategy=strategy,
+        inspection.available[valid], inspection.demanded, len(inspection.lip_bank), strategy=strategy,
         opening=openness(inspection.reference_vertices[valid]),
     )  # fmt: skip
     return valid[chosen]

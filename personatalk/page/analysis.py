@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from personatalk.clip_references import ClipReferences
 from personatalk.config import DubbingOptions
-from personatalk.dub_renderer import ClipReferences
 from personatalk.estimation import FaceEstimate, estimate_face, follow_face
 from personatalk.face_model import openness
 from personatalk.fitting import FaceGeometry

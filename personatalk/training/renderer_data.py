@@ -38,7 +38,7 @@ from personatalk.training.preprocess import Clip
 
 MIN_CLIP_FRAMES = 24
 DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
-FACE_STRIDE = 10  # frames between the face references that a clip offers
+FACE_STRIDE = 2  # frames between the face references that a clip offers
 
 
 @dataclass(frozen=True, kw_only=True)

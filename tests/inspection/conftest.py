@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk.clip_references import ClipReferences
 from personatalk.config import RendererConfig
-from personatalk.dub_renderer import ClipReferences, ClipRenderer
+from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation.geometry import known_face
 from personatalk.face_model import FaceModel
 from personatalk.fitting import fit_track

@@ -75,4 +75,4 @@ def test_without_an_onlooker_the_peak_of_the_process_is_left_alone():
     run = Run(None, None)
     with run.stage("listen", ""):
         pass
-    assert run.peak_memory_mb == {} and peak_memory_mb() == peak
+    assert run.peak_memory_mb == {} and peak_memory_mb() >= peak  # set back, it would be lower
