@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from personatalk import clip_references
 from personatalk.clip_references import ClipReferences
 from personatalk.concurrency import map_in_order
 from personatalk.config import RendererConfig
@@ -97,6 +98,19 @@ def test_frames_rendered_side_by_side_are_those_rendered_one_by_one(scene):
     assert not np.array_equal(apart[0], pictures[30])
     difference = np.abs(np.stack(together).astype(int) - np.stack(apart))
     assert difference.max() <= 2 and difference.mean() < 1e-4  # other thread counts round sums otherwise
+
+
+def test_references_gathered_side_by_side_are_those_gathered_one_by_one(scene, monkeypatch):
+    banks = []
+    for workers in (1, 3):
+        monkeypatch.setattr(clip_references, "num_workers", lambda workers=workers: workers)
+        banks.append(prepare(scene, scene[2]).references)
+    apart, together = banks
+    assert apart.wanted == together.wanted == set(apart.entries) == set(together.entries) == set(together.features)
+    for index, entry in apart.entries.items():
+        assert np.array_equal(entry.crop.image, together.entries[index].crop.image)
+        assert together.entries[index].frame.index == index
+        assert (apart.features[index] - together.features[index]).abs().max() < 1e-4
 
 
 def test_the_references_do_change_the_result(scene):

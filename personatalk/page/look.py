@@ -22,6 +22,9 @@ THEME = gr.themes.Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_
 CSS = """
 .gradio-container {max-width: 1280px !important; margin: auto; overflow: clip !important}
 .dark {--color-accent: #2dd4bf}
+.dark :is(#geometry-curves, #style-curves, #style-map, #references-timeline, #strategies, #attention-time) img {
+  filter: invert(.93) hue-rotate(180deg)
+}
 #consent input {border: 2px solid var(--body-text-color-subdued); min-width: 20px; min-height: 20px}
 #clip .or, #speech .or, #options .or, #speech time, #speech .playback {color: var(--body-text-color-subdued)}
 #examples button {display: flex; flex-direction: row; gap: 12px; justify-content: flex-start; padding: 6px 12px}
