@@ -19,7 +19,7 @@ from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Insp
 from personatalk.palette import PALETTE
 from personatalk.references import MIN_GAP, select_lip_references
 
-MAX_SHOWN = 24
+MAX_SHOWN = 16
 STRATEGIES = {
     "coverage": "so that every mouth that the speech asks for has a near one",
     "paper": "evenly by how far the mouth is open",
@@ -77,7 +77,7 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
 
 
 def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = None) -> list[tuple[np.ndarray, str]]:
-    """Show references of a kind, 24 at most, each with the reason for which it was chosen.
+    """Show references of a kind, 16 at most, each with the reason for which it was chosen.
 
     Where there are more, the lips shown are nearest to most of the mouths asked for, the faces evenly spaced.
 

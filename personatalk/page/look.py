@@ -35,7 +35,9 @@ CSS = """
 #frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 20}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
-#inside .grid-container {grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr))}
+#inside .grid-container {
+  grid-template: none / repeat(var(--grid-cols), minmax(0, 1fr)); grid-auto-rows: auto
+}
 #inside .gallery-item, #inside .thumbnail-item {height: auto; aspect-ratio: auto}
 #inside .thumbnail-item {display: flex; flex-direction: column}
 #inside .gallery-item img {height: auto}

@@ -164,8 +164,8 @@ REFERENCES_NOTE = (
 )
 REFERENCES_STRATEGY = "Show the lip references of"
 REFERENCES_OWN = ("this dub", "own")
-REFERENCES_LIP = "Lip references: from one fixed set for the clip, the 24 asked for most"
-REFERENCES_FACE = "Face references: light and skin, those near in time; 24 of them shown"
+REFERENCES_LIP = "Lip references: from one fixed set for the clip, the 16 asked for most"
+REFERENCES_FACE = "Face references: light and skin, those near in time; 16 of them shown"
 REFERENCES_TIMELINE = "Where the references of this dub lie in the clip"
 REFERENCES_COMPARED = "What each strategy chooses"
 REFERENCES_TABLE = "Strategies compared, without rendering"
