@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +14,8 @@ from personatalk.errors import MediaError
 from personatalk.inspection.portrait import portrait_from_image, window_from_portrait
 from personatalk.inspection.recorder import Recorder
 from personatalk.inspection.recording import Inspection
-from personatalk.progress import Run, peak_memory_mb
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_attention_of_a_kept_frame_is_what_the_renderer_did(recorded):
@@ -58,21 +64,34 @@ def test_a_run_that_was_broken_off_cannot_be_loaded(tmp_path):
         Inspection.load(tmp_path)
 
 
+def printed_alone(program: str) -> dict:
+    """What a program prints, run in a process of its own, whose memory nothing else in the tests touches."""
+    lines = ["import json", "import numpy as np", "from personatalk.progress import Run, peak_memory_mb", program]
+    run = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(run.stdout)
+
+
 def test_each_stage_has_its_own_peak_of_memory():
-    run = Run(None, None, measures_memory=True)
-    with run.stage("listen", ""):
-        held = np.ones(60_000_000 // 8)
-    del held
-    with run.stage("track", ""):
-        pass
-    assert run.peak_memory_mb["listen"] is None or run.peak_memory_mb["listen"] > run.peak_memory_mb["track"] + 40
+    peaks = printed_alone("""
+run = Run(None, None, measures_memory=True)
+with run.stage("listen", ""):
+    held = np.ones(60_000_000 // 8)
+del held
+with run.stage("track", ""):
+    pass
+print(json.dumps(run.peak_memory_mb))
+""")
+    assert peaks["listen"] is None or peaks["listen"] > peaks["track"] + 40
 
 
 def test_without_an_onlooker_the_peak_of_the_process_is_left_alone():
-    before = np.ones(200_000_000 // 8)
-    peak = peak_memory_mb()
-    del before
-    run = Run(None, None)
-    with run.stage("listen", ""):
-        pass
-    assert run.peak_memory_mb == {} and peak_memory_mb() >= peak  # set back, it would be lower
+    peaks = printed_alone("""
+held = np.ones(200_000_000 // 8)
+before = peak_memory_mb()
+del held
+run = Run(None, None)
+with run.stage("listen", ""):
+    pass
+print(json.dumps({"stages": run.peak_memory_mb, "before": before, "after": peak_memory_mb()}))
+""")
+    assert peaks["stages"] == {} and peaks["after"] == peaks["before"]
