@@ -24,7 +24,7 @@ from personatalk.references import lip_descriptors, select_lip_references
 from personatalk.render_inputs import ReferenceFrame, device_of, images_of, maps_of, reference_frame
 from personatalk.renderer import DualAttentionRenderer
 
-LIP_BANK_SIZE, FACE_BANK_SIZE = 48, 256  # at most; measured, more are nearer to what is asked for, and flicker more
+LIP_BANK_SIZE, FACE_BANK_SIZE = 48, 256  # at most; measured, twice the lips are no better, and faces every frame hardly
 FACE_STRIDE = 2  # frames between face references, more in long clips
 BANK_PIXELS = 120e6  # of all references together, which are held in memory; large faces have fewer
 MIN_LIP_BANK, MIN_FACE_BANK = 16, 16

@@ -19,12 +19,7 @@ from personatalk.geometry_maps import FaceMesh
 from personatalk.number_format import prepare, render_in
 from personatalk.occlusion import Occlusion
 from personatalk.rasterizer import rasterize
-from personatalk.references import (
-    counting,
-    lip_descriptors,
-    rank_face_references,
-    rank_lip_references,
-)
+from personatalk.references import counting, lip_descriptors, rank_face_references, rank_lip_references
 from personatalk.render_inputs import (
     correspondences,
     device_of,
