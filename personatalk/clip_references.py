@@ -23,6 +23,7 @@ from personatalk.occlusion import Occlusion
 from personatalk.references import lip_descriptors, select_lip_references
 from personatalk.render_inputs import ReferenceFrame, device_of, images_of, maps_of, reference_frame
 from personatalk.renderer import DualAttentionRenderer
+from personatalk.texture_prior import MIN_TEXTURES, TextureFrame, TexturePrior, spread_frames, texture_frame
 
 LIP_BANK_SIZE, FACE_BANK_SIZE = 48, 256  # at most; measured, twice the lips are no better, and faces every frame hardly
 FACE_STRIDE = 2  # frames between face references, more in long clips
@@ -49,7 +50,7 @@ class BankEntry:
 
 
 class ClipReferences:
-    """The references of a clip: which frames, their pixels, and their encodings.
+    """The references of a clip: which frames, their pixels, their encodings, and what all of them together tell.
 
     Args:
         mesh: the face mesh.
@@ -78,13 +79,16 @@ class ClipReferences:
         self.lip_descriptors = descriptors[self.lip_indices]
         count = int(np.clip(len(shown) // FACE_STRIDE, 2, num_face))
         self.face_indices = shown[np.unique(np.linspace(0, len(shown) - 1, count).astype(int))]
+        self.texture_indices = spread_frames(shown)
+        self.textures: dict[int, TextureFrame] = {}
+        self.prior: TexturePrior | None = None
         self.entries: dict[int, BankEntry] = {}
         self.features: dict[int, torch.Tensor] = {}
 
     @property
     def wanted(self) -> set[int]:
         """Frame numbers whose pixels are needed."""
-        return {*self.lip_indices.tolist(), *self.face_indices.tolist()}
+        return {*self.lip_indices.tolist(), *self.face_indices.tolist(), *self.texture_indices.tolist()}
 
     def gather(self, frames: Iterable[Frame], renderer: DualAttentionRenderer) -> None:
         """Take the wanted frames out of a stream and encode them; the rest is let go.
@@ -110,6 +114,9 @@ class ClipReferences:
         self.face_indices = np.array([i for i in self.face_indices if i in self.entries])
         if not len(self.lip_indices) or not len(self.face_indices):
             raise NoFaceError("the face lies outside the picture in all frames; use a clip that shows the whole mouth")
+        if len(self.textures) >= MIN_TEXTURES:
+            self.prior = TexturePrior(self.mesh, self.geometry, [self.textures[i] for i in sorted(self.textures)])
+        self.textures.clear()
 
     @torch.inference_mode()
     def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
@@ -119,6 +126,11 @@ class ClipReferences:
             return
         window = warp_image(frame.image, self.affines[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         vertices = self.head_vertices[index]
+        if index in self.texture_indices:
+            in_window = self.mesh.place(vertices, self.geometry, index, self.affines[index])
+            self.textures[index] = texture_frame(index, window, in_window)
+        if index not in self.lip_indices and index not in self.face_indices:
+            return
         entry = reference_frame(self.mesh, self.geometry, vertices, self.affines[index], index, window)
         placed = self.mesh.place(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
         detail = detail_energy(crop.image, crop.window_from_crop)

@@ -182,12 +182,8 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{cls.__name__}: unknown {unknown}, known {sorted(known)}")
-    return cls(
-        **{
-            name: from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
-            for name, value in values.items()
-        }
-    )
+    nested = {name for name in values if dataclasses.is_dataclass(hints[name])}
+    return cls(**{name: from_dict(hints[name], value) if name in nested else value for name, value in values.items()})
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -207,6 +203,7 @@ class RendererConfig:
         attention: "anchored" samples at the mesh's correspondence, "dense" looks everywhere.
         max_offset_px: how far a learnt offset may lead away from the correspondence; 0 for none.
         has_light_fill: the difference of light around the mask is carried inwards.
+        has_texture_prior: samples are drawn to the coarse colours that all references together predict.
         has_decoder: without it the attention's samples are the result.
     """
 
@@ -217,6 +214,7 @@ class RendererConfig:
     attention: str = "anchored"
     max_offset_px: float = 4.0
     has_light_fill: bool = True
+    has_texture_prior: bool = True
     has_decoder: bool = True
 
     def __post_init__(self) -> None:
@@ -275,10 +273,10 @@ class RendererTrainingConfig(TrainingConfig):
     Attributes:
         bank_size: lip references that a training clip offers; the nearest few attend.
         lip_weight: factor on the reconstruction inside the lip region.
-        adversarial_from: step from which the mouth discriminator is heard; it learns from `adversarial_warmup` steps
-            before.
-        adversarial_warmup: see there.
+        adversarial_from: step from which the mouth discriminator is heard.
+        adversarial_warmup: steps before that in which it learns alone.
         disturbed_share: share of targets whose geometry is disturbed, as stage 1 may be wrong.
+        prior_share: share of targets with a texture prior; a dub may have to do without.
         bfloat16: computes in bfloat16, which some processors are faster at.
     """
 
@@ -291,10 +289,10 @@ class RendererTrainingConfig(TrainingConfig):
     adversarial_from: int = 1500
     adversarial_warmup: int = 200
     disturbed_share: float = 0.2
+    prior_share: float = 0.9
     bfloat16: bool = False
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: {
-            "reconstruction": 1.0, "samples": 0.3, "gradient": 0.5, "lpips": 0.5,
-            "adversarial": 0.01, "matching": 0.5,
-        }
-    )  # fmt: skip
+        default_factory=lambda: dict(
+            reconstruction=1.0, samples=0.3, gradient=0.5, lpips=0.5, adversarial=0.01, matching=0.5
+        )
+    )

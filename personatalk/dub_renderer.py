@@ -29,6 +29,7 @@ from personatalk.render_inputs import (
     stack_targets,
 )
 from personatalk.renderer import DualAttentionRenderer, Rendering
+from personatalk.texture_prior import nothing_predicted
 
 FADE_FRAMES = 4  # around frames without a face
 TURN_FADE_DEG = (50.0, 62.0)  # the dub fades back to the source as the head turns away
@@ -115,6 +116,7 @@ class ClipRenderer:
         vertices = self.head_vertices[position]
         window = warp_image(image, self.affines[position], WINDOW_WIDTH, WINDOW_HEIGHT)
         target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
+        target["prior"] = self._predict(position, target["image"], placed, vertices)
         grids = correspondences(self.mesh, placed, [entry.frame for entry in entries])[None]
         images = images_of([entry.frame for entry in entries], device_of(self.renderer))[None]
         features = torch.stack([self.references.features[i] for i in frames])[None].permute(0, 1, 4, 2, 3)
@@ -134,6 +136,14 @@ class ClipRenderer:
         return RenderedFrame(
             image=finished, is_dubbed=True, lip_frames=lip_frames, face_frames=face_frames, rendering=rendering
         )
+
+    def _predict(self, position: int, image: np.ndarray, placed: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        """[5, 80, 96]: the coarse texture of a frame; another video's light is another, and tells nothing."""
+        prior = self.references.prior
+        if prior is None or not self.is_same_clip:
+            return nothing_predicted()
+        rotation, frame = self.geometry.rotation[position], int(self.source_indices[position])
+        return prior.predict(image, placed, vertices, rotation, frame)
 
     def _composite(
         self, position: int, image: np.ndarray, crop: Crop, entries: list[BankEntry], rendering: Rendering,

@@ -14,6 +14,7 @@ from personatalk.appearance import ColourWindows
 from personatalk.concurrency import read_ahead
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
+from personatalk.hands import HandTracker
 from personatalk.lip_registration import register_lips, registered_frames
 from personatalk.media import probe_video, read_frames
 from personatalk.occlusion import Occlusion, find_occlusion
@@ -82,13 +83,15 @@ def estimate_face(
     geometry = fit_track(track, mesh.face_model)
     tick = _ticks(step, geometry, registration.ROUNDS + finds_occlusion)
     grey, colours = GreyWindows(geometry), ColourWindows(geometry)
-    for frame in read_ahead(read_frames(video)):
-        grey.append(frame.image)
-        if finds_occlusion:
-            colours.append(frame.image)
-        tick()
+    with HandTracker(geometry) as hands:
+        for frame in read_ahead(read_frames(video)):
+            grey.append(frame.image)
+            if finds_occlusion:
+                colours.append(frame.image)
+                hands.look(frame.index, frame.image)
+            tick()
     refined = refine_face(track, geometry, grey, mesh, tick=tick)
-    occlusion = find_occlusion(refined, colours, mesh, tick=tick) if finds_occlusion else None
+    occlusion = find_occlusion(refined, colours, mesh, hands=hands.hands(), tick=tick) if finds_occlusion else None
     return FaceEstimate(geometry=refined, occlusion=occlusion)
 
 

@@ -11,6 +11,7 @@ from personatalk.fitting import FaceGeometry
 from personatalk.rasterizer import interpolate, rasterize
 
 MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
+PRIOR_STRIDE, NUM_PRIOR_CHANNELS = 2, 5  # textures are predicted at 1/2 of the window
 NUM_MAP_CHANNELS = 8
 DISPLACEMENT_GAIN = 8.0
 OUTSIDE_PX = np.float32(-1e4)  # where the target has no face

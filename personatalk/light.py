@@ -1,4 +1,4 @@
-"""Light of the target on textures of other frames: differences known around the mask, carried inwards."""
+"""Colours of the target on textures of other frames: carried inwards from around the mask, and as predicted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from personatalk.attention import upsample
 from personatalk.config import RendererConfig
-from personatalk.geometry_maps import MAP_STRIDE
+from personatalk.geometry_maps import MAP_STRIDE, PRIOR_STRIDE
 
 FILL_LEVELS = 3  # halvings of the map on which light is carried inwards; what is left is one mean
 FILL_TRUST = 0.15  # confidence at which a place's own value and its surroundings' count alike
+PRIOR_TRUST = (0.8, 0.5)  # shares of the coarse and the finer difference that are taken over at the start
+DIFFERENCE_GAIN = 10.0
 MISFIT = 0.12  # difference from which a known place is something else (hair, hand, collar), not other light
 
 
@@ -80,3 +82,45 @@ def fill_inwards(values: Tensor, confidence: Tensor) -> Tensor:
         trusted = weight / (weight + FILL_TRUST)
         filled = trusted * total / (weight + 1e-6) + (1 - trusted) * coarser
     return filled
+
+
+class PriorPull(nn.Module):
+    """Draw the coarse part of a sample to what `TexturePrior` predicts, as far as this is to be trusted.
+
+    Args:
+        config: of the renderer.
+    """
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        self.trust = nn.Conv2d(config.dim + 5, 2, 1)
+        nn.init.zeros_(self.trust.weight)
+        self.trust.bias.data = torch.logit(torch.tensor(PRIOR_TRUST))
+
+    def forward(self, prior: Tensor, *, query: Tensor, texture: Tensor) -> Tensor:
+        """Find what to add to a texture.
+
+        Args:
+            prior: [B, 5, H / 2, W / 2] of `TexturePrior.predict`.
+            query: [B, D, h, w].
+            texture: [K * B, 3, H, W] in [0, 1], of one sample after the other.
+
+        Returns:
+            [K * B, 3, H / 2, W / 2]; 0 where nothing was predicted.
+        """
+        count = len(texture) // len(prior)
+        prior, query = prior.repeat(count, 1, 1, 1), query.repeat(count, 1, 1, 1)
+        difference = (prior[:, :3] - soften(F.avg_pool2d(texture, PRIOR_STRIDE))) * prior[:, 3:4]
+        coarse, state = (F.avg_pool2d(x, MAP_STRIDE // PRIOR_STRIDE) for x in (difference, prior[:, 3:]))
+        seen = torch.cat([query, DIFFERENCE_GAIN * coarse.abs().to(query.dtype), state.to(query.dtype)], 1)
+        of_coarse, of_fine = torch.sigmoid(self.trust(seen).float()).chunk(2, 1)
+        size = difference.shape[-2:]
+        fine = difference - upsample(coarse, size)
+        return upsample(of_coarse * coarse, size) + upsample(of_fine, size) * fine
+
+
+def soften(images: Tensor) -> Tensor:
+    """Blur [B, C, H, W] by 1 2 1 both ways, about as much as a predicted texture was blurred on its way."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16

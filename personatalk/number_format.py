@@ -73,7 +73,9 @@ def render_in(
     return _plain(rendering)
 
 
-def _plain(record: Rendering | Sample) -> Rendering | Sample:
+def _plain(record: Rendering | Sample | None) -> Rendering | Sample | None:
+    if record is None:
+        return None
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return replace(record, **{k: v.float().cpu() if isinstance(v, Tensor) else _plain(v) for k, v in values.items()})
 

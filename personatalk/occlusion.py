@@ -1,9 +1,10 @@
 """What stands in front of the lower face: hands, microphones, cups, which a dub leaves as they are.
 
-An occluder is what differs from all that the clip's face explains, beyond light, fit and folds of the skin, in a
-region of some size on the skin away from the lips. From there, and only from there, it is followed: over its own
-colours to its edges, into the next frames, and over the lips, where it stands against the colours of all the clip's
-mouths. A mouth alone, however far open, is never an occluder.
+Hands are known by their shape (`hands.py`), for their colour is the face's own. Any other occluder is what differs
+from all that the clip's face explains, beyond light, fit and folds of the skin, in a region of some size on the skin
+away from the lips. From there, and only from there, it is followed: over its own colours to its edges, into the next
+frames, and over the lips, where it stands against the colours of all the clip's mouths. A mouth alone, however far
+open, is never an occluder.
 
 Ours: the paper does not speak of it.
 """
@@ -20,6 +21,7 @@ from personatalk.camera import invert_affine
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.fitting import FaceGeometry
 from personatalk.geometry_maps import FaceMesh
+from personatalk.hands import draw_hands
 from personatalk.progress import Tick, no_tick
 
 MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
@@ -83,24 +85,32 @@ class Occlusion:
 
 
 def find_occlusion(
-    geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, tick: Tick = no_tick
-) -> Occlusion:
+    geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, hands: dict[int, np.ndarray] | None = None,
+    tick: Tick = no_tick,
+) -> Occlusion:  # fmt: skip
     """Look for things in front of the lower face of a clip.
 
     Args:
         geometry: of the clip.
         windows: of its frames; where fewer than there are frames, nothing is found in the rest.
         mesh: the face mesh.
+        hands: frame number to the hands before the face, as `HandTracker.hands` gives them.
         tick: called for each frame.
     """
+    hands = hands or {}
     appearance = Appearance(mesh, geometry, windows)
     frames = [int(frame) for frame in appearance.valid]
 
     def begin(frame: int) -> np.ndarray | None:
         look = appearance.look(frame)
         seeds = find_seeds(look)
-        mask = None if seeds is None else follow(look, seeds, appearance.mouth_colours)
-        return mask if mask is not None and mask.any() else None
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        if seeds is not None:
+            mask |= follow(look, seeds, appearance.mouth_colours)
+        if frame in hands:
+            hand = draw_hands(hands[frame], windows.window_from_image[frame], HEIGHT, WIDTH)
+            mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
+        return mask if mask.any() else None
 
     found = {}
     for frame, mask in zip(frames, map_in_order(begin, frames, num_workers()), strict=True):

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from personatalk.attention import AnchoredAttention, DenseAttention, References, Sample, upsample
 from personatalk.config import RendererConfig
-from personatalk.geometry_maps import MAP_STRIDE, NUM_MAP_CHANNELS
-from personatalk.light import LightFill
+from personatalk.geometry_maps import MAP_STRIDE, NUM_MAP_CHANNELS, NUM_PRIOR_CHANNELS, PRIOR_STRIDE
+from personatalk.light import LightFill, PriorPull
 
 RESIDUAL_STRIDE = 8  # px over which the residual is even: measured, finer ones blur more than they add
+PRIOR_PIXELS = (MAP_STRIDE // PRIOR_STRIDE) ** 2  # of the prior, under each place of the maps
 LIP_GATE = 4.0  # logit by which the lip region leans to the lip sample at the start; skin takes both alike
 
 
@@ -25,11 +26,13 @@ class Target:
         image: [B, 3, H, W] in [0, 1], black wherever the mask is above 0.
         mask: [B, 1, H, W] in [0, 1], the region to render.
         geometry: [B, G, h, w] geometry map.
+        prior: [B, 5, H / 2, W / 2] of `TexturePrior.predict`; None where nothing was predicted.
     """
 
     image: Tensor
     mask: Tensor
     geometry: Tensor
+    prior: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ class Rendering:
         residual: [B, 3, H, W] added to the samples' textures, light included.
         lip: what Lip-Attention took, in the target's light.
         face: what Face-Attention took, in the target's light.
+        prior: [B, 5, H / 2, W / 2] what was predicted from all references; None for a network that does not ask.
     """
 
     faces: Tensor
@@ -49,6 +53,7 @@ class Rendering:
     residual: Tensor
     lip: Sample
     face: Sample
+    prior: Tensor | None = None
 
 
 class ResidualBlock(nn.Module):
@@ -74,7 +79,8 @@ class Decoder(nn.Module):
         super().__init__()
         fine, middle, coarse = config.widths
         pixels = MAP_STRIDE**2
-        self.enter = nn.Conv2d((3 + 3 + 4) * pixels + 3 * config.dim, fine, 1)
+        num_prior = NUM_PRIOR_CHANNELS * PRIOR_PIXELS if config.has_texture_prior else 0
+        self.enter = nn.Conv2d((3 + 3 + 4) * pixels + 3 * config.dim + num_prior, fine, 1)
         self.fine_in = ResidualBlock(fine)
         self.down1 = nn.Conv2d(fine, middle, 2, stride=2)
         self.middle_in = ResidualBlock(middle)
@@ -88,10 +94,15 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, target: Target, query: Tensor, lip: Sample, face: Sample) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, target: Target, query: Tensor, lip: Sample, face: Sample, prior: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return residual [B, 3, H, W] and the logit of the gate [B, 1, H, W]."""
         pixels = torch.cat([lip.texture, face.texture, target.image, target.mask], 1)
-        maps = torch.cat([query, lip.features.to(query.dtype), face.features.to(query.dtype)], 1)
+        maps = [query, lip.features, face.features]
+        if prior is not None:
+            maps.append(F.pixel_unshuffle(prior, MAP_STRIDE // PRIOR_STRIDE))
+        maps = torch.cat([x.to(query.dtype) for x in maps], 1)
         fine = self.fine_in(join(self.enter, pixels, maps))
         middle = self.middle_in(self.down1(fine))
         coarse = self.coarse(self.down2(middle))
@@ -147,6 +158,7 @@ class DualAttentionRenderer(nn.Module):
         self.lip_attention = attention(config)
         self.face_attention = attention(config)
         self.light = LightFill(config) if config.has_light_fill else None
+        self.prior = PriorPull(config) if config.has_texture_prior else None
         self.decoder = Decoder(config) if config.has_decoder else None
 
     def encode_references(self, images: Tensor, geometry: Tensor) -> Tensor:
@@ -158,24 +170,34 @@ class DualAttentionRenderer(nn.Module):
         known = torch.cat([target.image, target.mask], 1)
         query = self.query[1](join(self.query[0], known, target.geometry))
         lip_sample, face_sample = self.lip_attention(query, lip), self.face_attention(query, face)
-        lip_light, face_light = self._lights(target, query, lip_sample, face_sample)
+        prior = self._prior(target)
+        lip_light, face_light = self._lights(target, prior, query, lip_sample, face_sample)
         lip_sample = replace(lip_sample, texture=lip_sample.texture + lip_light)
         face_sample = replace(face_sample, texture=face_sample.texture + face_light)
         gate_logit = LIP_GATE * upsample(target.geometry[:, -1:], target.mask.shape[-2:])
         residual = torch.zeros_like(target.image)
         if self.decoder is not None:
-            residual, lean = self.decoder(target, query, lip_sample, face_sample)
+            residual, lean = self.decoder(target, query, lip_sample, face_sample, prior)
             gate_logit = gate_logit + lean
         gate = torch.sigmoid(gate_logit)
         faces = torch.lerp(face_sample.texture, lip_sample.texture, gate) + residual
         residual = residual + torch.lerp(face_light, lip_light, gate)
-        return Rendering(faces=faces, gate=gate, residual=residual, lip=lip_sample, face=face_sample)
+        return Rendering(faces=faces, gate=gate, residual=residual, lip=lip_sample, face=face_sample, prior=prior)
 
-    def _lights(self, target: Target, query: Tensor, *samples: Sample) -> tuple[Tensor, ...]:
-        """What to add to the texture of each sample so that it stands in the target's light: [B, 3, H, W] each."""
+    def _prior(self, target: Target) -> Tensor | None:
+        """[B, 5, H / 2, W / 2]: what was predicted, or that nothing was; None for a network that does not ask."""
+        if self.prior is None or target.prior is not None:
+            return target.prior if self.prior is not None else None
+        batch, _, height, width = target.image.shape
+        return target.image.new_zeros(batch, NUM_PRIOR_CHANNELS, height // PRIOR_STRIDE, width // PRIOR_STRIDE)
+
+    def _lights(self, target: Target, prior: Tensor | None, query: Tensor, *samples: Sample) -> tuple[Tensor, ...]:
+        """What to add to the texture of each sample so that it has the target's colours: [B, 3, H, W] each."""
         textures = torch.cat([sample.texture for sample in samples])
-        if self.light is None:
-            return torch.zeros_like(textures).chunk(len(samples))
-        known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
-        light = self.light(target.image, known, face, query=query, texture=textures)
-        return upsample(light, textures.shape[-2:]).chunk(len(samples))
+        light = torch.zeros_like(textures)
+        if self.light is not None:
+            known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
+            light = upsample(self.light(target.image, known, face, query=query, texture=textures), textures.shape[-2:])
+        if self.prior is not None:
+            light = light + upsample(self.prior(prior, query=query, texture=textures + light), textures.shape[-2:])
+        return light.chunk(len(samples))

@@ -10,11 +10,11 @@ import pytest
 
 ORDER = [
     "errors", "config", "progress", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model",
-    "fitting", "camera", "rasterizer", "geometry_maps", "references", "registration", "lip_registration", "appearance",
-    "occlusion", "estimation", "audio", "noises", "style", "closure", "voice", "geometry_model", "sync", "own_speech",
-    "attention", "light", "renderer", "render_inputs", "number_format", "compositing", "detail", "clip_references",
-    "dub_renderer", "timeline", "observer", "pipeline", "perceptual", "palette", "evaluation", "inspection", "training",
-    "page", "cli_training", "cli", "__main__",
+    "fitting", "camera", "rasterizer", "geometry_maps", "references", "registration", "lip_registration",
+    "appearance", "hands", "occlusion", "texture_prior", "estimation", "audio", "noises", "style", "closure",
+    "voice", "geometry_model", "sync", "own_speech", "attention", "light", "renderer", "render_inputs",
+    "number_format", "compositing", "detail", "clip_references", "dub_renderer", "timeline", "observer", "pipeline",
+    "perceptual", "palette", "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
 ]  # fmt: skip
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "personatalk"

@@ -129,7 +129,7 @@ def test_the_true_mouth_never_reaches_what_is_rendered(mesh, attention):
     clip.images[40][hidden] = 255 - clip.images[40][hidden]
     clip.images[33:40] = 255 - clip.images[33:40]
     clip.images[41:48] = 255 - clip.images[41:48]
-    assert np.array_equal(render(), before)
+    np.testing.assert_allclose(render(), before, atol=0.01)  # of 255; the prior's sums are rounded
     allowed = allowed_references(clip.geometry.valid, 40)
     clip.images[allowed] = 255 - clip.images[allowed]
     assert np.abs(render() - before).max() > 1
@@ -168,7 +168,8 @@ def test_nothing_is_painted_where_all_references_lie_too_near(mesh):
 def test_parts_that_are_taken_away_are_away_and_the_rest_is_the_same(mesh):
     clip, model, run = window_clip(mesh, 8), tiny_renderer(), np.arange(30, 32)
     whole = model_painter(model, mesh)(clip, run).rendering
-    plain = model_painter(without(model, has_decoder=False, has_light_fill=False), mesh)(clip, run).rendering
+    bare = without(model, has_decoder=False, has_light_fill=False)
+    plain = model_painter(bare, mesh, has_texture_prior=False)(clip, run).rendering
     assert whole.residual.abs().max() > 0
     assert plain.residual.abs().max() == 0
     torch.testing.assert_close(plain.lip.weights, whole.lip.weights)

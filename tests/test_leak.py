@@ -106,7 +106,11 @@ def test_references_gathered_side_by_side_are_those_gathered_one_by_one(scene, m
         monkeypatch.setattr(clip_references, "num_workers", lambda workers=workers: workers)
         banks.append(prepare(scene, scene[2]).references)
     apart, together = banks
-    assert apart.wanted == together.wanted == set(apart.entries) == set(together.entries) == set(together.features)
+    assert apart.wanted == together.wanted == set(range(len(scene[2])))  # all textures, some as references
+    banks = {*apart.lip_indices.tolist(), *apart.face_indices.tolist()}
+    assert banks == set(apart.entries) == set(together.entries) == set(together.features)
+    for kept, other in zip(vars(apart.prior).values(), vars(together.prior).values(), strict=True):
+        assert not isinstance(kept, np.ndarray) or np.array_equal(kept, other)
     for index, entry in apart.entries.items():
         assert np.array_equal(entry.crop.image, together.entries[index].crop.image)
         assert together.entries[index].frame.index == index

@@ -1,4 +1,4 @@
-"""The light fill: differences around the mask are carried inwards, what is not light is left out."""
+"""The light fill: differences around the mask are carried inwards, what is not light is left out; the prior's pull."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk.config import RendererConfig
-from personatalk.light import LightFill, fill_inwards
+from personatalk.light import PRIOR_TRUST, LightFill, PriorPull, fill_inwards, soften
 
 HEIGHT, WIDTH = 64, 96
 
@@ -53,3 +53,30 @@ def test_without_a_difference_nothing_is_added():
 def test_where_nothing_is_known_nothing_is_added():
     filled = fill_inwards(torch.ones(1, 3, 16, 24), torch.zeros(1, 1, 16, 24))
     assert filled.abs().max() == 0
+
+
+def pull(prior: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
+    config = RendererConfig(dim=8)
+    with torch.no_grad():
+        return PriorPull(config)(prior, query=torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4), texture=texture)
+
+
+def predicted(colours: torch.Tensor) -> torch.Tensor:
+    return torch.cat([colours, torch.ones_like(colours[:, :1]), torch.zeros_like(colours[:, :1])], 1)
+
+
+def test_a_sample_is_drawn_to_what_was_predicted_as_far_as_that_is_trusted():
+    texture = torch.full((2, 3, HEIGHT, WIDTH), 0.4)
+    prior = predicted(torch.full((1, 3, HEIGHT // 2, WIDTH // 2), 0.5))
+    torch.testing.assert_close(pull(prior, texture), torch.full((2, 3, HEIGHT // 2, WIDTH // 2), 0.1 * PRIOR_TRUST[0]))
+
+
+def test_where_nothing_was_predicted_a_sample_stays():
+    texture = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(2))
+    assert not pull(torch.zeros(1, 5, HEIGHT // 2, WIDTH // 2), texture).any()
+
+
+def test_a_sample_that_is_as_predicted_stays():
+    texture = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3))
+    prior = predicted(soften(F.avg_pool2d(texture, 2)))
+    assert pull(prior, texture).abs().max() < 1e-6

@@ -62,7 +62,9 @@ def picture(texture: np.ndarray, geometry: FaceGeometry, index: int) -> np.ndarr
 def render(mesh: FaceMesh, geometry: FaceGeometry, stirred: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Render the target frame: result, source, and the mask of the full frame."""
     torch.manual_seed(0)
-    config = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=3, num_face_references=2)
+    config = RendererConfig(
+        dim=8, widths=(8, 8, 8), num_lip_references=3, num_face_references=2, has_texture_prior=False
+    )
     model = DualAttentionRenderer(config).eval()
     if stirred:
         for weight in model.parameters():

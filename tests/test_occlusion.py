@@ -92,6 +92,27 @@ def test_a_microphone_is_found(scene):
     assert figures["missed_frames"] < 0.3
 
 
+def test_a_hand_of_the_face_s_own_colour_is_known_by_its_shape(scene):
+    """No pixel tells of it here: the pictures are as they were."""
+    mesh, geometry, images = scene
+    windows = ColourWindows(geometry)
+    for image in images:
+        windows.append(image)
+    hands, places = {}, {}
+    for frame in range(30, 45):
+        middle = geometry.project(geometry.template[[13, 14]].mean(0)[None, None], slice(frame, frame + 1))[0, 0, :2]
+        finger = np.linspace((0.1, 1.2), (0, 0), 21) * geometry.scale[frame]  # from below up to the lips
+        hands[frame], places[frame] = (middle + finger)[None].astype(np.float32), middle
+    occlusion = find_occlusion(geometry, windows, mesh, hands=hands)
+    assert sorted(occlusion.masks) == list(range(30, 45))
+    assert occlusion.is_occluded[30:45].all() and not occlusion.is_occluded[:30].any()
+    hidden = occlusion.on_crop(35, SAME, *images[35].shape[:2])
+    x, y = places[35].round().astype(int)
+    assert hidden[y, x] > 0.9 and hidden[y, x + 20] < 0.1
+    away = {frame: hand + np.float32((150, 0)) for frame, hand in hands.items()}
+    assert not find_occlusion(geometry, windows, mesh, hands=away).masks  # beside the face it hides nothing
+
+
 def paint_lips(scene, images, frames, colour):
     """Paint over the whole mouth, as wide as it may open."""
     _, geometry, _ = scene

@@ -15,6 +15,7 @@ from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
 from personatalk.face_model import FaceModel, HeadVertices
 from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import LIP_CENTRE, LIP_RADII, FaceMesh
+from personatalk.hands import HandTracker
 from personatalk.media import read_frames
 from personatalk.occlusion import Occlusion, find_occlusion
 from personatalk.registration import GreyWindows
@@ -79,11 +80,13 @@ def see(
     """Fit a clip and find what is in front of its face, as a dub does."""
     geometry = fit_track(track, mesh.face_model)
     grey, colours = GreyWindows(geometry), ColourWindows(geometry)
-    for image, _ in zip(frames_of(inputs, clip, draw), range(len(geometry)), strict=False):
-        grey.append(image)
-        colours.append(image)
+    with HandTracker(geometry) as hands:
+        for frame, image in zip(range(len(geometry)), frames_of(inputs, clip, draw), strict=False):
+            grey.append(image)
+            colours.append(image)
+            hands.look(frame, image)
     geometry = refine_face(track, geometry, grey, mesh)
-    return geometry, find_occlusion(geometry, colours, mesh)
+    return geometry, find_occlusion(geometry, colours, mesh, hands=hands.hands())
 
 
 def occluder_for(inputs: EvaluationInputs, clip: Clip, geometry: FaceGeometry, kind: str, seed: int) -> Occluder:

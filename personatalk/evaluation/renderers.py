@@ -55,6 +55,7 @@ def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, 
         if name in rows or name in baselines(mesh):
             raise MediaError(f"--renderer {name}: another row has this name; choose another")
         rows[name] = model_painter(load_renderer(path), mesh)
+    rows[f"{OURS}, without texture prior"] = model_painter(ours, mesh, has_texture_prior=False)
     rows[f"{OURS}, without lip references of its own"] = model_painter(ours, mesh, has_lip_references=False)
     for strategy in REFERENCE_STRATEGIES[1:]:
         rows[f"{OURS}, {strategy} references"] = model_painter(ours, mesh, strategy=strategy)

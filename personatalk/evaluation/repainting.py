@@ -24,6 +24,7 @@ from personatalk.render_inputs import (
     stack_targets,
 )
 from personatalk.renderer import DualAttentionRenderer, Target
+from personatalk.texture_prior import MIN_TEXTURES, TexturePrior, nothing_predicted, spread_frames, texture_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class RunInputs:
 
 def model_painter(
     model: DualAttentionRenderer, mesh: FaceMesh, *, strategy: str = "coverage", demand: Demand | None = None,
-    has_lip_references: bool = True,
+    has_lip_references: bool = True, has_texture_prior: bool = True,
 ) -> Painter:  # fmt: skip
     """Make a trained network one of the methods.
 
@@ -64,12 +65,13 @@ def model_painter(
         strategy: how its lip references are chosen.
         demand: the mouths to render; without it, the true ones.
         has_lip_references: without them Lip-Attention looks at Face-Attention's references.
+        has_texture_prior: without it nothing is predicted from all references.
 
     Returns:
         what paints; it paints nothing where the clip has no reference that lies far enough from each frame.
     """
     counts = model.config.num_lip_references, model.config.num_face_references
-    circumstances = (strategy, demand, has_lip_references, counts)
+    circumstances = (strategy, demand, has_lip_references, has_texture_prior, counts)
 
     @torch.inference_mode()
     def paint(clip: WindowClip, run: np.ndarray) -> Painted | None:
@@ -82,7 +84,10 @@ def model_painter(
             return None
         if not has_lip_references:
             ranks = (*ranks[2:], *ranks[2:])
-        inputs = clip.latest((*circumstances, *run.tolist()), lambda: gather_inputs(clip, mesh, vertices, run, ranks))
+        prior = clip.once("prior", lambda: learn_textures(clip, mesh)) if has_texture_prior else None
+        inputs = clip.latest(
+            (*circumstances, *run.tolist()), lambda: gather_inputs(clip, mesh, vertices, run, ranks, prior)
+        )
         lip, face = (encode(model, clip, mesh, layer) for layer in (inputs.lip, inputs.face))
         rendering = model(inputs.target, lip, face)
         return Painted(
@@ -126,14 +131,24 @@ def are_far(ranks: tuple[np.ndarray, ...], run: np.ndarray) -> bool:
     return True
 
 
+def learn_textures(clip: WindowClip, mesh: FaceMesh) -> TexturePrior | None:
+    """Learn from the frames that a dub of the clip would learn from; None where they are too few."""
+    frames = spread_frames(np.flatnonzero(clip.geometry.valid)).tolist()
+    if len(frames) < MIN_TEXTURES:
+        return None
+    return TexturePrior(mesh, clip.geometry, [texture_frame(t, clip.images[t], clip.placed[t]) for t in frames])
+
+
 def gather_inputs(
-    clip: WindowClip, mesh: FaceMesh, vertices: np.ndarray, run: np.ndarray, ranks: tuple[np.ndarray, ...]
-) -> RunInputs:
+    clip: WindowClip, mesh: FaceMesh, vertices: np.ndarray, run: np.ndarray, ranks: tuple[np.ndarray, ...],
+    prior: TexturePrior | None,
+) -> RunInputs:  # fmt: skip
     """Gather what a renderer may know of a run's frames.
 
     Args:
         vertices: [T, V, 3] IOD, the mouths to render.
         ranks: what `rank_references` returned.
+        prior: of the clip.
     """
     targets, grids = [], []
     num_lip = ranks[0].shape[1]
@@ -141,6 +156,8 @@ def gather_inputs(
         target, placed = make_target(
             mesh, clip.geometry, vertices[frame], clip.window[frame], frame, clip.images[frame]
         )
+        known = target["image"], placed, vertices[frame], clip.geometry.rotation[frame], frame
+        target["prior"] = prior.predict(*known) if prior else nothing_predicted()
         targets.append(target)
         grids.append(correspondences(mesh, placed, [_reference(clip, mesh, int(t)) for t in chosen]))
     stacked = torch.from_numpy(np.stack(grids))

@@ -44,7 +44,8 @@ class Recorder:
     def __init__(self, folder: Path, max_frames: int = MAX_FRAMES) -> None:
         self.folder, self.max_frames = Path(folder), max_frames
         (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
-        (self.folder / "recording.json").unlink(missing_ok=True)
+        for stale in ("recording.json", "prior.npy"):
+            (self.folder / stale).unlink(missing_ok=True)
 
     def begin(self, scene: Scene) -> None:
         """Write down the scene."""
@@ -87,6 +88,8 @@ class Recorder:
         self._frames["face_frames"][row] = rendered.face_frames
         rendering = rendered.rendering
         self._append("gate", row, F.avg_pool2d(rendering.gate.float(), MAP_STRIDE)[0, 0].half().cpu().numpy())
+        if rendering.prior is not None:
+            self._append("prior", row, rendering.prior[0].half().cpu().numpy())
         for kind, sample in (("lip", rendering.lip), ("face", rendering.face)):
             self._append(f"{kind}_weights", row, sample.weights[0].half().cpu().numpy())
             self._append(f"{kind}_offsets", row, sample.offsets[0].half().cpu().numpy())

@@ -184,6 +184,13 @@ class Inspection:
             share=gate if kind == "lip" else 1 - gate,
         )
 
+    def prior(self, t: int) -> np.ndarray | None:
+        """[5, 80, 96]: what all references together predicted at t, see `TexturePrior.predict`; None where nothing."""
+        if not (self.folder / "prior.npy").is_file():
+            return None
+        prior = self._array("prior")[self.row(t)].astype(np.float32)
+        return prior if prior.any() else None
+
     def _array(self, name: str) -> np.ndarray:
         return np.load(self.folder / f"{name}.npy", mmap_mode="r")
 

@@ -16,6 +16,7 @@ from personatalk.inspection.drawing import caption, tiles
 from personatalk.inspection.figures import figures, stage_table
 from personatalk.inspection.geometry import curves_picture, geometry_picture, save_mesh
 from personatalk.inspection.glb import geometry_glb
+from personatalk.inspection.prior import prior_picture
 from personatalk.inspection.recording import Inspection
 from personatalk.inspection.references import (
     compare_strategies,
@@ -55,6 +56,7 @@ def write_sheets(inspection: Inspection, folder: Path, t: int | None = None) -> 
         "lip_attention": lambda: attention_picture(inspection, t, "lip"),
         "face_attention": lambda: attention_picture(inspection, t, "face"),
         "attention_colours": lambda: attention_colours(inspection, t),
+        "texture_prior": lambda: prior_picture(inspection, t),
         "attention_over_time": lambda: attention_over_time_picture(inspection, t),
     }
     written = []

@@ -12,6 +12,7 @@ from personatalk.inspection.attention import (
     attention_picture,
     trace_pixel,
 )
+from personatalk.inspection.prior import prior_picture
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH
 from personatalk.page import strings
 from personatalk.page.panels import Look, Panel, add_gallery, add_panel, add_picture
@@ -30,9 +31,11 @@ def add_attention() -> Panel:
         trace = add_gallery(strings.ATTENTION_TRACE, "attention-trace", 3)
         lip = add_picture(strings.ATTENTION_LIP, "attention-lip")
         face = add_picture(strings.ATTENTION_FACE, "attention-face")
+        prior = add_picture(strings.ATTENTION_PRIOR, "attention-prior")
         over_time = add_picture(strings.ATTENTION_TIME, "attention-time")
     colours.select(_clicked, None, [x, y], api_visibility="private", show_progress="hidden")
-    return Panel(accordion=accordion, settings=[kind, x, y], moment=[colours, trace, lip, face, over_time], move=_move)
+    moment = [colours, trace, lip, face, prior, over_time]
+    return Panel(accordion=accordion, settings=[kind, x, y], moment=moment, move=_move)
 
 
 def _clicked(event: gr.SelectData) -> tuple[int, int]:
@@ -46,5 +49,6 @@ def _move(look: Look, kind: str, x: float, y: float) -> list[Any]:
         look.gallery(f"trace_{kind}_{t}_{x}_{y}", lambda: trace_pixel(inspection, t, x + 0.5, y + 0.5, kind)),
         look.picture(f"weights_lip_{t}", lambda: attention_picture(inspection, t, "lip")),
         look.picture(f"weights_face_{t}", lambda: attention_picture(inspection, t, "face")),
+        look.picture(f"prior_{t}", lambda: prior_picture(inspection, t)),
         look.picture(f"attention_time_{t}", lambda: attention_over_time_picture(inspection, t)),
     ]

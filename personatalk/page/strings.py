@@ -178,6 +178,7 @@ ATTENTION_X, ATTENTION_Y = "Pixel from the left", "from the top"
 ATTENTION_TRACE = "Where that pixel was taken from, and how much of it"
 ATTENTION_LIP = "Lip-Attention: weight of each reference, yellow is more; below it the reference itself"
 ATTENTION_FACE = "Face-Attention: weight of each reference, yellow is more; below it the reference itself"
+ATTENTION_PRIOR = "What all references together predict of this frame's colours; yellow is uncertain"
 ATTENTION_TIME = "Weights over time"
 
 STAGES_LABEL = "Stages and figures"

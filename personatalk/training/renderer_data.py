@@ -34,10 +34,12 @@ from personatalk.render_inputs import (
     stack_targets,
 )
 from personatalk.renderer import Target
+from personatalk.texture_prior import MIN_TEXTURES, TexturePrior, nothing_predicted, spread_frames, texture_frame
 from personatalk.training.preprocess import Clip
 
 MIN_CLIP_FRAMES = 24
 DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
+MAX_TEXTURES = 100  # from which a clip's prior learns; more cost time
 FACE_STRIDE = 2  # frames between the face references that a clip offers
 
 
@@ -64,15 +66,22 @@ class RendererBatch:
 
 
 class ClipFrames:
-    """The cached windows and geometry of one clip."""
+    """The cached windows and geometry of one clip, and what they tell of its textures if that is asked for."""
 
-    def __init__(self, corpus: Path, name: str, mesh: FaceMesh) -> None:
+    def __init__(self, corpus: Path, name: str, mesh: FaceMesh, *, has_prior: bool) -> None:
         self.windows = np.load(corpus / "windows" / f"{name}.npy", mmap_mode="r")
         self.geometry = FaceGeometry.load(corpus / "geometry" / f"{name}.npz")
         self.affines = window_from_image(self.geometry)
         self.head_vertices = mesh.face_model.vertices(self.geometry.template, self.geometry.expression)
         self.descriptors = lip_descriptors(self.head_vertices, self.geometry.template, self.geometry.rotation)
         self.valid = np.flatnonzero(self.geometry.valid)
+        self.prior: TexturePrior | None = None
+        if has_prior and len(learnt := spread_frames(self.valid, MAX_TEXTURES)) >= MIN_TEXTURES:
+            frames = [texture_frame(t, self.windows[t], self._place(mesh, t)) for t in learnt.tolist()]
+            self.prior = TexturePrior(mesh, self.geometry, frames)
+
+    def _place(self, mesh: FaceMesh, t: int) -> np.ndarray:
+        return mesh.place(self.head_vertices[t], self.geometry, t, self.affines[t])
 
 
 class RendererDataset:
@@ -86,22 +95,23 @@ class RendererDataset:
         num_face: face references a sample.
         bank_size: lip references a clip offers.
         disturbed_share: share of targets whose geometry is disturbed.
+        prior_share: share of targets that are given what the clip's textures predict.
         in_pairs: frames 2 n and 2 n + 1 of a batch follow each other in a clip.
     """
 
     def __init__(
         self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int,
-        disturbed_share: float = 0.0, in_pairs: bool = False,
+        disturbed_share: float = 0.0, prior_share: float = 1.0, in_pairs: bool = False,
     ) -> None:  # fmt: skip
         self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
-        self.disturbed_share, self.in_pairs = disturbed_share, in_pairs
+        self.disturbed_share, self.prior_share, self.in_pairs = disturbed_share, prior_share, in_pairs
         self.by_person: dict[str, list[str]] = defaultdict(list)
         for clip in clips:
             path = corpus / "windows" / f"{clip.name}.npy"
             if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
                 self.by_person[clip.person].append(clip.name)
         self.persons = sorted(self.by_person)
-        self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh))
+        self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh, has_prior=prior_share > 0))
 
     def sample(self, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
         """Draw a person, a clip, a frame, or two that follow each other, and their references."""
@@ -126,11 +136,13 @@ class RendererDataset:
         bank = offered[select_lip_references(clip.descriptors[offered], clip.descriptors[clip.valid], self.bank_size)]
         keys = far[np.unique(np.linspace(0, len(far) - 1, max(2, len(far) // FACE_STRIDE)).astype(int))]
         disturbance = self.disturbance(clip, rng) if rng.random() < self.disturbed_share else 0
-        return [self._sample(clip, int(frame), bank, keys, disturbance) for frame in run]
+        prior = clip.prior if rng.random() < self.prior_share else None
+        return [self._sample(clip, int(frame), bank, keys, disturbance, prior) for frame in run]
 
     def _sample(
-        self, clip: ClipFrames, frame: int, bank: np.ndarray, keys: np.ndarray, disturbance: np.ndarray | float
-    ) -> tuple[np.ndarray, ...]:
+        self, clip: ClipFrames, frame: int, bank: np.ndarray, keys: np.ndarray, disturbance: np.ndarray | float,
+        prior: TexturePrior | None,
+    ) -> tuple[np.ndarray, ...]:  # fmt: skip
         gap = np.maximum(np.abs(bank - frame), FADE_GAP)
         lips, lip_weights = rank_lip_references(clip.descriptors[bank], clip.descriptors[frame], gap, self.num_lip)
         faces, face_weights = rank_face_references(np.maximum(np.abs(keys - frame), FADE_GAP), self.num_face)
@@ -140,6 +152,8 @@ class RendererDataset:
         target, placed = make_target(
             self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
         )
+        known = target["image"], placed, vertices, clip.geometry.rotation[frame], frame
+        target["prior"] = prior.predict(*known) if prior else nothing_predicted()
         grids = correspondences(self.mesh, placed, lip_frames + face_frames)
         return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
 

@@ -226,11 +226,13 @@ def train_renderer(
     sizes = dict(
         num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
     )
+    prior_share = config.prior_share if model_config.has_texture_prior else 0.0
     training = RendererDataset(
         corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes,
-        disturbed_share=config.disturbed_share, in_pairs="temporal" in config.loss_weights,
+        disturbed_share=config.disturbed_share, prior_share=prior_share, in_pairs="temporal" in config.loss_weights,
     )  # fmt: skip
-    held_out = RendererDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, **sizes)
+    of_others = [clip for clip in clips if clip.split == "val"]
+    held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
     perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")
     state, adversary = begin(folder, config, model_config, start_from)
     losses = RendererLosses(

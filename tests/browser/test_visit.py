@@ -125,6 +125,7 @@ def test_an_example_on_a_phone_in_the_dark(visit, url):
         second.locator(f"#{panel} > button").click()
     for shown in (
         "geometry-picture", "geometry-curves", "style-map", "lip-references", "attention-colours", "attention-lip",
+        "attention-prior",
     ):  # fmt: skip
         assert_shows_something(second.locator(f"#{shown} img").first)
     second.locator("#figures").get_by_text("identity").wait_for()

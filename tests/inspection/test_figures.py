@@ -130,10 +130,10 @@ def test_dub_with_inspect_leaves_recording_and_pictures(monkeypatch, clip, speec
     folder = tmp_path / "inside"
     output = tmp_path / "out.mp4"
     assert main(["dub", str(clip), str(speech), "-o", str(output), "--quiet", "--inspect", str(folder)]) == 0
-    assert f"{folder / 'sheets'}: 17 pictures, meshes and tables" in capsys.readouterr().out
+    assert f"{folder / 'sheets'}: 18 pictures, meshes and tables" in capsys.readouterr().out
     assert Inspection.load(folder).report == REPORT
     written = {path.name for path in (folder / "sheets").iterdir()}
-    assert {"geometry.glb", "face.ply", "style_map.png", "attention_colours.png"} <= written and len(written) == 17
+    assert {"geometry.glb", "face.ply", "style_map.png", "attention_colours.png"} <= written and len(written) == 18
     assert {row["stage"] for row in json.loads((folder / "sheets" / "tables.json").read_text())["stages"]} >= {"all"}
 
 

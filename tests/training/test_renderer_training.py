@@ -208,9 +208,10 @@ class Offered(RendererDataset):
 
     def __init__(self, clip, in_pairs):
         self.num_lip, self.num_face, self.bank_size, self.disturbed_share, self.in_pairs = 2, 1, 4, 0.0, in_pairs
+        self.prior_share = 1.0
         self.persons, self.by_person, self.load = ["p"], {"p": ["c"]}, lambda name: clip
 
-    def _sample(self, clip, frame, bank, keys, disturbance):
+    def _sample(self, clip, frame, bank, keys, disturbance, prior):
         return frame, tuple(bank), tuple(keys)
 
     def batch(self, samples):
@@ -221,6 +222,7 @@ class Walk:
     """Sixty frames, of which one shows no face."""
 
     valid = np.delete(np.arange(60), 30)
+    prior = None
     descriptors = np.random.default_rng(0).normal(size=(60, 3))
 
 

@@ -1,0 +1,47 @@
+"""What all references together predict of a frame, beside what was made of it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.inspection.attention import mask_of
+from personatalk.inspection.drawing import caption, heat, tiles
+from personatalk.inspection.recording import Inspection
+
+TILE_WIDTH, TILE_HEIGHT = 1.5 * WINDOW_WIDTH, 1.5 * WINDOW_HEIGHT
+NOTHING = "nothing was predicted: references of\nanother video, or too few frames"
+
+
+def prior_picture(inspection: Inspection, t: int) -> np.ndarray:
+    """Show the source, what the texture prior predicts in its place, how uncertain that is, and the result.
+
+    Args:
+        inspection: a recorded run.
+        t: position of the frame; the nearest that was kept is shown.
+
+    Returns:
+        [H, W, 3] uint8; yellow is uncertain by half and more.
+    """
+    t = int(inspection.kept[inspection.row(t)])
+    source, result = (_tile(inspection.window(t, which)) for which in ("source", "dubbed"))
+    shown = [caption(source, f"source of frame {t}")]
+    prior = inspection.prior(t)
+    if prior is None:
+        shown.append(caption(source, NOTHING))
+    else:
+        mask = _tile(mask_of(inspection, t) * _tile(prior[3], WINDOW_WIDTH, WINDOW_HEIGHT))[..., None]
+        colours = _tile(prior[:3].transpose(1, 2, 0)) * 255
+        grey = np.repeat(cv2.cvtColor(source, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.float32)
+        for picture, text in (
+            (colours, "predicted from all references,\nat half the renderer's size"),
+            (heat(2 * _tile(prior[4])), "how uncertain that is"),
+        ):
+            shown.append(caption((grey + mask * (picture - grey)).clip(0, 255).round().astype(np.uint8), text))
+    shown.append(caption(result, "result"))
+    return tiles(shown, 2)
+
+
+def _tile(picture: np.ndarray, width: float = TILE_WIDTH, height: float = TILE_HEIGHT) -> np.ndarray:
+    return cv2.resize(picture, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
