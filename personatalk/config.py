@@ -209,7 +209,7 @@ class RendererConfig:
 
     dim: int = 48
     widths: tuple[int, int, int] = (64, 96, 128)
-    num_lip_references: int = 5
+    num_lip_references: int = 3
     num_face_references: int = 2
     attention: str = "anchored"
     max_offset_px: float = 4.0

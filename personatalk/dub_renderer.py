@@ -142,8 +142,7 @@ class ClipRenderer:
         prior = self.references.prior
         if prior is None or not self.is_same_clip:
             return nothing_predicted()
-        rotation, frame = self.geometry.rotation[position], int(self.source_indices[position])
-        return prior.predict(image, placed, vertices, rotation, frame)
+        return prior.predict(image, placed, vertices, self.descriptors[position], int(self.source_indices[position]))
 
     def _composite(
         self, position: int, image: np.ndarray, crop: Crop, entries: list[BankEntry], rendering: Rendering,

@@ -97,20 +97,20 @@ class PriorPull(nn.Module):
         nn.init.zeros_(self.trust.weight)
         self.trust.bias.data = torch.logit(torch.tensor(PRIOR_TRUST))
 
-    def forward(self, prior: Tensor, *, query: Tensor, texture: Tensor) -> Tensor:
-        """Find what to add to a texture.
+    def forward(self, prior: Tensor, *, query: Tensor, halved: Tensor) -> Tensor:
+        """Find what to add to a texture, at half its size.
 
         Args:
             prior: [B, 5, H / 2, W / 2] of `TexturePrior.predict`.
             query: [B, D, h, w].
-            texture: [K * B, 3, H, W] in [0, 1], of one sample after the other.
+            halved: [K * B, 3, H / 2, W / 2] in [0, 1], the textures of one sample after the other.
 
         Returns:
             [K * B, 3, H / 2, W / 2]; 0 where nothing was predicted.
         """
-        count = len(texture) // len(prior)
+        count = len(halved) // len(prior)
         prior, query = prior.repeat(count, 1, 1, 1), query.repeat(count, 1, 1, 1)
-        difference = (prior[:, :3] - soften(F.avg_pool2d(texture, PRIOR_STRIDE))) * prior[:, 3:4]
+        difference = (prior[:, :3] - soften(halved)) * prior[:, 3:4]
         coarse, state = (F.avg_pool2d(x, MAP_STRIDE // PRIOR_STRIDE) for x in (difference, prior[:, 3:]))
         seen = torch.cat([query, DIFFERENCE_GAIN * coarse.abs().to(query.dtype), state.to(query.dtype)], 1)
         of_coarse, of_fine = torch.sigmoid(self.trust(seen).float()).chunk(2, 1)

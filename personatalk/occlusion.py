@@ -112,10 +112,20 @@ def find_occlusion(
             mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
         return mask if mask.any() else None
 
-    found = {}
-    for frame, mask in zip(frames, map_in_order(begin, frames, num_workers()), strict=True):
-        if mask is not None:
-            found[frame] = mask
+    found: dict[int, np.ndarray] = {}
+
+    def search(chosen: list[int]) -> None:
+        for frame, mask in zip(chosen, map_in_order(begin, chosen, num_workers()), strict=True):
+            if mask is not None:
+                found[frame] = mask
+            tick()
+
+    first = [frame for row, frame in enumerate(frames) if row % 2 == 0 or frame in hands]
+    search(first)
+    others = sorted(set(frames).difference(first))  # where nothing is beside them, what they show would be too short
+    beside = [frame for frame in others if frame - 1 in found or frame + 1 in found]
+    search(beside)
+    for _ in range(len(others) - len(beside)):
         tick()
     if found:
         for order in (frames, frames[::-1]):

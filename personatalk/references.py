@@ -13,7 +13,7 @@ NIL = 1e-5  # of the greatest prior weight: the network raises none by more than
 FADE_GAP = 11  # frames; from here on a reference counts fully
 POSE_WEIGHT = 0.15  # IOD of lip shape that a turn of one radian is worth
 MAX_CANDIDATES = 400
-LIP_FOCUS, FACE_FOCUS = 6.0, 1.0  # powers of the weights: measured, fewer references are sharper, more are calmer
+LIP_FOCUS, FACE_FOCUS = 2.0, 1.0  # powers of the weights: measured, fewer references are sharper, more are calmer
 
 
 def lip_descriptors(head_vertices: np.ndarray | HeadVertices, template: np.ndarray, rotation: np.ndarray) -> np.ndarray:

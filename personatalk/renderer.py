@@ -194,10 +194,11 @@ class DualAttentionRenderer(nn.Module):
     def _lights(self, target: Target, prior: Tensor | None, query: Tensor, *samples: Sample) -> tuple[Tensor, ...]:
         """What to add to the texture of each sample so that it has the target's colours: [B, 3, H, W] each."""
         textures = torch.cat([sample.texture for sample in samples])
-        light = torch.zeros_like(textures)
+        light = textures.new_zeros(len(textures), 3, *query.shape[-2:])
         if self.light is not None:
             known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
-            light = upsample(self.light(target.image, known, face, query=query, texture=textures), textures.shape[-2:])
+            light = self.light(target.image, known, face, query=query, texture=textures)
         if self.prior is not None:
-            light = light + upsample(self.prior(prior, query=query, texture=textures + light), textures.shape[-2:])
-        return light.chunk(len(samples))
+            light = upsample(light, prior.shape[-2:])
+            light = light + self.prior(prior, query=query, halved=F.avg_pool2d(textures, PRIOR_STRIDE) + light)
+        return upsample(light, textures.shape[-2:]).chunk(len(samples))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import cv2
+import numba
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -23,7 +24,7 @@ from personatalk.references import MIN_GAP, lip_descriptors
 from personatalk.registration import sample
 
 WIDTH, HEIGHT = WINDOW_WIDTH // PRIOR_STRIDE, WINDOW_HEIGHT // PRIOR_STRIDE
-MAX_TEXTURES = 300
+MAX_TEXTURES = 200  # of a clip; more take longer
 MIN_TEXTURES = 16  # from fewer nothing is predicted
 # Variances in squared levels of 255, chosen on validation clips.
 EXPRESSION_VARIANCE = 10.0  # a linear share, by one deviation of the clip's main expression
@@ -85,12 +86,12 @@ class TexturePrior:
         numbers = np.array([frame.index for frame in frames])
         self._place(frames[int(geometry.rotation[numbers, 2, 2].argmax())].placed)
         textures = np.stack([self._unwrap(frame.window, frame.placed) for frame in frames])
-        self._mean = textures.mean(0)
-        self._textures = np.ascontiguousarray((textures - self._mean)[:, self._inside])
+        self._textures = textures[:, self._inside].round().astype(np.uint8).reshape(len(frames), -1)
         basis = mesh.face_model.expression_basis
         self._expression_from_vertices = np.linalg.pinv(basis.reshape(len(basis), -1).astype(np.float64))
         head_vertices = mesh.face_model.vertices(geometry.template, geometry.expression[numbers])
-        self._known = self._circumstances(head_vertices, geometry.rotation[numbers], numbers, textures)
+        mouths = lip_descriptors(head_vertices, geometry.template, geometry.rotation[numbers])
+        self._known = self._circumstances(head_vertices, mouths, numbers, textures)
         expression = self._known.expression
         self._expression_mean = expression.mean(0)
         deviation = np.linalg.norm(expression - self._expression_mean, 2) / np.sqrt(len(numbers))
@@ -108,7 +109,7 @@ class TexturePrior:
         on_face = (self._raster[0] >= 0) & (self._raster[0] < len(self.mesh.face_model.triangles))
         self._surroundings = on_face & ~self._inside
         lips = interpolate(*self._raster, self.mesh.triangles, self.mesh.lip_region[:, None])[0]
-        self._lip_share = lips[self._inside][:, None]
+        self._lip_share = lips[self._inside]
 
     def _unwrap(self, window: np.ndarray, placed: np.ndarray) -> np.ndarray:
         """[80, 96, 3] float32: a window [80, 96, 3] as the mesh sees it that lies at placed [N, 3] px of the whole."""
@@ -117,14 +118,14 @@ class TexturePrior:
         return sample(window, grid.transpose(1, 2, 0)).astype(np.float32)
 
     def _circumstances(
-        self, head_vertices: np.ndarray, rotation: np.ndarray, frames: np.ndarray, textures: np.ndarray
+        self, head_vertices: np.ndarray, mouths: np.ndarray, frames: np.ndarray, textures: np.ndarray
     ) -> Circumstances:
-        """Describe N frames: vertices [N, V, 3], rotation [N, 3, 3], numbers [N], textures [N, 80, 96, 3]."""
+        """Describe N frames: vertices [N, V, 3], lip descriptors [N, D], numbers [N], textures [N, 80, 96, 3]."""
         around = textures[:, ::2, ::2][:, self._surroundings[::2, ::2]].reshape(len(textures), -1)
         moved = (head_vertices - self.template).reshape(len(head_vertices), -1)
         return Circumstances(
             expression=moved @ self._expression_from_vertices,
-            mouth=lip_descriptors(head_vertices, self.template, rotation),
+            mouth=mouths,
             time=frames,
             surroundings=around.astype(np.float64) - MIDDLE_LEVEL,
         )
@@ -142,7 +143,7 @@ class TexturePrior:
         return np.stack([common + variance * alike for variance in SURROUNDINGS_VARIANCES])
 
     def predict(
-        self, image: np.ndarray, placed: np.ndarray, head_vertices: np.ndarray, rotation: np.ndarray, frame: int
+        self, image: np.ndarray, placed: np.ndarray, head_vertices: np.ndarray, mouth: np.ndarray, frame: int
     ) -> np.ndarray:
         """Predict what a target looks like.
 
@@ -150,7 +151,7 @@ class TexturePrior:
             image: [3, H, W] in [0, 1], the target's window, black inside the mask.
             placed: [N, 3] px of the window, the geometry to render, with rings.
             head_vertices: [V, 3] IOD, to render.
-            rotation: [3, 3] camera_from_head.
+            mouth: [D] its lip descriptor.
             frame: number of the target; references nearer than MIN_GAP frames have no say.
 
         Returns:
@@ -162,7 +163,7 @@ class TexturePrior:
             return nothing_predicted()
         window = halve(np.ascontiguousarray(image.transpose(1, 2, 0))) * 255
         texture = self._unwrap(window, placed)
-        target = self._circumstances(head_vertices[None], rotation[None], np.array([frame]), texture[None])
+        target = self._circumstances(head_vertices[None], mouth[None], np.array([frame]), texture[None])
         usual = self._known.surroundings[far].mean(0)
         difference = np.clip(target.surroundings - usual, -MAX_DIFFERENCE, MAX_DIFFERENCE)
         target = replace(target, surroundings=usual + difference)
@@ -171,11 +172,10 @@ class TexturePrior:
         explained = 2 * (weights * covariances).sum(1) - np.einsum("kn,knm,km->k", weights, self._observed, weights)
         deviation = np.sqrt(np.maximum(own - explained, 0))
         uncertain = deviation / (deviation + HALF_CERTAIN)
-        lips, skin = (weights.astype(np.float32) @ self._textures.reshape(len(far), -1)).reshape(2, -1, 3)
         predicted = np.zeros((HEIGHT, WIDTH, NUM_PRIOR_CHANNELS), np.float32)
-        predicted[self._inside, :3] = self._mean[self._inside] + skin + self._lip_share * (lips - skin)
+        predicted[self._inside, :3] = mix_textures(self._textures, weights.astype(np.float32), self._lip_share)
         predicted[self._inside, 3] = 255
-        predicted[self._inside, 4] = 255 * (uncertain[1] + self._lip_share[:, 0] * (uncertain[0] - uncertain[1]))
+        predicted[self._inside, 4] = 255 * (uncertain[1] + self._lip_share * (uncertain[0] - uncertain[1]))
         index, barycentric = rasterize(placed / np.float32(PRIOR_STRIDE), self.mesh.triangles, HEIGHT, WIDTH)
         grid = interpolate(index, barycentric, self.mesh.triangles, np.ascontiguousarray(self._canonical[:, :2]))
         seen = sample(predicted, grid.transpose(1, 2, 0)) * (index >= 0)[..., None]
@@ -216,6 +216,33 @@ def krige(precision: np.ndarray, covariance: np.ndarray, allowed: np.ndarray) ->
         solved[shut] = 0
     best, ones = solved.T
     return best + ones * (1 - best.sum()) / ones.sum()
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def mix_textures(textures: np.ndarray, weights: np.ndarray, lip_share: np.ndarray) -> np.ndarray:
+    """Add textures up, each place with the weights of lips, of skin, or of both.
+
+    Args:
+        textures: [N, P * 3] uint8, the colours of P places.
+        weights: [2, N] of lips, of skin.
+        lip_share: [P] in [0, 1].
+
+    Returns:
+        [P, 3] levels of 255.
+    """
+    mixed = np.zeros((2, textures.shape[1]), np.float32)
+    for n in range(len(textures)):
+        of_lips, of_skin = weights[0, n], weights[1, n]
+        for k in range(textures.shape[1]):
+            level = np.float32(textures[n, k])
+            mixed[0, k] += of_lips * level
+            mixed[1, k] += of_skin * level
+    colours = np.empty((len(lip_share), 3), np.float32)
+    for p in range(len(lip_share)):
+        for channel in range(3):
+            lips, skin = mixed[0, 3 * p + channel], mixed[1, 3 * p + channel]
+            colours[p, channel] = skin + lip_share[p] * (lips - skin)
+    return colours
 
 
 def halve(window: np.ndarray) -> np.ndarray:

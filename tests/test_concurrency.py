@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from personatalk.concurrency import map_in_order, read_ahead
 
@@ -33,6 +34,21 @@ def test_calls_run_side_by_side_on_one_core_each_and_leave_the_setting_alone():
             assert another.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_matrices_have_one_core_while_any_calls_run_side_by_side_and_all_again_afterwards():
+    with threadpool_limits(2, "blas"):
+        assert blas_threads() == {2}
+        first, second = (map_in_order(lambda _: blas_threads(), range(9), 2) for _ in range(2))
+        assert next(first) == next(second) == {1}
+        first.close()
+        assert next(second) == {1}
+        second.close()
+        assert blas_threads() == {2}
 
 
 def test_few_items_are_taken_ahead_of_the_results():

@@ -58,7 +58,9 @@ def test_where_nothing_is_known_nothing_is_added():
 def pull(prior: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
     config = RendererConfig(dim=8)
     with torch.no_grad():
-        return PriorPull(config)(prior, query=torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4), texture=texture)
+        return PriorPull(config)(
+            prior, query=torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4), halved=F.avg_pool2d(texture, 2)
+        )
 
 
 def predicted(colours: torch.Tensor) -> torch.Tensor:

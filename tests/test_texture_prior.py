@@ -13,9 +13,9 @@ from personatalk.fitting import fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.perceptual import CHECKPOINTS
 from personatalk.rasterizer import interpolate, rasterize
-from personatalk.references import MIN_GAP
+from personatalk.references import MIN_GAP, lip_descriptors
 from personatalk.render_inputs import make_target
-from personatalk.texture_prior import MIN_TEXTURES, TexturePrior, krige, spread_frames, texture_frame
+from personatalk.texture_prior import MIN_TEXTURES, TexturePrior, krige, mix_textures, spread_frames, texture_frame
 
 TARGET = 40
 AROUND = 120
@@ -54,7 +54,9 @@ class Scene:
     def predict(self, prior, windows, frame=TARGET, vertices=None):
         vertices = self.vertices[frame] if vertices is None else vertices
         target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[frame], frame, windows[frame])
-        return prior.predict(target["image"], placed, vertices, self.geometry.rotation[frame], frame)
+        here = slice(frame, frame + 1)
+        (mouth,) = lip_descriptors(vertices[None], self.geometry.template, self.geometry.rotation[here])
+        return prior.predict(target["image"], placed, vertices, mouth, frame)
 
     def level(self, prediction, frame=TARGET, lips=True):
         """Mean level deep inside the mask, of the lips or of the skin."""
@@ -86,6 +88,15 @@ def test_weights_are_those_of_the_kriging_system():
     np.testing.assert_allclose(weights[rows], expected, atol=1e-9)
     assert not weights[~allowed].any()
     assert weights.sum() == pytest.approx(1)
+
+
+def test_places_are_mixed_by_the_weights_of_what_they_are():
+    random = np.random.default_rng(3)
+    textures = random.integers(0, 255, (7, 4, 3)).astype(np.uint8)
+    weights, share = random.normal(size=(2, 7)).astype(np.float32), np.float32((0, 0.25, 0.5, 1))
+    lips, skin = np.einsum("kn,npc->kpc", weights, textures.astype(np.float32))
+    mixed = mix_textures(textures.reshape(7, -1), weights, share)
+    np.testing.assert_allclose(mixed, (1 - share)[:, None] * skin + share[:, None] * lips, rtol=1e-4, atol=1e-2)
 
 
 def test_what_never_changes_is_predicted(scene):

@@ -151,12 +151,13 @@ def gather_inputs(
         prior: of the clip.
     """
     targets, grids = [], []
+    mouths = lip_descriptors(vertices, clip.geometry.template, clip.geometry.rotation)
     num_lip = ranks[0].shape[1]
     for frame, chosen in zip(run.tolist(), np.concatenate([ranks[0], ranks[2]], 1), strict=True):
         target, placed = make_target(
             mesh, clip.geometry, vertices[frame], clip.window[frame], frame, clip.images[frame]
         )
-        known = target["image"], placed, vertices[frame], clip.geometry.rotation[frame], frame
+        known = target["image"], placed, vertices[frame], mouths[frame], frame
         target["prior"] = prior.predict(*known) if prior else nothing_predicted()
         targets.append(target)
         grids.append(correspondences(mesh, placed, [_reference(clip, mesh, int(t)) for t in chosen]))

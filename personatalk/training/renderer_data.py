@@ -152,8 +152,11 @@ class RendererDataset:
         target, placed = make_target(
             self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
         )
-        known = target["image"], placed, vertices, clip.geometry.rotation[frame], frame
-        target["prior"] = prior.predict(*known) if prior else nothing_predicted()
+        target["prior"] = nothing_predicted()
+        if prior:
+            here = slice(frame, frame + 1)
+            (mouth,) = lip_descriptors(vertices[None], clip.geometry.template, clip.geometry.rotation[here])
+            target["prior"] = prior.predict(target["image"], placed, vertices, mouth, frame)
         grids = correspondences(self.mesh, placed, lip_frames + face_frames)
         return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
 
