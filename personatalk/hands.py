@@ -6,6 +6,8 @@ Ours: the paper does not speak of it. The landmarks are MediaPipe's.
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,7 +16,9 @@ from personatalk.camera import apply_affine, warp_image
 from personatalk.face_model import FACE_OVAL
 from personatalk.fitting import FaceGeometry
 
-NUM_HAND_LANDMARKS = 21
+if TYPE_CHECKING:
+    from mediapipe.python.solutions.hands import Hands
+
 WRIST, PALM = 0, (0, 1, 5, 9, 13, 17)
 FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
 INDEX, MIDDLE, LITTLE = 5, 9, 17  # where these fingers begin
@@ -38,9 +42,6 @@ class HandTracker:
     """
 
     def __init__(self, geometry: FaceGeometry) -> None:
-        from mediapipe.python.solutions.hands import Hands
-
-        self._network = Hands(static_image_mode=True, max_num_hands=2, model_complexity=0)
         self._geometry = geometry
         self._passed: deque[tuple[int, np.ndarray]] = deque(maxlen=STRIDE - 1)
         self._last_near = -STRIDE
@@ -50,7 +51,15 @@ class HandTracker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._network.close()
+        if "_network" in vars(self):
+            self._network.close()
+
+    @cached_property
+    def _network(self) -> Hands:
+        """Loaded when it is asked for: a style video is never looked at."""
+        from mediapipe.python.solutions.hands import Hands
+
+        return Hands(static_image_mode=True, max_num_hands=2, model_complexity=0)
 
     def look(self, frame: int, image: np.ndarray) -> None:
         """Look at the next frame [H, W, 3] uint8."""

@@ -102,6 +102,7 @@ def find_occlusion(
     frames = [int(frame) for frame in appearance.valid]
 
     def begin(frame: int) -> np.ndarray | None:
+        """Find what stands before the face in a frame, looked at alone: [H, W] bool, None where nothing does."""
         look = appearance.look(frame)
         seeds = find_seeds(look)
         mask = np.zeros((HEIGHT, WIDTH), bool)
@@ -115,6 +116,7 @@ def find_occlusion(
     found: dict[int, np.ndarray] = {}
 
     def search(chosen: list[int]) -> None:
+        """Keep what is found in some frames."""
         for frame, mask in zip(chosen, map_in_order(begin, chosen, num_workers()), strict=True):
             if mask is not None:
                 found[frame] = mask
