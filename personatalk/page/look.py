@@ -67,6 +67,7 @@ PICTURE_NAMES = {
     "strategies": strings.REFERENCES_COMPARED,
     "attention-colours": strings.ATTENTION_COLOURS,
     "attention-lip": strings.ATTENTION_LIP,
+    "attention-prior": strings.ATTENTION_PRIOR,
     "attention-face": strings.ATTENTION_FACE,
     "attention-time": strings.ATTENTION_TIME,
 }
