@@ -67,19 +67,21 @@ class ClipRenderer:
         source_indices: [T] frame number in the source of each frame to render.
         number_format: in which the network computes.
         occlusion: of the source; what stands in front of the face stays as it is.
+        source_vertices: of the source's own frames, IOD; what belongs neither to this face nor to the driven one,
+            such as a collar, stays as it is. None fills it anew.
     """
 
     def __init__(
         self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry,
         head_vertices: np.ndarray | HeadVertices, references: ClipReferences, *, is_same_clip: bool = True,
         source_indices: np.ndarray | None = None, number_format: torch.dtype = torch.float32,
-        occlusion: Occlusion | None = None,
+        occlusion: Occlusion | None = None, source_vertices: np.ndarray | HeadVertices | None = None,
     ) -> None:  # fmt: skip
         self.renderer, self.mesh, self.geometry = prepare(renderer, number_format), mesh, geometry
         self.head_vertices, self.references = head_vertices, references
         self.is_same_clip, self.number_format = is_same_clip, number_format
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
-        self.occlusion = occlusion
+        self.occlusion, self.source_vertices = occlusion, source_vertices
         self.affines = window_from_image(geometry)
         self.strength = dub_strength(geometry)
         self.descriptors = lip_descriptors(head_vertices, geometry.template, geometry.rotation)
@@ -157,6 +159,10 @@ class ClipRenderer:
             source = int(self.source_indices[position])
             mask *= 1 - self.occlusion.on_crop(source, crop.crop_from_image, height, width)
         index, barycentric = rasterize(placed, self.mesh.triangles, height, width)
+        if self.source_vertices is not None:
+            own = self.source_vertices[int(self.source_indices[position])]
+            own = self.mesh.place(own, self.geometry, position, crop.crop_from_image)
+            mask = self.mesh.blend_mask(mask, index, placed_template, own, float(self.geometry.scale[position]))
         plan = Plan(
             weights=torch.cat([rendering.lip.weights, rendering.face.weights], 1)[0].numpy(),
             offsets=torch.cat([rendering.lip.offsets, rendering.face.offsets], 1)[0].numpy(),

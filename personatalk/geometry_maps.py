@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numba
 import numpy as np
 
@@ -18,6 +19,8 @@ OUTSIDE_PX = np.float32(-1e4)  # where the target has no face
 MASK_CENTRE = (0.0, 0.9)  # IOD, head space
 MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
 MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
+BLEND_MARGIN, BLEND_FADE = 0.08, 0.05  # IOD around the faces, and within which it fades
+EDGE_ON = 0.3  # cosine below which a ring's triangle is seen edge-on
 LIP_CENTRE, LIP_RADII = (0.0, 0.77), (0.46, 0.36)
 
 
@@ -103,6 +106,35 @@ class FaceMesh:
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
         return _egg(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
 
+    def blend_mask(
+        self, mask: np.ndarray, index: np.ndarray, placed_template: np.ndarray, own_placed: np.ndarray, scale: float
+    ) -> np.ndarray:
+        """Narrow a mask down to where a driven face may replace the source: over either of the two, and close by.
+
+        Elsewhere, as at a collar, the source is right as it is. Where the rings are seen edge-on, what they carry is
+        squeezed into a slit, so there the mask ends with the face. It fades in pixels, however the face is turned.
+
+        Args:
+            mask: [H, W] in [0, 1], of `mask`.
+            index: [H, W] of `rasterize`, the driven face with rings.
+            placed_template: [N, 3] px, as for `mask`.
+            own_placed: [N, 3] px, the source's own face in the same picture.
+            scale: px per IOD.
+
+        Returns:
+            [H, W] in [0, 1], nowhere above the mask.
+        """
+        num_face = len(self.face_model.triangles)
+        own, _ = rasterize(own_placed, self.triangles[:num_face], *index.shape)
+        outside = ((index < 0) | (index >= num_face)) & (own < 0)
+        distance = cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, 3)
+        mask = mask * (1 - smoothstep(distance, BLEND_MARGIN * scale, 2 * BLEND_MARGIN * scale))
+        edge_on = facing(placed_template, self.triangles) < EDGE_ON
+        edge_on[:num_face] = False
+        mask[outside & edge_on[index]] = 0
+        side = 2 * round(BLEND_FADE * scale / 2) + 1
+        return cv2.blur(cv2.erode(mask, np.ones((side, side), np.uint8)), (side, side))
+
     def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
         """Find where each pixel of the target lies in each reference.
 
@@ -120,6 +152,13 @@ class FaceMesh:
         attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(placed), 2 * count), np.float32)
         grids = interpolate(index, barycentric, self.triangles, attributes, OUTSIDE_PX)
         return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)
+
+
+def facing(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[F] in [0, 1], cosine of the angle at which each triangle [F, 3] of placed vertices [N, 3] px is seen."""
+    first, second, third = placed[triangles.T]
+    normal = np.cross(second - first, third - first)
+    return np.abs(normal[:, 2]) / (np.linalg.norm(normal, axis=1) + 1e-9)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -237,6 +237,7 @@ class DubbingPipeline:
             self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
             is_same_clip=is_same, source_indices=timeline.order, number_format=fastest_format(self.renderer),
             occlusion=driven.occlusion,
+            source_vertices=HeadVertices(self.face_model, driven.source.template, driven.source.expression),
         )  # fmt: skip
         passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
         with (
