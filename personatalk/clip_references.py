@@ -77,6 +77,7 @@ class ClipReferences:
         )  # fmt: skip
         self.lip_indices = valid[chosen]
         self.lip_descriptors = descriptors[self.lip_indices]
+        self.mouth_normals = mesh.mouth_normals(geometry.template)
         count = int(np.clip(len(shown) // FACE_STRIDE, 2, num_face))
         self.face_indices = shown[np.unique(np.linspace(0, len(shown) - 1, count).astype(int))]
         self.texture_indices = spread_frames(shown)

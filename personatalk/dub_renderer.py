@@ -19,7 +19,7 @@ from personatalk.geometry_maps import FaceMesh
 from personatalk.number_format import prepare, render_in
 from personatalk.occlusion import Occlusion
 from personatalk.rasterizer import rasterize
-from personatalk.references import counting, lip_descriptors, rank_face_references, rank_lip_references
+from personatalk.references import counting, hidden_share, lip_descriptors, rank_face_references, rank_lip_references
 from personatalk.render_inputs import (
     correspondences,
     device_of,
@@ -93,8 +93,10 @@ class ClipRenderer:
         far = 10**6
         lip_gap = bank.lip_indices - source if self.is_same_clip else np.full(len(bank.lip_indices), far)
         face_gap = bank.face_indices - source if self.is_same_clip else np.full(len(bank.face_indices), far)
+        turns, turn = bank.geometry.rotation[bank.lip_indices], self.geometry.rotation[position]
+        hidden = hidden_share(bank.mouth_normals, turns, turn)
         lips, lip_weights = rank_lip_references(
-            bank.lip_descriptors, self.descriptors[position], lip_gap, config.num_lip_references
+            bank.lip_descriptors, self.descriptors[position], lip_gap, config.num_lip_references, hidden
         )
         faces, face_weights = rank_face_references(face_gap, config.num_face_references)
         return bank.lip_indices[lips], lip_weights, bank.face_indices[faces], face_weights

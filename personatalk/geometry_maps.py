@@ -35,6 +35,7 @@ class FaceMesh:
         self.face_model = face_model
         self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, ring_triangles()]), np.int32)
         self.canonical = add_rings(face_model.mean, face_model.mean)
+        self._inwards = np.sign(normals(self.canonical, self.triangles)[:, 2:])
         centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
         radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
         self.lip_region = (1 - smoothstep(radius, 0.75, 1.15)).astype(np.float32)
@@ -135,6 +136,14 @@ class FaceMesh:
         side = 2 * round(BLEND_FADE * scale / 2) + 1
         return cv2.blur(cv2.erode(mask, np.ones((side, side), np.uint8)), (side, side))
 
+    def mouth_normals(self, template: np.ndarray) -> np.ndarray:
+        """[P, 3] normals of the vertices of the lip region of a template [V, 3] IOD, into the head, as long as 1."""
+        inwards = normals(add_rings(template, template), self.triangles) * self._inwards
+        count = len(self.lip_region)
+        summed = np.stack([np.bincount(self.triangles.ravel(), axis.repeat(3), count) for axis in inwards.T], 1)
+        summed = summed[self.lip_region > 0.5]
+        return (summed / np.linalg.norm(summed, axis=1, keepdims=True)).astype(np.float32)
+
     def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
         """Find where each pixel of the target lies in each reference.
 
@@ -156,9 +165,14 @@ class FaceMesh:
 
 def facing(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """[F] in [0, 1], cosine of the angle at which each triangle [F, 3] of placed vertices [N, 3] px is seen."""
-    first, second, third = placed[triangles.T]
-    normal = np.cross(second - first, third - first)
+    normal = normals(placed, triangles)
     return np.abs(normal[:, 2]) / (np.linalg.norm(normal, axis=1) + 1e-9)
+
+
+def normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[F, 3] normals of the triangles [F, 3] of vertices [N, 3], as long as twice their areas."""
+    first, second, third = vertices[triangles.T]
+    return np.cross(second - first, third - first)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -12,6 +12,9 @@ MIN_GAP = 8  # frames; nearer ones would show the true mouth
 NIL = 1e-5  # of the greatest prior weight: the network raises none by more than some ten times
 FADE_GAP = 11  # frames; from here on a reference counts fully
 POSE_WEIGHT = 0.15  # IOD of lip shape that a turn of one radian is worth
+LEAST_FACING = 0.2  # cosine up to which a target hardly shows its own skin
+SHOWN = 0.1, 0.4  # shares of the target's cosine at which a reference shows nothing, and all
+HIDDEN_WEIGHT = 0.4  # IOD of lip shape that a mouth is worth of which nothing is seen
 MAX_CANDIDATES = 400
 LIP_FOCUS, FACE_FOCUS = 2.0, 1.0  # powers of the weights: measured, fewer references are sharper, more are calmer
 
@@ -87,8 +90,25 @@ def _cover(available: np.ndarray, demanded: np.ndarray, count: int) -> np.ndarra
     return np.sort(candidates[chosen])
 
 
+def hidden_share(normals: np.ndarray, bank: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How much of what a target shows of the mouth is hidden in references, because the head was turned away.
+
+    Args:
+        normals: [P, 3] of the skin around the mouth, into the head, as long as 1.
+        bank: [N, 3, 3] camera_from_head of the references.
+        target: [3, 3] of the target.
+
+    Returns:
+        [N] in [0, 1]
+    """
+    normals = normals[normals @ target[2] > LEAST_FACING]
+    if not len(normals):  # the back of a head
+        return np.zeros(len(bank), np.float32)
+    return 1 - smoothstep(bank[:, 2] @ normals.T / (normals @ target[2]), *SHOWN).mean(1)
+
+
 def rank_lip_references(
-    bank: np.ndarray, target: np.ndarray, gap: np.ndarray, count: int
+    bank: np.ndarray, target: np.ndarray, gap: np.ndarray, count: int, hidden: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pick the references of the bank that resemble a target, with weights that fade in and out.
 
@@ -100,11 +120,12 @@ def rank_lip_references(
         target: [D].
         gap: [N] frames between target and each reference.
         count: K, how many.
+        hidden: [N] of `hidden_share`.
 
     Returns:
         indices [K] into the bank, log_weights [K].
     """
-    distance = np.linalg.norm(bank - target, axis=1) + 1e-4
+    distance = np.linalg.norm(bank - target, axis=1) + HIDDEN_WEIGHT * hidden + 1e-4
     allowed = smoothstep(np.abs(gap).astype(np.float64), MIN_GAP - 1, FADE_GAP)
     order = np.argsort(np.where(allowed > 0, distance, np.inf), kind="stable")
     chosen = order[np.arange(count) % min(count, len(order))]

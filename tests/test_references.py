@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import write_clip
 from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from personatalk.clip_references import (
     BANK_PIXELS,
@@ -15,9 +16,18 @@ from personatalk.clip_references import (
     MIN_LIP_BANK,
     bank_sizes,
 )
-from personatalk.face_model import openness
+from personatalk.face_model import FaceModel, openness
+from personatalk.geometry_maps import FaceMesh
 from personatalk.media import read_frames
-from personatalk.references import MIN_GAP, counting, rank_face_references, rank_lip_references, select_lip_references
+from personatalk.perceptual import CHECKPOINTS
+from personatalk.references import (
+    MIN_GAP,
+    counting,
+    hidden_share,
+    rank_face_references,
+    rank_lip_references,
+    select_lip_references,
+)
 from personatalk.timeline import bounce, hold, loop, plan_timeline, read_in_order
 
 
@@ -70,6 +80,42 @@ def test_weights_change_without_jumps(shapes):
 
     steps = [np.abs(weights(s + 0.002) - weights(s)).max() for s in np.arange(0, 1, 0.002)]
     assert max(steps) < 0.05
+
+
+def turned(*degrees: float) -> np.ndarray:
+    return Rotation.from_euler("y", np.array(degrees)[:, None], degrees=True).as_matrix().astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def mouth_normals() -> np.ndarray:
+    mesh = FaceMesh(FaceModel.load(CHECKPOINTS / "face_model.safetensors"))
+    return mesh.mouth_normals(mesh.face_model.mean)
+
+
+def test_the_skin_around_the_mouth_looks_at_the_camera(mouth_normals):
+    assert np.linalg.norm(mouth_normals, axis=1) == pytest.approx(1, abs=1e-4)
+    assert np.median(mouth_normals[:, 2]) > 0.7  # z away from the camera, normals into the head
+    assert (mouth_normals[:, 2] > 0).all()
+
+
+def test_a_mouth_is_hidden_where_the_head_was_turned_away_and_nothing_is_hidden_from_a_turned_one(mouth_normals):
+    degrees = (0, 20, 40, 60, 80, 100)
+    from_the_front = hidden_share(mouth_normals, turned(*degrees), turned(0)[0])
+    assert from_the_front[0] == 0 and from_the_front[-1] > 0.5
+    assert (np.diff(from_the_front) >= 0).all()
+    assert hidden_share(mouth_normals, turned(*degrees), turned(60)[0])[:4] == pytest.approx(0, abs=0.02)
+    assert hidden_share(mouth_normals, turned(-50), turned(50)[0]) > 0.2
+    assert hidden_share(mouth_normals, turned(0, 90), turned(180)[0]).tolist() == [0, 0]
+
+
+def test_references_that_hide_the_mouth_stand_back(shapes):
+    mouths, far, hidden = 0.05 * shapes, np.full(120, 1000), np.zeros(120)
+    chosen, _ = rank_lip_references(mouths, mouths[60], far, 3, hidden)
+    hidden[chosen] = 1
+    others, _ = rank_lip_references(mouths, mouths[60], far, 3, hidden)
+    assert not set(chosen) & set(others)
+    # better than none
+    assert set(chosen) == set(rank_lip_references(mouths, mouths[60], far, 3, np.ones(120))[0])
 
 
 @pytest.mark.parametrize("num_far", [0, 1, 2, 9])
