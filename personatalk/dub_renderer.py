@@ -154,17 +154,8 @@ class ClipRenderer:
     ) -> np.ndarray:  # fmt: skip
         height, width = crop.image.shape[:2]
         placed = self.mesh.place(self.head_vertices[position], self.geometry, position, crop.crop_from_image)
-        template = self.geometry.template
-        placed_template = self.mesh.place(template, self.geometry, position, crop.crop_from_image)
-        mask = self.mesh.mask(placed_template, template, height, width) * self.strength[position]
-        if self.occlusion:
-            source = int(self.source_indices[position])
-            mask *= 1 - self.occlusion.on_crop(source, crop.crop_from_image, height, width)
         index, barycentric = rasterize(placed, self.mesh.triangles, height, width)
-        if self.source_vertices is not None:
-            own = self.source_vertices[int(self.source_indices[position])]
-            own = self.mesh.place(own, self.geometry, position, crop.crop_from_image)
-            mask = self.mesh.blend_mask(mask, index, placed_template, own, float(self.geometry.scale[position]))
+        mask = self._mask(position, crop, index)
         plan = Plan(
             weights=torch.cat([rendering.lip.weights, rendering.face.weights], 1)[0].numpy(),
             offsets=torch.cat([rendering.lip.offsets, rendering.face.offsets], 1)[0].numpy(),
@@ -181,6 +172,19 @@ class ClipRenderer:
         finished = image.copy()
         finished[crop.top : crop.top + height, crop.left : crop.left + width] = filled
         return finished
+
+    def _mask(self, position: int, crop: Crop, index: np.ndarray) -> np.ndarray:
+        """Say how far each pixel of a crop is replaced: [h, w] in [0, 1]; `index` [h, w] is of the driven face."""
+        mesh, geometry, template = self.mesh, self.geometry, self.geometry.template
+        source = int(self.source_indices[position])
+        placed_template = mesh.place(template, geometry, position, crop.crop_from_image)
+        mask = mesh.mask(placed_template, template, *index.shape) * self.strength[position]
+        if self.source_vertices is not None:
+            own = mesh.place(self.source_vertices[source], geometry, position, crop.crop_from_image)
+            mask = mesh.blend_mask(mask, index, placed_template, own, float(geometry.scale[position]))
+        if self.occlusion:
+            mask *= 1 - self.occlusion.on_crop(source, crop.crop_from_image, *index.shape)
+        return mask
 
 
 def dub_strength(geometry: FaceGeometry) -> np.ndarray:

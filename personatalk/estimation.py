@@ -16,7 +16,7 @@ from personatalk.fitting import FaceGeometry, fit_track
 from personatalk.geometry_maps import FaceMesh
 from personatalk.hands import HandTracker
 from personatalk.lip_registration import register_lips, registered_frames
-from personatalk.media import probe_video, read_frames
+from personatalk.media import Frame, probe_video, read_frames
 from personatalk.occlusion import Occlusion, find_occlusion
 from personatalk.progress import Tick, no_tick
 from personatalk.registration import GreyWindows, refine_geometry
@@ -83,11 +83,17 @@ def estimate_face(
     geometry = fit_track(track, mesh.face_model)
     tick = _ticks(step, geometry, registration.ROUNDS + finds_occlusion)
     grey, colours = GreyWindows(geometry), ColourWindows(geometry)
-    with HandTracker(geometry) as hands:
+
+    def cut_frames() -> Iterator[Frame]:
         for frame in read_ahead(read_frames(video)):
             grey.append(frame.image)
             if finds_occlusion:
                 colours.append(frame.image)
+            yield frame
+
+    with HandTracker(geometry) as hands:
+        for frame in read_ahead(cut_frames()):  # reading, cutting and looking for hands, each on a thread of its own
+            if finds_occlusion:
                 hands.look(frame.index, frame.image)
             tick()
     refined = refine_face(track, geometry, grey, mesh, tick=tick)
