@@ -10,8 +10,10 @@ from scipy.spatial.transform import Rotation
 from personatalk.face_model import FaceModel, add_rings
 from personatalk.geometry_maps import FaceMesh, facing
 from personatalk.perceptual import CHECKPOINTS
+from personatalk.pipeline import load_pipeline
 from personatalk.rasterizer import rasterize
 
+ASSETS = CHECKPOINTS.parent / "assets"
 SCALE, HEIGHT, WIDTH = 100.0, 330, 360
 CHIN = 152
 
@@ -95,3 +97,40 @@ def test_facing_is_the_cosine_of_the_turn():
     for degrees in (0, 30, 60, 80):
         turned = (flat @ Rotation.from_euler("y", degrees, degrees=True).as_matrix().T).astype(np.float32)
         assert facing(turned, np.array([[0, 1, 2]])) == pytest.approx(np.cos(np.radians(degrees)), abs=1e-3)
+
+
+class Watcher:
+    """Keeps every tenth frame of a dub, before and after."""
+
+    def begin(self, scene):
+        self.scene, self.frames = scene, {}
+
+    def frame(self, position, image, rendered):
+        if position % 10 == 5:
+            self.frames[position] = image, rendered.image
+
+    def finish(self, report):
+        pass
+
+
+def test_a_dub_leaves_neck_and_collar_as_they_are(tmp_path):
+    """All that lies below the driven chin and the source's own, though the mask reaches there."""
+    watcher = Watcher()
+    load_pipeline().dub(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path / "out.mp4", record=watcher)
+    scene, left = watcher.scene, 0
+    for position, (image, result) in watcher.frames.items():
+        size, scale = image.shape[:2], float(scene.posed.scale[position])
+
+        def lay(expression, position=position):
+            vertices = scene.mesh.face_model.vertices(scene.posed.template, expression)
+            return scene.mesh.place(vertices, scene.posed, position, np.eye(2, 3, dtype=np.float32))
+
+        faces = [lay(scene.posed.expression[position]), lay(scene.source.expression[scene.order[position]])]
+        triangles = scene.mesh.triangles[: len(scene.mesh.face_model.triangles)]
+        either = np.any([rasterize(face, triangles, *size)[0] >= 0 for face in faces], axis=0)
+        mask = scene.mesh.mask(lay(0 * scene.posed.expression[position]), scene.posed.template, *size)
+        beyond = (mask > 0.05) & (distance_transform_edt(~either) > 0.16 * scale + 2)
+        left += beyond.sum()
+        assert (result != image).any(-1)[either & (mask > 0.9)].mean() > 0.5
+        assert not (result != image).any(-1)[beyond].any()
+    assert left > 500
