@@ -175,13 +175,9 @@ class ClipRenderer:
 
     def _mask(self, position: int, crop: Crop, index: np.ndarray) -> np.ndarray:
         """Say how far each pixel of a crop is replaced: [h, w] in [0, 1]; `index` [h, w] is of the driven face."""
-        mesh, geometry, template = self.mesh, self.geometry, self.geometry.template
         source = int(self.source_indices[position])
-        placed_template = mesh.place(template, geometry, position, crop.crop_from_image)
-        mask = mesh.mask(placed_template, template, *index.shape) * self.strength[position]
-        if self.source_vertices is not None:
-            own = mesh.place(self.source_vertices[source], geometry, position, crop.crop_from_image)
-            mask = mesh.blend_mask(mask, index, placed_template, own, float(geometry.scale[position]))
+        own = self.source_vertices[source] if self.source_vertices is not None else None
+        mask = self.mesh.region(self.geometry, position, index, own, crop.crop_from_image) * self.strength[position]
         if self.occlusion:
             mask *= 1 - self.occlusion.on_crop(source, crop.crop_from_image, *index.shape)
         return mask

@@ -107,6 +107,30 @@ class FaceMesh:
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
         return _egg(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
 
+    def region(
+        self, geometry: FaceGeometry, frame: int, index: np.ndarray, own_vertices: np.ndarray | None,
+        target_from_image: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Draw where a dub replaces the source: `mask`, narrowed down by `blend_mask`.
+
+        Args:
+            geometry: gives template and pose.
+            frame: index of the pose.
+            index: [H, W] of `rasterize`, the driven face with rings.
+            own_vertices: [V, 3] IOD, the source's own face in that pose; None leaves the mask as wide as it is.
+            target_from_image: [2, 3].
+
+        Returns:
+            [H, W] in [0, 1]
+        """
+        placed_template = self.place(geometry.template, geometry, frame, target_from_image)
+        mask = self.mask(placed_template, geometry.template, *index.shape)
+        if own_vertices is None:
+            return mask
+        own_placed = self.place(own_vertices, geometry, frame, target_from_image)
+        scale = float(geometry.scale[frame]) * np.sqrt(abs(np.linalg.det(target_from_image[:, :2])))
+        return self.blend_mask(mask, index, placed_template, own_placed, scale)
+
     def blend_mask(
         self, mask: np.ndarray, index: np.ndarray, placed_template: np.ndarray, own_placed: np.ndarray, scale: float
     ) -> np.ndarray:

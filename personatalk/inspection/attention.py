@@ -13,6 +13,7 @@ from personatalk.inspection.drawing import caption, heat, mark, new_figure, tile
 from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Inspection
 from personatalk.inspection.references import bank, reference_colours
 from personatalk.palette import PALETTE, mix_colours
+from personatalk.rasterizer import rasterize
 
 COLOUR_ALPHA = 0.65
 TILE_WIDTH, TILE_HEIGHT = 288, 240
@@ -56,9 +57,10 @@ def frame_colours(inspection: Inspection, t: int) -> dict[tuple[str, int], np.nd
 
 def mask_of(inspection: Inspection, t: int) -> np.ndarray:
     """[160, 192] in [0, 1], the region of the window that is rendered anew."""
-    posed = inspection.posed
-    placed = inspection.mesh.place(posed.template, posed, t, window_from_image(posed)[t])
-    return inspection.mesh.mask(placed, posed.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+    posed, mesh, affine = inspection.posed, inspection.mesh, window_from_image(inspection.posed)[t]
+    placed = mesh.place(inspection.driven_vertices[t], posed, t, affine)
+    index, _ = rasterize(placed, mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
+    return mesh.region(posed, t, index, inspection.source_vertices[t], affine)
 
 
 def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from personatalk.inspection.portrait import (
     portrait_from_image,
 )
 from personatalk.observer import Scene
+from personatalk.rasterizer import rasterize
 
 FORMAT = 1
 MAX_FRAMES = 200  # kept evenly; a recording then stays under 50 MB however long the clip is
@@ -137,17 +138,18 @@ class Recorder:
 
     def _judge(self, position: int, image: np.ndarray, dubbed: np.ndarray) -> None:
         """Cut the faces for the comparison of identity, and measure the seam, in the frame's own pixels."""
-        mesh, posed = self._scene.mesh, self._scene.posed
-        placed = mesh.place(
-            mesh.face_model.vertices(posed.template, posed.expression[position]), posed, position,
-            np.eye(2, 3, dtype=np.float32),
-        )  # fmt: skip
+        mesh, posed, source = self._scene.mesh, self._scene.posed, self._scene.source
+        vertices = mesh.face_model.vertices(posed.template, posed.expression[position])
+        own_vertices = mesh.face_model.vertices(source.template, source.expression[self._scene.order[position]])
+        placed = mesh.place(vertices, posed, position, np.eye(2, 3, dtype=np.float32))
         self._chips.append([cut_face_chip(picture, placed) for picture in (image, dubbed)])
         left, top = np.maximum(np.floor(placed.min(0)[:2]).astype(int), 0)
         right, bottom = np.ceil(placed.max(0)[:2]).astype(int)
-        template = mesh.place(posed.template, posed, position, np.array(((1, 0, -left), (0, 1, -top)), np.float32))
+        crop_from_image = np.array(((1, 0, -left), (0, 1, -top)), np.float32)
         parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
-        mask = mesh.mask(template, posed.template, *parts[0].shape[:2]) > 0
+        placed = mesh.place(vertices, posed, position, crop_from_image)
+        index, _ = rasterize(placed, mesh.triangles, *parts[0].shape[:2])
+        mask = mesh.region(posed, position, index, own_vertices, crop_from_image) > 0
         self._seams.append(seam_gradient_ratio(*parts, mask))
 
 

@@ -67,7 +67,8 @@ def record_run(folder: Path, max_frames: int = 20) -> dict[int, object]:
         Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
     references.gather(frames, model)
-    clip = ClipRenderer(model, mesh, posed, vertices, references)
+    own = mesh.face_model.vertices(source.template, source.expression)
+    clip = ClipRenderer(model, mesh, posed, vertices, references, source_vertices=own)
     tone = 0.3 * np.sin(np.arange(16000 * NUM_FRAMES // 25) / 5).astype(np.float32)
     tone[: len(tone) // 3] = 0
     recorder = Recorder(folder, max_frames)
