@@ -148,6 +148,8 @@ class FaceMesh:
 
         Returns:
             [H, W] in [0, 1], nowhere above the mask.
+
+        Ours: the paper does not say how a face is put back into its frame.
         """
         num_face = len(self.face_model.triangles)
         own, _ = rasterize(own_placed, self.triangles[:num_face], *index.shape)

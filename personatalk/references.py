@@ -100,6 +100,8 @@ def hidden_share(normals: np.ndarray, bank: np.ndarray, target: np.ndarray) -> n
 
     Returns:
         [N] in [0, 1]
+
+    Ours: the paper does not speak of it.
     """
     normals = normals[normals @ target[2] > LEAST_FACING]
     if not len(normals):  # the back of a head

@@ -62,14 +62,9 @@ def native_mask(scene, *, is_blended: bool = False):
     mesh, geometry, pictures, _ = scene
     size = pictures.shape[1:3]
     whole = np.eye(2, 3, dtype=np.float32)
-    template = mesh.place(geometry.template, geometry, TARGET, whole)
-    mask = mesh.mask(template, geometry.template, *size)
-    if is_blended:
-        vertices = mesh.face_model.vertices(geometry.template, geometry.expression[TARGET])
-        placed = mesh.place(vertices, geometry, TARGET, whole)
-        index, _ = rasterize(placed, mesh.triangles, *size)
-        mask = mesh.blend_mask(mask, index, template, placed, float(geometry.scale[TARGET]))
-    return mask
+    vertices = mesh.face_model.vertices(geometry.template, geometry.expression[TARGET])
+    index, _ = rasterize(mesh.place(vertices, geometry, TARGET, whole), mesh.triangles, *size)
+    return mesh.region(geometry, TARGET, index, vertices if is_blended else None, whole)
 
 
 @pytest.mark.parametrize("is_blended", [False, True])

@@ -147,8 +147,8 @@ class Recorder:
         right, bottom = np.ceil(placed.max(0)[:2]).astype(int)
         crop_from_image = np.array(((1, 0, -left), (0, 1, -top)), np.float32)
         parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
-        placed = mesh.place(vertices, posed, position, crop_from_image)
-        index, _ = rasterize(placed, mesh.triangles, *parts[0].shape[:2])
+        in_crop = placed - np.array((left, top, 0), np.float32)
+        index, _ = rasterize(in_crop, mesh.triangles, *parts[0].shape[:2])
         mask = mesh.region(posed, position, index, own_vertices, crop_from_image) > 0
         self._seams.append(seam_gradient_ratio(*parts, mask))
 
