@@ -32,7 +32,7 @@ CSS = """
 #pair {flex-wrap: nowrap}
 #pair > * {min-width: 0 !important}
 #status {min-height: 28px}
-#frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 20}
+#frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 60}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
 #inside .grid-container {

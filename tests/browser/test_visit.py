@@ -110,6 +110,17 @@ def look_inside(page) -> None:
     assert page.evaluate("[...document.querySelectorAll('#inside .picture img')].every((image) => image.alt)")
     slider = page.locator("#frame-slider").bounding_box()  # stays in sight at the end of the last panel
     assert 0 <= slider["y"] and slider["y"] + slider["height"] <= page.viewport_size["height"]
+    page.locator("#attention").evaluate("panel => panel.scrollIntoView()")
+    page.wait_for_function(COVERED_BY_NOTHING)
+
+
+COVERED_BY_NOTHING = """() => {
+  const slider = document.querySelector('#frame-slider'), box = slider.getBoundingClientRect();
+  for (let y = box.top + 4; y < box.bottom - 4; y += 6)
+    for (let x = box.left + 12; x < box.right - 12; x += 12)
+      if (!slider.contains(document.elementFromPoint(x, y))) return false;
+  return true;
+}"""
 
 
 @pytest.mark.weights
