@@ -11,9 +11,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from personatalk.page import build_demo
-from personatalk.page.limits import Limits
-from personatalk.page.look import CSS, HEAD, THEME
+from personatalk.webapp import build_demo
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.theme import CSS, HEAD, THEME
 
 LIMITS = Limits()
 QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Limits.queue besides

@@ -84,7 +84,7 @@ def network_times(renderer) -> dict[str, float]:
     """Time the renderer's networks alone on one core, ms a frame by number format."""
     import torch
 
-    from personatalk.number_format import seconds_a_frame
+    from personatalk.face_rendering.precision import seconds_a_frame
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

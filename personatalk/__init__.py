@@ -14,7 +14,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(pipeline, name)
     if name == "DubbingOptions":
-        from personatalk.config import DubbingOptions
+        from personatalk.options import DubbingOptions
 
         return DubbingOptions
     raise AttributeError(f"module 'personatalk' has no attribute {name!r}")

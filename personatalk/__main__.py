@@ -8,7 +8,7 @@ import sys
 import warnings
 from types import FrameType
 
-from personatalk.cli import main
+from personatalk.cli.main import main
 
 
 def run() -> int:

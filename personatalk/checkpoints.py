@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sysconfig
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from safetensors.torch import load_file, save_file
-from torch import nn
-
-from personatalk.config import from_dict, to_dict
 from personatalk.errors import CheckpointError
+
+if TYPE_CHECKING:  # so that the command line can name the folder without loading PyTorch
+    from torch import nn
 
 C = TypeVar("C")
 
-DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints"
+CHECKOUT_FOLDER = Path(__file__).parents[1] / "checkpoints"
+INSTALLED_FOLDER = Path(sysconfig.get_path("data")) / "share" / "personatalk" / "checkpoints"
+DEFAULT_FOLDER = CHECKOUT_FOLDER if CHECKOUT_FOLDER.is_dir() else INSTALLED_FOLDER
 
 
 def save_model(model: nn.Module, config: object, folder: Path, name: str) -> None:
     """Write <name>.safetensors and <name>.json into a folder."""
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(to_dict(config), indent=2) + "\n")
@@ -33,7 +38,7 @@ def load_config(cls: type[C], path: Path) -> C:
     try:
         return from_dict(cls, json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise CheckpointError(f"missing config: {path}; restore the folder checkpoints/") from error
+        raise CheckpointError(f"missing config: {path}; restore the folder checkpoints/, or name it") from error
     except ValueError as error:
         raise CheckpointError(f"{path} does not fit this version: {error}") from error
 
@@ -44,9 +49,32 @@ def load_into(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: the file is missing or does not fit.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
-        raise CheckpointError(f"missing weights: {path}; restore the folder checkpoints/")
+        raise CheckpointError(
+            f"missing weights: {path}; restore the folder checkpoints/, or name it with --checkpoints"
+        )
     try:
         model.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {error}") from error
+
+
+def from_dict(cls: type[C], values: dict[str, Any]) -> C:
+    """Build a config from JSON, refusing keys that it does not know.
+
+    Raises:
+        ValueError: an unknown key; the message names it and the known ones.
+    """
+    hints = get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{cls.__name__}: unknown {unknown}, known {sorted(known)}")
+    nested = {name for name in values if dataclasses.is_dataclass(hints[name])}
+    return cls(**{name: from_dict(hints[name], value) if name in nested else value for name, value in values.items()})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a config into what JSON can hold."""
+    return dataclasses.asdict(config)

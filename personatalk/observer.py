@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from personatalk.clip_references import ClipReferences
-from personatalk.dub_renderer import RenderedFrame
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
-from personatalk.style import Style
+from personatalk.face_rendering.clip_renderer import RenderedFrame
+from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry_construction.style import Style
 
 
 @dataclass(frozen=True, kw_only=True)

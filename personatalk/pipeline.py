@@ -10,29 +10,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personatalk.audio import SpeechEncoder, SpeechFeatures, load_speech_encoder
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
-from personatalk.clip_references import ClipReferences
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
-from personatalk.config import DubbingOptions, GeometryModelConfig, RendererConfig
-from personatalk.dub_renderer import ClipRenderer
 from personatalk.errors import MediaError, NoFaceError
-from personatalk.estimation import FaceEstimate, Step, estimate_face, follow_face
-from personatalk.face_model import FaceModel, HeadVertices
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
-from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.face_rendering.clip_renderer import ClipRenderer
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.precision import fastest_format
+from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.estimation import Step, follow_face
+from personatalk.geometry.face_model import FaceModel, HeadVertices
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import apertures_of, lip_descriptors
+from personatalk.geometry_construction.config import GeometryModelConfig
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.speaker_calibration import OwnSpeech, OwnSpeechListener
+from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
-from personatalk.number_format import fastest_format
+from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, Scene
-from personatalk.occlusion import Occlusion
-from personatalk.own_speech import OwnSpeech, OwnSpeechListener
+from personatalk.occlusion.search import FaceEstimate, estimate_face
+from personatalk.occlusion.segmentation import Occlusion
+from personatalk.options import DubbingOptions
 from personatalk.progress import Progress, Run
-from personatalk.references import lip_descriptors
-from personatalk.renderer import DualAttentionRenderer
-from personatalk.style import Style, style_of
-from personatalk.sync import load_sync_network
-from personatalk.timeline import Timeline, plan_timeline, read_in_order
+from personatalk.speech.encoders import SpeechEncoder, SpeechFeatures, load_speech_encoder
+from personatalk.speech.sync_network import load_sync_network
 
 VERSION = "0.1.0"
 MIN_FRAMES = 24  # fewer leave no reference that is not next to the frame it serves
@@ -255,7 +258,7 @@ class DubbingPipeline:
         return passed
 
     def _report(self, options, run, driven, references, timeline, passed, fps) -> dict:
-        demanded = driven.head_vertices.openness()
+        demanded = apertures_of(driven.head_vertices)
         return {
             "personatalk": VERSION,
             "torch": torch.__version__,

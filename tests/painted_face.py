@@ -7,13 +7,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.geometry import known_face
-from personatalk.face_model import NUM_VERTICES, FaceModel
-from personatalk.fitting import fit_track
-from personatalk.geometry_maps import FaceMesh
-from personatalk.perceptual import CHECKPOINTS
-from personatalk.rasterizer import interpolate, rasterize
-from personatalk.registration import GreyWindows
+from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
+from personatalk.geometry.face_refinement import GreyWindows
+from personatalk.geometry.landmark_fitting import fit_track
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.rasterizer import interpolate, rasterize
 
 SIZE = 300
 COUNT = 30
@@ -21,7 +21,7 @@ COUNT = 30
 
 def painted_scene():
     """Return mesh, track and images."""
-    face_model = FaceModel.load(CHECKPOINTS / "face_model.safetensors")
+    face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
     known = known_face(face_model, noise_iod=0, seed=2)
     track = replace(
         known.track, landmarks=known.track.landmarks[:COUNT], detected=known.track.detected[:COUNT],

@@ -8,14 +8,21 @@ from pathlib import Path
 
 import pytest
 
-ORDER = [
-    "errors", "config", "progress", "concurrency", "checkpoints", "layers", "media", "tracking", "face_model",
-    "fitting", "camera", "rasterizer", "geometry_maps", "references", "registration", "lip_registration",
-    "appearance", "hands", "occlusion", "texture_prior", "estimation", "audio", "noises", "style", "closure",
-    "voice", "geometry_model", "sync", "own_speech", "attention", "light", "renderer", "render_inputs",
-    "number_format", "compositing", "detail", "clip_references", "dub_renderer", "timeline", "observer", "pipeline",
-    "perceptual", "palette", "evaluation", "inspection", "training", "page", "cli_training", "cli", "__main__",
-]  # fmt: skip
+ROOMS = {
+    "errors": [], "options": [], "progress": [], "concurrency": [], "checkpoints": [],
+    "media": ["colour", "container", "decode", "sound", "encode", "timeline"],
+    "geometry": ["tracking", "face_model", "mouth", "landmark_fitting", "camera", "rasterizer", "mesh",
+                 "face_refinement", "lip_refinement", "estimation"],
+    "occlusion": ["appearance", "hands", "segmentation", "search"],
+    "speech": ["config", "encoders", "noises", "voice_activity", "sync_network"],
+    "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "speaker_calibration"],
+    "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
+                       "inputs", "precision", "compositing", "detail", "reference_bank", "clip_renderer"],
+    "observer": [], "pipeline": [],
+    "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
+    "inspection": None, "training": None, "evaluation": None, "webapp": None, "cli": None, "__main__": [],
+}  # fmt: skip
+ORDER = list(ROOMS)
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "personatalk"
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or path.parent != PACKAGE]
@@ -40,14 +47,43 @@ def imported_names(path: Path) -> set[str]:
 def test_imports_point_one_way(path):
     own = ORDER.index(path.relative_to(PACKAGE).with_suffix("").parts[0])
     for name in imported_names(path):
-        assert name.split(".")[0] != "gradio" or ORDER[own] == "page", "only app.py and the page know Gradio"
+        assert name.split(".")[0] != "gradio" or ORDER[own] == "webapp", "only app.py and the page know Gradio"
         if name.startswith("personatalk."):
             assert ORDER.index(name.split(".")[1]) <= own, f"{path.name} reaches down to {name}"
 
 
+@pytest.mark.parametrize("room", [room for room, modules in ROOMS.items() if modules])
+def test_imports_point_one_way_within_a_room(room):
+    order = ROOMS[room]
+    found = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    assert found == set(order), "the order names every module of the room"
+    for path in (PACKAGE / room).glob("*.py"):
+        for name in imported_names(path):
+            parts = name.split(".")
+            if path.stem != "__init__" and parts[:2] == ["personatalk", room] and parts[2] in order:
+                assert order.index(parts[2]) < order.index(path.stem), f"{path.name} reaches down to {name}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_files_stay_short(path):
-    assert len(path.read_text().splitlines()) <= 300
+def test_functions_stay_short(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 70, f"{path.name}: {node.name} is too long"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_arguments_are_few_or_named(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name != "forward" and not is_compiled(node):
+            positional = [
+                arg.arg for arg in (*node.args.posonlyargs, *node.args.args) if arg.arg not in ("self", "cls")
+            ]
+            assert len(positional) <= 5, f"{path.name}: {node.name} takes {len(positional)} positional arguments"
+
+
+def is_compiled(node: ast.FunctionDef) -> bool:
+    """Numba's functions know no keyword-only arguments."""
+    return any("numba" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def test_weights_fit_a_space():

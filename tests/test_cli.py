@@ -8,10 +8,10 @@ import time
 import pytest
 from conftest import CopyPipeline, FacelessPipeline
 
-from personatalk import cli
-from personatalk.cli import main
-from personatalk.cli_training import EVALUATION_NAMES
-from personatalk.evaluation.evaluate import EVALUATIONS
+from personatalk.cli import main as cli
+from personatalk.cli.main import main
+from personatalk.cli.training import EVALUATION_NAMES
+from personatalk.evaluation.protocols import EVALUATIONS
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_help_teaches(command, teaches, capsys):
 
 def test_being_asked_to_end_is_like_being_interrupted(tmp_path):
     code = (
-        "import os, signal, sys; from personatalk import __main__, cli\n"
+        "import os, signal, sys; from personatalk import __main__; from personatalk.cli import main as cli\n"
         "class Slow:\n"
         "    def dub(self, *_, **__): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "cli.load = lambda checkpoints: Slow()\n"
@@ -128,7 +128,9 @@ def test_only_our_sentence_reaches_standard_error(clip, tmp_path):
 
 
 def test_help_does_not_load_the_networks():
-    code = "import sys; from personatalk.cli import build_parser; build_parser(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from personatalk.cli.main import build_parser; build_parser(); assert 'torch' not in sys.modules"
+    )
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True)
     assert time.monotonic() - started < 5

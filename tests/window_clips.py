@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import torch
 
-from personatalk.config import RendererConfig
 from personatalk.evaluation.geometry import known_face
 from personatalk.evaluation.windows import cut_windows
-from personatalk.fitting import fit_track
-from personatalk.renderer import DualAttentionRenderer
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.landmark_fitting import fit_track
 
 
 def pictures(seed):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.evaluation.windows import Demand, Painted, Painter, WindowClip, allowed_references, shared_references
-from personatalk.face_model import LIPS
-from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.geometry.face_model import LIPS
+from personatalk.geometry.mesh import FaceMesh
 
 # (clip, judged frames [N], mouths asked for [N, V, 3]) -> the frame to take for each [N]
 Pick = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from personatalk.audio import FEATURE_RATE, SpeechFeatures
-from personatalk.evaluation.corpus import EvaluationInputs, at_measured_offsets, report_of
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import EvaluationInputs, at_measured_offsets, report_of
 from personatalk.evaluation.persons import REST_IOD, read_speakers
 from personatalk.evaluation.speech import load_geometry_model, read_features
-from personatalk.face_model import FaceModel
-from personatalk.geometry_model import predict_expression
-from personatalk.style import lip_opening
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mouth import driven_aperture
+from personatalk.geometry_construction.model import predict_expression
+from personatalk.speech.encoders import FEATURE_RATE, SpeechFeatures
 
 MIN_STYLE_S = 2.0
 LOUD_DB = -40.0
@@ -36,11 +36,11 @@ def evaluate_breath(inputs: EvaluationInputs) -> dict:
         features, geometry = read_features(inputs, clip), speaker.geometry
         times = geometry.times - clip.offset_s
         rest, true = (
-            lip_opening(speech[:, : face_model.num_speech], geometry.template, face_model)
+            driven_aperture(speech[:, : face_model.num_speech], geometry.template, face_model)
             for speech in (speaker.first.rest[None].numpy(), geometry.expression)
         )
         said = predict_expression(model, features, torch.from_numpy(times), speaker.first).numpy()
-        ours = lip_opening(said, geometry.template, face_model)
+        ours = driven_aperture(said, geometry.template, face_model)
         for onset in find_onsets(features):
             before = (times >= onset - BEFORE_S) & (times < onset) & geometry.valid
             if times[0] > onset - BEFORE_S or before.sum() < 5:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import soundfile
 
+from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import (
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import (
     MANIFEST_RATE,
     Clip,
     EvaluationInputs,
@@ -21,18 +21,16 @@ from personatalk.evaluation.corpus import (
     report_of,
     spread_over_persons,
 )
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.identity import FACE_FILES, FaceEmbedder, cut_face_chip, embed
-from personatalk.face_model import FaceModel, openness
-from personatalk.fitting import FaceGeometry, fit_track
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio, read_frames
-from personatalk.sync import Synchrony
-from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
+from personatalk.speech.sync_network import Synchrony
 
 MIN_SECONDS = 2.0  # of shorter clips it is only said what they kept, not how the mouth moves
 MAX_LAG = 8  # frames
 SAMPLE_RATE = 16000
-IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself
 AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 
 # (video, audio, output) -> None: writes the dubbed video
@@ -41,17 +39,6 @@ Dub = Callable[[Path, Path, Path], None]
 Ask = Callable[[np.ndarray, FaceGeometry], np.ndarray]
 # (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
 Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenFace:
-    """A video as it looks: its track, its geometry, and dlib chips [N, 150, 150, 3] every ten frames."""
-
-    track: FaceTrack
-    geometry: FaceGeometry
-    opening: np.ndarray
-    chips: np.ndarray
-    num_frames: int
 
 
 def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Judge) -> dict:
@@ -109,34 +96,6 @@ def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
         raise ValueError("dubs need clips with sound of at least two persons")
     long_enough = (other for other in others if not other.seconds < clip.seconds)
     return next(long_enough, max(others, key=lambda other: np.nan_to_num(other.seconds)))
-
-
-def see_face(video: Path, face_model: FaceModel) -> SeenFace:
-    """Track a video and fit its geometry.
-
-    Raises:
-        NoFaceError: it shows no face.
-    """
-    info = probe_video(video)
-    kept: dict[int, np.ndarray] = {}
-
-    def frames():
-        for frame in read_frames(video):
-            if frame.index % IDENTITY_STEP == 0:
-                kept[frame.index] = frame.image
-            yield frame.time, frame.image
-
-    with MediaPipeTracker() as tracker:
-        track = track_face(frames(), tracker, width=info.width, height=info.height)
-    geometry = fit_track(track, face_model)
-    chips = [cut_face_chip(image, track.landmarks[i]) for i, image in kept.items() if track.detected[i]]
-    return SeenFace(
-        track=track,
-        geometry=geometry,
-        opening=openness(face_model.vertices(geometry.template, geometry.expression)),
-        chips=np.stack(chips) if chips else np.zeros((0, 150, 150, 3), np.uint8),
-        num_frames=len(track),
-    )
 
 
 def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[str, float]:

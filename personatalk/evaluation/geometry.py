@@ -8,18 +8,19 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from personatalk.camera import invert_affine, warp_image, window_from_image
+from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.estimation import refine_face
-from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
-from personatalk.face_model import LIPS, NUM_VERTICES, FaceModel, openness, stability_weight
-from personatalk.fitting import FaceGeometry, fit_track, procrustes, unpose
-from personatalk.geometry_maps import FaceMesh
+from personatalk.evaluation.inputs import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
+from personatalk.geometry.camera import invert_affine, warp_image, window_from_image
+from personatalk.geometry.estimation import refine_face
+from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel, stability_weight
+from personatalk.geometry.face_refinement import GreyWindows
+from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track, procrustes, unpose
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.geometry.tracking import NUM_LANDMARKS, FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import read_frames
-from personatalk.rasterizer import interpolate, rasterize
-from personatalk.registration import GreyWindows
-from personatalk.tracking import NUM_LANDMARKS, FaceTrack, MediaPipeTracker, track_face
 
 FACE_MODEL_FILE = "face_model.safetensors"
 SYNTHETIC_SCALE_PX = 80.0
@@ -82,7 +83,7 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
     miss = np.linalg.norm(geometry.project(vertices, valid)[..., :2] - points[..., :2], axis=-1)
     miss = 100 * miss / geometry.scale[valid][:, None]
     pose = procrustes(geometry.template, points, stability_weight(face_model.mean))
-    seen = openness(unpose(points, *pose))
+    seen = lip_aperture(unpose(points, *pose))
     iod = geometry.scale[valid].mean()
     return {
         "lips_%": float(miss[:, list(LIPS)].mean()),
@@ -93,8 +94,8 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
         "translation_jitter_after_%": 100 * metrics.jitter(geometry.translation[valid]) / iod,
         "scale_jitter_before_%": 100 * metrics.jitter(np.log(pose[1])),
         "scale_jitter_after_%": 100 * metrics.jitter(np.log(geometry.scale[valid])),
-        "openness_r": metrics.correlation(openness(vertices), seen),
-        "openness_deviation_ratio": metrics.deviation_ratio(openness(vertices), seen),
+        "openness_r": metrics.correlation(lip_aperture(vertices), seen),
+        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(vertices), seen),
     }
 
 
@@ -116,7 +117,7 @@ def rendered_figures(
     geometry = replace(geometry, expression=geometry.expression[::-1].copy())
     known = geometry.project(face_model.vertices(geometry.template, geometry.expression))
     valid = np.flatnonzero(geometry.valid)
-    widest = int(valid[np.argmax(openness(track.landmarks[valid, :NUM_VERTICES]) / geometry.scale[valid])])
+    widest = int(valid[np.argmax(lip_aperture(track.landmarks[valid, :NUM_VERTICES]) / geometry.scale[valid])])
     seen = track.landmarks[widest, :NUM_VERTICES, :2]
     triangles = face_model.triangles.astype(np.int32)
     window = window_from_image(geometry)
@@ -131,7 +132,7 @@ def rendered_figures(
     windows = GreyWindows(fitted)
     for picture in pictures:
         windows.append(picture)
-    opening = openness(face_model.vertices(geometry.template, geometry.expression))[valid]
+    opening = lip_aperture(face_model.vertices(geometry.template, geometry.expression))[valid]
     refined = refine_face(again, fitted, windows, FaceMesh(face_model))
     return tuple(known_figures(found, known[valid], geometry.scale[valid], opening, face_model)
                  for found in (fitted, refined))  # fmt: skip
@@ -160,8 +161,8 @@ def known_figures(
         "lips_%": float(distance[:, list(LIPS)].mean()),
         "lips_scatter_%": float(np.linalg.norm(scatter, axis=-1).mean()),
         "face_%": float(distance.mean()),
-        "openness_r": metrics.correlation(openness(head[found]), opening[found]),
-        "openness_deviation_ratio": metrics.deviation_ratio(openness(head[found]), opening[found]),
+        "openness_r": metrics.correlation(lip_aperture(head[found]), opening[found]),
+        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(head[found]), opening[found]),
         "found": float(found.mean()),
     }
 
@@ -242,8 +243,8 @@ def round_trip_figures(face: KnownFace, face_model: FaceModel) -> dict[str, floa
         "lips_%": float(miss[:, list(LIPS)].mean()),
         "face_%": float(miss.mean()),
         "rotation_error_deg": float(np.degrees(turn.magnitude().mean())),
-        "openness_r": metrics.correlation(openness(fitted), openness(face.vertices)),
-        "openness_deviation_ratio": metrics.deviation_ratio(openness(fitted), openness(face.vertices)),
+        "openness_r": metrics.correlation(lip_aperture(fitted), lip_aperture(face.vertices)),
+        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(fitted), lip_aperture(face.vertices)),
     }
 
 

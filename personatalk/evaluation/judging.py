@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
-from personatalk.evaluation import metrics
-from personatalk.evaluation.identity import CHIP_PX, FACE_FILES, FaceEmbedder, chip_from_image, embed
+from personatalk import metrics
 from personatalk.evaluation.windows import Painted, WindowClip, masks_of
-from personatalk.face_model import OUTER_LIPS
-from personatalk.geometry_maps import MAP_STRIDE, FaceMesh
-from personatalk.perceptual import LPIPS_FILES, Lpips
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
+from personatalk.geometry.face_model import OUTER_LIPS
+from personatalk.geometry.mesh import MAP_STRIDE, FaceMesh
+from personatalk.metrics.identity import CHIP_PX, FACE_FILES, FaceEmbedder, chip_from_image, embed
+from personatalk.metrics.perceptual import LPIPS_FILES, Lpips
 
 LIP_MARGIN_PX = 4  # of the window
 IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself

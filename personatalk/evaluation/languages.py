@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from personatalk.evaluation.corpus import (
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import (
     Clip,
     EvaluationInputs,
     at_measured_offsets,
@@ -16,7 +17,6 @@ from personatalk.evaluation.corpus import (
     read_geometry,
     report_of,
 )
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.speech import (
     MIN_FIT,
     MIN_SECONDS,
@@ -29,11 +29,11 @@ from personatalk.evaluation.speech import (
     read_speech_clip,
     speech_figures,
 )
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_model import GeometryModel, predict_expression
-from personatalk.own_speech import calibrate
-from personatalk.style import style_of
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.speaker_calibration import calibrate
+from personatalk.geometry_construction.style import style_of
 
 NAMES = {"en": "English", "ar": "Arabic"}
 MIN_WORDS = 8  # a person's clips shorter than 2 s, from which there are enough others for a style

@@ -10,17 +10,19 @@ import numpy as np
 import soundfile
 import torch
 
-from personatalk.audio import SAMPLE_RATE, load_speech_encoder
+from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
-from personatalk.evaluation.dubbing import MIN_SECONDS, SeenFace, foreign_clip, see_face
+from personatalk.evaluation.dubbing import MIN_SECONDS, foreign_clip
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
 from personatalk.evaluation.speech import load_geometry_model
-from personatalk.face_model import FaceModel
-from personatalk.geometry_model import predict_expression
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mouth import driven_aperture
+from personatalk.geometry_construction.model import predict_expression
+from personatalk.geometry_construction.style import style_of
+from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import read_audio
-from personatalk.style import lip_opening, style_of
+from personatalk.speech.encoders import SAMPLE_RATE, load_speech_encoder
 
 # (waveform [S] at 16 kHz, what is seen of a clip) -> openness [T] that stage 1 asks for at its frames
 Ask = Callable[[np.ndarray, SeenFace], np.ndarray]
@@ -97,6 +99,6 @@ def stage_one(checkpoints: Path, face_model: FaceModel) -> Ask:
         style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
         times = torch.from_numpy(geometry.times - geometry.times[0])
         said = predict_expression(model, encoder.encode(waveform), times, style)
-        return lip_opening(said.numpy(), geometry.template, face_model)
+        return driven_aperture(said.numpy(), geometry.template, face_model)
 
     return ask

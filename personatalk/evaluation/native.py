@@ -9,23 +9,23 @@ from functools import partial
 import cv2
 import numpy as np
 
-from personatalk.camera import invert_affine
-from personatalk.clip_references import ClipReferences
+from personatalk import metrics
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.dub_renderer import ClipRenderer
-from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of
-from personatalk.evaluation.frames_page import OURS
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_track, report_of
 from personatalk.evaluation.judging import lip_mask
 from personatalk.evaluation.renderers import load_renderer
 from personatalk.evaluation.rendering import mean_figures
+from personatalk.evaluation.rendering_page import OURS
 from personatalk.evaluation.windows import WindowClip, choose_runs, read_windows
-from personatalk.face_model import NUM_VERTICES, FaceModel
-from personatalk.geometry_maps import FaceMesh
+from personatalk.face_rendering.clip_renderer import ClipRenderer
+from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.camera import invert_affine
+from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import read_frames
-from personatalk.references import lip_descriptors
-from personatalk.renderer import DualAttentionRenderer
 
 NUM_PERSONS = 8  # whose largest clip is judged, unless a limit says otherwise
 FULL_STRENGTH = 0.99  # of a frame's dub; less is meant to show the source

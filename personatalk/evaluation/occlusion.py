@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from personatalk.appearance import HEIGHT, WIDTH, ColourWindows
 from personatalk.errors import NoFaceError
-from personatalk.estimation import refine_face
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
 from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
-from personatalk.face_model import FaceModel, HeadVertices
-from personatalk.fitting import FaceGeometry, fit_track
-from personatalk.geometry_maps import LIP_CENTRE, LIP_RADII, FaceMesh
-from personatalk.hands import HandTracker
+from personatalk.geometry.estimation import refine_face
+from personatalk.geometry.face_model import FaceModel, HeadVertices
+from personatalk.geometry.face_refinement import GreyWindows
+from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.mesh import LIP_CENTRE, LIP_RADII, FaceMesh
+from personatalk.geometry.mouth import apertures_of
+from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import read_frames
-from personatalk.occlusion import Occlusion, find_occlusion
-from personatalk.registration import GreyWindows
-from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+from personatalk.occlusion.appearance import HEIGHT, WIDTH, ColourWindows
+from personatalk.occlusion.hands import HandTracker
+from personatalk.occlusion.segmentation import Occlusion, find_occlusion
 
 HIDES_SHARE = 0.03  # of the region, from which an occluder should be found
 CHEEKS = (50, 280)  # vertices where the skin's colour is read
@@ -153,7 +154,7 @@ def swap_mouths(
     """
     plain = ColourWindows(geometry)
     windows = [plain.cut(image, frame) for frame, image in enumerate(frames_of(inputs, clip, None))][: len(geometry)]
-    opening = HeadVertices(mesh.face_model, geometry.template, geometry.expression).openness()
+    opening = apertures_of(HeadVertices(mesh.face_model, geometry.template, geometry.expression))
     order = np.argsort(opening[: len(windows)])
     partner = np.empty_like(order)
     partner[order] = order[::-1]

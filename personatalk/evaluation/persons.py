@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 
-from personatalk.audio import SAMPLE_RATE, load_speech_encoder
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, read_geometry, report_of
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_geometry, report_of
 from personatalk.evaluation.speech import (
     MIN_FIT,
     SpeechClip,
@@ -20,13 +19,15 @@ from personatalk.evaluation.speech import (
     read_features,
     speech_figures,
 )
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mouth import driven_aperture
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.speaker_calibration import calibrate
+from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import read_audio
-from personatalk.noises import NOISES, UNSEEN_NOISES, make_noise
-from personatalk.own_speech import calibrate
-from personatalk.style import Style, lip_opening, style_of
+from personatalk.speech.encoders import SAMPLE_RATE, load_speech_encoder
+from personatalk.speech.noises import NOISES, UNSEEN_NOISES, make_noise
 
 MIN_STYLE_S = 2.0  # of clips whose style is judged
 OWN_SPEECH_S = (0.0, 2.0, 5.0, 10.0)
@@ -215,7 +216,7 @@ def evaluate_silence(inputs: EvaluationInputs) -> dict:
         for speaker in speakers:
             style, template = speaker.first, speaker.geometry.template
             said = torch.cat([style.rest[None], predict_expression(model, heard, times, style)])
-            opened = lip_opening(said.numpy(), template, face_model)
+            opened = driven_aperture(said.numpy(), template, face_model)
             away = np.abs(opened[1:] - opened[0])
             rows.setdefault(kind, []).append(
                 {"away_%": 100 * float(np.quantile(away, 0.95)), "within_2_%": float((away < REST_IOD).mean())}

@@ -8,24 +8,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personatalk.audio import load_speech_encoder
 from personatalk.checkpoints import load_config, load_into
-from personatalk.config import REFERENCE_STRATEGIES, RendererConfig
 from personatalk.errors import MediaError
 from personatalk.evaluation.baselines import baselines, pick_nearest, warped_painter
-from personatalk.evaluation.corpus import EvaluationInputs
-from personatalk.evaluation.frames_page import OURS
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering import evaluate_rendering
+from personatalk.evaluation.rendering_page import OURS
 from personatalk.evaluation.repainting import model_painter
 from personatalk.evaluation.speech import load_geometry_model
 from personatalk.evaluation.windows import Demand, Painter, WindowClip
-from personatalk.face_model import FaceModel
-from personatalk.geometry_maps import FaceMesh
-from personatalk.geometry_model import predict_expression
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry_construction.model import predict_expression
+from personatalk.geometry_construction.style import style_of
 from personatalk.media import read_audio
-from personatalk.renderer import DualAttentionRenderer
-from personatalk.style import style_of
+from personatalk.options import REFERENCE_STRATEGIES
+from personatalk.speech.encoders import load_speech_encoder
 
 # what is taken away from weights that were trained with it
 ABLATIONS = {

@@ -11,13 +11,14 @@ import numpy as np
 
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.evaluation.baselines import baselines
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
-from personatalk.evaluation.frames_page import ShownClip, draw_clip, write_page
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
 from personatalk.evaluation.judging import Judges, RunTruth
+from personatalk.evaluation.rendering_page import ShownClip, draw_clip, write_page
 from personatalk.evaluation.windows import Painted, Painter, choose_runs, read_windows
-from personatalk.face_model import FaceModel, openness
-from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_aperture
 from personatalk.media import read_frames
 
 MAX_SHOWN = 12  # clips on the page of frames
@@ -88,7 +89,7 @@ def show_run(
     inputs: EvaluationInputs, number: int, truth: RunTruth, painted: dict[str, Painted], figures: dict
 ) -> ShownClip:
     """Draw the frame of a run whose mouth is most open."""
-    row = int(openness(truth.clip.head_vertices[truth.run]).argmax())
+    row = int(lip_aperture(truth.clip.head_vertices[truth.run]).argmax())
     frame = int(truth.run[row])
     (source,) = read_frames(inputs.clip_path(truth.clip.source), only={frame})
     return draw_clip(inputs.output, number + 1, truth, row, source=source.image, painted=painted, figures=figures)

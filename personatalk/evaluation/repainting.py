@@ -8,13 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.attention import References
-from personatalk.clip_references import ClipReferences
-from personatalk.dub_renderer import ClipRenderer
 from personatalk.evaluation.windows import Demand, Painted, Painter, WindowClip
-from personatalk.geometry_maps import FaceMesh
-from personatalk.references import MIN_GAP, lip_descriptors
-from personatalk.render_inputs import (
+from personatalk.face_rendering.attention import References
+from personatalk.face_rendering.clip_renderer import ClipRenderer
+from personatalk.face_rendering.inputs import (
     ReferenceFrame,
     correspondences,
     images_of,
@@ -23,8 +20,18 @@ from personatalk.render_inputs import (
     reference_frame,
     stack_targets,
 )
-from personatalk.renderer import DualAttentionRenderer, Target
-from personatalk.texture_prior import MIN_TEXTURES, TexturePrior, nothing_predicted, spread_frames, texture_frame
+from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.renderer import DualAttentionRenderer, Target
+from personatalk.face_rendering.texture_prior import (
+    MIN_TEXTURES,
+    TexturePrior,
+    nothing_predicted,
+    spread_frames,
+    texture_frame,
+)
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_descriptors
 
 
 @dataclass(frozen=True, kw_only=True)

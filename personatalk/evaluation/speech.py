@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personatalk.audio import SpeechFeatures, features_at, load_speech_encoder
+from personatalk import metrics
 from personatalk.checkpoints import load_config, load_into
-from personatalk.config import GeometryModelConfig
-from personatalk.evaluation import metrics
-from personatalk.evaluation.corpus import (
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import (
     Clip,
     EvaluationInputs,
     at_measured_offsets,
@@ -24,14 +23,16 @@ from personatalk.evaluation.corpus import (
     report_of,
     spread_over_persons,
 )
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.face_model import FaceModel, openness
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry_construction.config import GeometryModelConfig
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.speaker_calibration import calibrate, find_offset
+from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import read_audio
-from personatalk.own_speech import calibrate, find_offset
-from personatalk.style import Style, style_of
-from personatalk.sync import SyncNetwork, load_sync_network
+from personatalk.speech.encoders import SpeechFeatures, features_at, load_speech_encoder
+from personatalk.speech.sync_network import SyncNetwork, load_sync_network
 
 MIN_SECONDS = 2.0
 MIN_FIT = 0.3  # below, the sound may belong to another face
@@ -133,7 +134,7 @@ def load_geometry_model(folder: Path) -> GeometryModel:
 def speech_figures(speech: np.ndarray, clip: SpeechClip, face_model: FaceModel) -> dict[str, float]:
     """Judge predicted speech coefficients [T, K] by the true geometry."""
     output = face_model.vertices(clip.template, np.asarray(speech, np.float32))
-    opened, true = openness(output), openness(clip.truth)
+    opened, true = lip_aperture(output), lip_aperture(clip.truth)
     closed = true < CLOSED_IOD
     return {
         **metrics.openness_scores(output, clip.truth),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from personatalk.audio import SpeechFeatures
-from personatalk.evaluation.corpus import (
+from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.inputs import (
     MANIFEST_RATE,
     Clip,
     EvaluationInputs,
@@ -17,14 +17,14 @@ from personatalk.evaluation.corpus import (
     report_of,
     spread_over_persons,
 )
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_model import GeometryModel, predict_expression
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.style import style_of
 from personatalk.media import read_audio
-from personatalk.style import style_of
-from personatalk.sync import (
+from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.sync_network import (
     NUM_SHIFTS,
     STEPS_PER_FRAME,
     Synchrony,

@@ -16,9 +16,8 @@ from scipy.fft import dct
 from scipy.signal import medfilt
 from torch import Tensor, nn
 
-from personatalk.audio import SAMPLE_RATE
 from personatalk.errors import CheckpointError, MediaError, PersonaTalkError
-from personatalk.evaluation.corpus import (
+from personatalk.evaluation.inputs import (
     MANIFEST_RATE,
     Clip,
     EvaluationInputs,
@@ -26,8 +25,9 @@ from personatalk.evaluation.corpus import (
     report_of,
     spread_over_persons,
 )
+from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import Frame, probe_video, read_audio, read_frames
-from personatalk.tracking import MediaPipeTracker, track_face
+from personatalk.speech.encoders import SAMPLE_RATE
 
 CROP_PX = 224
 WINDOW_FRAMES = 5  # of 25 Hz; the sound's window is 20 columns of 100 Hz

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
-from personatalk.evaluation.corpus import Clip, EvaluationInputs, read_geometry
-from personatalk.evaluation.identity import CHIP_LANDMARKS, cut_face_chip
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
+from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_geometry
+from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.renderer import Rendering
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
 from personatalk.media import read_frames
-from personatalk.references import MIN_GAP
-from personatalk.renderer import Rendering
+from personatalk.metrics.identity import CHIP_LANDMARKS, cut_face_chip
 
 Kept = TypeVar("Kept")
 MAX_FRAMES = 200

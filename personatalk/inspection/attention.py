@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, window_from_image
-from personatalk.geometry_maps import MAP_STRIDE
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, window_from_image
+from personatalk.geometry.mesh import MAP_STRIDE
+from personatalk.geometry.rasterizer import rasterize
 from personatalk.inspection.drawing import caption, heat, mark, new_figure, tiles, to_picture
+from personatalk.inspection.palette import PALETTE, mix_colours
 from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Inspection
 from personatalk.inspection.references import bank, reference_colours
-from personatalk.palette import PALETTE, mix_colours
-from personatalk.rasterizer import rasterize
 
 COLOUR_ALPHA = 0.65
 TILE_WIDTH, TILE_HEIGHT = 288, 240

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from personatalk.rasterizer import interpolate, rasterize
+from personatalk.geometry.rasterizer import interpolate, rasterize
 
 SOURCE_COLOUR, DRIVEN_COLOUR, GREY = "#0072B2", "#D55E00", "#787878"
 FONT_PX = 20

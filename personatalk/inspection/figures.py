@@ -10,15 +10,15 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError, NoFaceError
-from personatalk.evaluation.dubbing import see_face
-from personatalk.evaluation.identity import FaceEmbedder
-from personatalk.evaluation.metrics import LIP_INDICES, correlation, deviation_ratio, identity_distance, jitter
-from personatalk.face_model import openness
-from personatalk.fitting import FaceGeometry
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.attention import switching
 from personatalk.inspection.recording import Inspection
+from personatalk.inspection.seen_face import see_face
+from personatalk.metrics.geometry import LIP_INDICES, correlation, deviation_ratio, jitter
+from personatalk.metrics.identity import FaceEmbedder, identity_distance
 from personatalk.pipeline import SAMPLE_RATE
-from personatalk.sync import load_sync_network, measure_synchrony, mel_features
+from personatalk.speech.sync_network import load_sync_network, measure_synchrony, mel_features
 
 TOO_SHORT = "speech and face are there together for too short a time"
 JITTER_UNIT = "thousandths of the eyes' distance"
@@ -81,7 +81,7 @@ def figures(inspection: Inspection) -> list[Figure]:
             meaning=f"what shakes from frame to frame; the source's own lips {shaken_source:.2f}",
         ),
         Figure(
-            name="liveliness of the mouth", value=round(deviation_ratio(openness(driven), openness(source)), 2),
+            name="liveliness of the mouth", value=round(deviation_ratio(lip_aperture(driven), lip_aperture(source)), 2),
             unit="of the source's", meaning="deviation of openness as a share of the source's; under 1 mumbles",
         ),
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
         return [Figure(name="seen mouth", value=None, unit="", meaning=str(error))]
     count = min(len(seen.geometry), inspection.num_frames)
     valid = seen.geometry.valid[:count] & inspection.posed.valid[:count]
-    asked, opening = openness(inspection.driven_vertices[:count]), seen.opening[:count]
+    asked, opening = lip_aperture(inspection.driven_vertices[:count]), seen.opening[:count]
     vertices = inspection.face_model.vertices(seen.geometry.template, seen.geometry.expression)
     follows = correlation(opening[valid], asked[valid])
     return [

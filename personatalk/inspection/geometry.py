@@ -8,7 +8,7 @@ import numpy as np
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from personatalk.face_model import INNER_LIPS, NUM_VERTICES, OUTER_LIPS
+from personatalk.geometry.face_model import INNER_LIPS, NUM_VERTICES, OUTER_LIPS
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
@@ -22,9 +22,9 @@ from personatalk.inspection.drawing import (
     tiles,
     to_picture,
 )
+from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.portrait import portrait_from_image
 from personatalk.inspection.recording import Inspection
-from personatalk.palette import PALETTE
 
 MESH_ALPHA = 0.8
 SOURCE_RGB, DRIVEN_RGB = PALETTE[0], PALETTE[3]

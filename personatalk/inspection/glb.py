@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from personatalk.face_model import NUM_VERTICES
+from personatalk.geometry.face_model import NUM_VERTICES
 from personatalk.inspection.geometry import skin_triangles
 from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, portrait_from_image
 from personatalk.inspection.recording import Inspection

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.face_model import NUM_VERTICES
+from personatalk.geometry.face_model import NUM_VERTICES
 from personatalk.inspection.drawing import SKIN, blend, outline, shade
 from personatalk.inspection.geometry import LIP_LINES, MESH_ALPHA, skin_triangles
+from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.recording import Inspection
 from personatalk.media import VideoWriter, probe_video, read_frames
-from personatalk.palette import PALETTE
 
 Shader = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 DEPTH_PX = 10_000.0

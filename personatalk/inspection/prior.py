@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.inspection.attention import mask_of
 from personatalk.inspection.drawing import caption, heat, tiles
 from personatalk.inspection.recording import Inspection

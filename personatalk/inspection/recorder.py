@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import torch.nn.functional as F
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, scale_affine, warp_image
-from personatalk.dub_renderer import RenderedFrame
-from personatalk.evaluation.identity import cut_face_chip
-from personatalk.evaluation.metrics import seam_gradient_ratio
-from personatalk.geometry_maps import MAP_STRIDE
+from personatalk.face_rendering.clip_renderer import RenderedFrame
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, scale_affine, warp_image
+from personatalk.geometry.mesh import MAP_STRIDE
+from personatalk.geometry.rasterizer import rasterize
 from personatalk.inspection.portrait import (
     PORTRAIT_GAIN,
     PORTRAIT_HEIGHT,
@@ -22,8 +21,9 @@ from personatalk.inspection.portrait import (
     WINDOW_BOX,
     portrait_from_image,
 )
+from personatalk.metrics.identity import cut_face_chip
+from personatalk.metrics.image import seam_gradient_ratio
 from personatalk.observer import Scene
-from personatalk.rasterizer import rasterize
 
 FORMAT = 1
 MAX_FRAMES = 200  # kept evenly; a recording then stays under 50 MB however long the clip is

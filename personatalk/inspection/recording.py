@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 import torch
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
 from personatalk.errors import MediaError
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_descriptors
+from personatalk.geometry_construction.style import Style
 from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, WINDOW_BOX, window_from_portrait
 from personatalk.inspection.recorder import FORMAT
 from personatalk.media import read_frames
-from personatalk.references import lip_descriptors
-from personatalk.style import Style
 
 KINDS = ("lip", "face")
 SCALE = 3  # pixels of a picture for one of the renderer's window

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from personatalk.errors import MediaError
-from personatalk.face_model import openness, spread
+from personatalk.face_rendering.reference_selection import MIN_GAP, select_lip_references
+from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
@@ -15,9 +16,8 @@ from personatalk.inspection.drawing import (
     new_figure,
     to_picture,
 )
+from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Inspection, read_chosen_frames
-from personatalk.palette import PALETTE
-from personatalk.references import MIN_GAP, select_lip_references
 
 MAX_SHOWN = 16
 STRATEGIES = {
@@ -67,8 +67,8 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
             {
                 "frame": int(frame),
                 "time_s": float(times[frame] - times[0]),
-                "openness": float(openness(vertices[number])),
-                "spread": float(spread(vertices[number])),
+                "openness": float(lip_aperture(vertices[number])),
+                "spread": float(mouth_width(vertices[number])),
                 "share": float((nearest == number).mean()),
                 "distance": float(near.mean()) if len(near) else float(distance[number].min()),
             }
@@ -118,7 +118,7 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
         inspection.available[valid], inspection.demanded, len(inspection.lip_bank), strategy=strategy,
-        opening=openness(inspection.reference_vertices[valid]),
+        opening=lip_aperture(inspection.reference_vertices[valid]),
     )  # fmt: skip
     return valid[chosen]
 
@@ -134,7 +134,7 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
     for strategy, reason in STRATEGIES.items():
         frames = choose(inspection, strategy)
         nearest = cdist(inspection.available[frames], inspection.demanded).min(0)
-        opening = openness(inspection.reference_vertices[frames])
+        opening = lip_aperture(inspection.reference_vertices[frames])
         rows.append(
             {
                 "strategy": strategy,
@@ -160,10 +160,10 @@ def strategy_picture(inspection: Inspection) -> np.ndarray:
     there, asked = inspection.reference_vertices[valid], inspection.driven_vertices[inspection.posed.valid]
     for panel, row in zip(panels, compare_strategies(inspection), strict=True):
         chosen = inspection.reference_vertices[choose(inspection, row["strategy"])]
-        panel.scatter(spread(there), openness(there), s=10, color="#c4c4c4", label="in the clip")
-        panel.scatter(spread(asked), openness(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="asked for")
+        panel.scatter(mouth_width(there), lip_aperture(there), s=10, color="#c4c4c4", label="in the clip")
+        panel.scatter(mouth_width(asked), lip_aperture(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="asked for")
         panel.scatter(
-            spread(chosen), openness(chosen), s=46, facecolors="none", edgecolors=SOURCE_COLOUR, linewidths=2,
+            mouth_width(chosen), lip_aperture(chosen), s=46, facecolors="none", edgecolors=SOURCE_COLOUR, linewidths=2,
             label="chosen",
         )  # fmt: skip
         panel.set_title(f"{row['strategy']}: {row['mean_distance']:.3f} away on average", loc="left", fontsize=10)
@@ -182,7 +182,7 @@ def reference_timeline(inspection: Inspection) -> np.ndarray:
     figure, panels = new_figure(1, height=2.6)
     panel = panels[0]
     times = inspection.reference.times - inspection.reference.times[0]
-    opening = openness(inspection.reference_vertices)
+    opening = lip_aperture(inspection.reference_vertices)
     panel.plot(times, opening, color=GREY, linewidth=1.2, label="openness in the reference video")
     for kind, marker, offset in (("lip", "o", 0.0), ("face", "s", -0.1)):
         frames = bank(inspection, kind)

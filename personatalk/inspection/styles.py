@@ -11,7 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
-from personatalk.face_model import NUM_VERTICES, openness, spread
+from personatalk.geometry.face_model import NUM_VERTICES
+from personatalk.geometry.mouth import lip_aperture, mouth_width
+from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.geometry_construction.style import Style, style_of
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
@@ -27,8 +30,6 @@ from personatalk.inspection.drawing import (
 )
 from personatalk.inspection.geometry import skin_triangles
 from personatalk.inspection.recording import Inspection
-from personatalk.rasterizer import interpolate, rasterize
-from personatalk.style import Style, style_of
 
 STYLE_MAP_FILE = "style_map.safetensors"
 TRAITS = (
@@ -186,10 +187,10 @@ def openness_curves(inspection: Inspection) -> dict[str, np.ndarray]:
     driven, source = inspection.driven_vertices, inspection.source_vertices
     return {
         "time_s": inspection.times,
-        "driven_openness": openness(driven),
-        "source_openness": openness(source),
-        "driven_spread": spread(driven),
-        "source_spread": spread(source),
+        "driven_openness": lip_aperture(driven),
+        "source_openness": lip_aperture(source),
+        "driven_spread": mouth_width(driven),
+        "source_spread": mouth_width(source),
         "level_db": level_db,
         "is_silent": level_db < max(np.quantile(level, 0.9) - SILENCE_DB, FLOOR_DB + 1),
     }

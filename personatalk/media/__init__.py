@@ -1,9 +1,9 @@
 """Video and sound in and out, as streams: what a file is, its frames, its waveform, and a writer that keeps timing."""
 
 from personatalk.media.colour import ColourTags
+from personatalk.media.decode import Frame, VideoInfo, probe_video, read_frames
+from personatalk.media.encode import AI_MODIFIED, VideoWriter, check_target
 from personatalk.media.sound import read_audio
-from personatalk.media.video import Frame, VideoInfo, probe_video, read_frames
-from personatalk.media.writer import AI_MODIFIED, VideoWriter, check_target
 
 __all__ = [
     "AI_MODIFIED",

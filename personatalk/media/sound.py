@@ -12,7 +12,7 @@ from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
 
 from personatalk.errors import MediaError
-from personatalk.media.opening import decoded, open_media
+from personatalk.media.container import decoded, open_media
 
 COPIED_CODECS = ("aac", "mp3", "alac")  # MP4 carries them and players expect them there
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from personatalk.config import TrainingConfig
-from personatalk.training.losses import weighted_sum
+from personatalk.training.config import TrainingConfig
+from personatalk.training.geometry_construction.losses import weighted_sum
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.errors import NoFaceError, PersonaTalkError
-from personatalk.estimation import estimate_face
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry
-from personatalk.geometry_maps import FaceMesh
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import probe_video, read_frames
-from personatalk.tracking import FaceTrack, MediaPipeTracker, track_face
+from personatalk.occlusion.search import estimate_face
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 MIN_FRAMES = 20

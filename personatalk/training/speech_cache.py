@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personatalk.audio import SAMPLE_RATE, SpeechEncoder, SpeechFeatures
 from personatalk.errors import MediaError
 from personatalk.media import read_audio
-from personatalk.noises import NOISES, make_noise
+from personatalk.speech.encoders import SAMPLE_RATE, SpeechEncoder, SpeechFeatures
+from personatalk.speech.noises import NOISES, make_noise
 from personatalk.training.preprocess import Clip
 
 VARIANTS = ("clean", "noisy")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.face_model import LIPS, FaceModel, openness, spread
-from personatalk.fitting import FaceGeometry
+from personatalk.geometry.face_model import LIPS, FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mouth import lip_aperture, mouth_width
+from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.styles import StyleMap, style_vector
-from personatalk.style import style_of
 from personatalk.training.preprocess import Clip
 
 MIN_FRAMES = 50  # a clip of two seconds; shorter ones say little of a style
@@ -48,10 +49,10 @@ def learn_style_map(clips: list[Clip], corpus: Path, face_model: FaceModel) -> S
 def traits_of(geometry: FaceGeometry, face_model: FaceModel) -> np.ndarray:
     """[6] what the axes are explained by, in the order of styles.TRAITS, IOD."""
     vertices = face_model.vertices(geometry.template, geometry.expression[geometry.valid])
-    opening, width = openness(vertices), spread(vertices)
+    opening, width = lip_aperture(vertices), mouth_width(vertices)
     _, lowered, back = (vertices[:, list(LIPS)] - geometry.template[list(LIPS)]).mean((0, 1))
     return np.array(
-        (opening.mean(), opening.std(), width.mean() - spread(geometry.template), width.std(), back, lowered)
+        (opening.mean(), opening.std(), width.mean() - mouth_width(geometry.template), width.std(), back, lowered)
     )
 
 

@@ -16,7 +16,7 @@ from browser.visiting import (
     give,
     wait_for_result,
 )
-from personatalk.page import strings
+from personatalk.webapp import strings
 
 pytestmark = IN_A_BROWSER
 

@@ -17,9 +17,9 @@ from browser.visiting import (
     wait_for_result,
 )
 from personatalk.media import probe_video
-from personatalk.page import strings
-from personatalk.page.examples import ASSETS
-from personatalk.page.excerpt import cut_excerpt
+from personatalk.webapp import strings
+from personatalk.webapp.examples import ASSETS
+from personatalk.webapp.excerpt import cut_excerpt
 
 CLIP_S = 1.2  # a short clip keeps the test short
 pytestmark = IN_A_BROWSER

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk.clip_references import ClipReferences
-from personatalk.config import RendererConfig
-from personatalk.dub_renderer import ClipRenderer
+from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.geometry import known_face
-from personatalk.face_model import FaceModel
-from personatalk.fitting import fit_track
-from personatalk.geometry_maps import FaceMesh
+from personatalk.face_rendering.clip_renderer import ClipRenderer
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import fit_track
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import lip_descriptors
+from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.recorder import Recorder
 from personatalk.inspection.recording import Inspection
 from personatalk.media import Frame
 from personatalk.observer import Scene
-from personatalk.perceptual import CHECKPOINTS
-from personatalk.references import lip_descriptors
-from personatalk.renderer import DualAttentionRenderer
-from personatalk.style import style_of
 
 NUM_FRAMES = 60
 REPORT = {
@@ -48,7 +48,7 @@ def inspection(recorded) -> Inspection:
 
 
 def record_run(folder: Path, max_frames: int = 20) -> dict[int, object]:
-    mesh = FaceMesh(FaceModel.load(CHECKPOINTS / "face_model.safetensors"))
+    mesh = FaceMesh(FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors"))
     track = known_face(mesh.face_model, noise_iod=0, seed=4).track
     source = fit_track(track, mesh.face_model)
     source = type(source)(**{k: v if k == "template" else v[:NUM_FRAMES] for k, v in vars(source).items()})

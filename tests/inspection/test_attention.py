@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk.attention import sample_pixels, upsample
-from personatalk.camera import apply_affine, invert_affine, window_from_image
+from personatalk.face_rendering.attention import sample_pixels, upsample
+from personatalk.geometry.camera import apply_affine, invert_affine, window_from_image
 from personatalk.inspection.attention import (
     attention_colours,
     attention_over_time,

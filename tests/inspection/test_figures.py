@@ -8,10 +8,10 @@ import pytest
 from conftest import CopyPipeline
 
 from inspection.conftest import REPORT, record_run
-from personatalk import cli
-from personatalk.cli import main
+from personatalk.cli import main as cli
+from personatalk.cli.main import main
 from personatalk.errors import NoFaceError
-from personatalk.face_model import openness
+from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection import figures as module
 from personatalk.inspection.figures import figures, seen_figures, stage_table
 from personatalk.inspection.recorder import MAX_JUDGED
@@ -92,7 +92,7 @@ def test_real_judge_finds_nothing_to_say_of_too_short_a_speech(inspection):
 def test_the_seen_mouth_is_compared_with_the_one_that_was_asked_for(inspection, monkeypatch):
     def seen_as(geometry):
         vertices = inspection.face_model.vertices(geometry.template, geometry.expression)
-        seen = SimpleNamespace(geometry=geometry, opening=openness(vertices))
+        seen = SimpleNamespace(geometry=geometry, opening=lip_aperture(vertices))
         monkeypatch.setattr(module, "see_face", lambda video, face_model: seen)
         return {figure.name: figure for figure in seen_figures(inspection, "dub.mp4")}
 

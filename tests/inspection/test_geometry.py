@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from personatalk.face_model import NUM_VERTICES, OUTER_LIPS
+from personatalk.geometry.face_model import NUM_VERTICES, OUTER_LIPS
 from personatalk.inspection.geometry import (
     DRIVEN_RGB,
     coefficient_table,

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personatalk.geometry_maps import NUM_PRIOR_CHANNELS
+from personatalk.face_rendering.texture_prior import HEIGHT, WIDTH
+from personatalk.geometry.mesh import NUM_PRIOR_CHANNELS
 from personatalk.inspection.drawing import heat
 from personatalk.inspection.prior import prior_picture
 from personatalk.inspection.recording import Inspection
-from personatalk.texture_prior import HEIGHT, WIDTH
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from inspection.conftest import NUM_FRAMES, REPORT, record_run
-from personatalk.camera import apply_affine, window_from_image
 from personatalk.errors import MediaError
+from personatalk.geometry.camera import apply_affine, window_from_image
 from personatalk.inspection.portrait import portrait_from_image, window_from_portrait
 from personatalk.inspection.recorder import Recorder
 from personatalk.inspection.recording import Inspection

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personatalk.clip_references import LIP_BANK_SIZE
 from personatalk.errors import MediaError
-from personatalk.face_model import openness
+from personatalk.face_rendering.reference_bank import LIP_BANK_SIZE
+from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.references import (
     MAX_SHOWN,
     bank,
@@ -27,7 +27,7 @@ def test_gallery_shows_the_references_asked_for_most_with_frame_and_openness(ins
     assert list(captions) == sorted(captions)
     left_out = [row["share"] for row in table if row["frame"] not in captions]
     for row in table:
-        assert row["openness"] == pytest.approx(openness(inspection.reference_vertices[row["frame"]]))
+        assert row["openness"] == pytest.approx(lip_aperture(inspection.reference_vertices[row["frame"]]))
         if row["frame"] not in captions:
             continue
         assert row["share"] >= max(left_out)
@@ -59,7 +59,7 @@ def test_the_own_strategy_is_recognised_and_coverage_comes_nearest(inspection):
     rows = {row["strategy"]: row for row in compare_strategies(inspection)}
     assert rows["coverage"]["shared_frames"] == LIP_BANK_SIZE
     assert rows["coverage"]["mean_distance"] < min(rows[name]["mean_distance"] for name in ("paper", "random"))
-    assert rows["paper"]["most_open"] == pytest.approx(openness(inspection.reference_vertices).max(), rel=1e-4)
+    assert rows["paper"]["most_open"] == pytest.approx(lip_aperture(inspection.reference_vertices).max(), rel=1e-4)
     assert strategy_picture(inspection).shape[2] == 3
 
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from inspection.conftest import NUM_FRAMES
+from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
-from personatalk.face_model import LIPS
+from personatalk.geometry.face_model import LIPS
+from personatalk.geometry_construction.style import style_of
+from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.styles import (
     TRAITS,
     StyleMap,
@@ -18,9 +21,6 @@ from personatalk.inspection.styles import (
     style_vector,
     voice_level,
 )
-from personatalk.palette import PALETTE
-from personatalk.perceptual import CHECKPOINTS
-from personatalk.style import style_of
 from personatalk.training.preprocess import Clip
 from personatalk.training.style_map import learn_style_map, map_of, traits_of
 
@@ -75,7 +75,7 @@ def test_traits_are_those_that_are_named(inspection):
 
 def test_shipped_map_places_a_livelier_speaker_farther_to_the_right(inspection):
     known, source = StyleMap.load(), inspection.source
-    assert len(known.points) > 100 and (CHECKPOINTS / "style_map.safetensors").stat().st_size < 200_000
+    assert len(known.points) > 100 and (DEFAULT_FOLDER / "style_map.safetensors").stat().st_size < 200_000
     places = [
         known.project(
             style_vector(style_of(source.expression * gain, source.valid, source.template, inspection.face_model))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from personatalk.config import TrainingConfig
+from personatalk.training.config import TrainingConfig
+from personatalk.training.geometry_construction.losses import weighted_sum
 from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, learning_rate, train
-from personatalk.training.losses import weighted_sum
 
 CONFIG = TrainingConfig(
     num_steps=40, learning_rate=0.1, warmup_steps=4, weight_decay=0.0, ema_decay=0.9, loss_weights={"square": 1.0}

@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 
-from personatalk.face_model import FaceModel
-from personatalk.fitting import FaceGeometry, fit_track
-from personatalk.perceptual import CHECKPOINTS
+from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
 from personatalk.training.preprocess import clips_of_folder, load_track, preprocess, read_manifest
 
-ASSETS = CHECKPOINTS.parent / "assets"
+ASSETS = DEFAULT_FOLDER.parent / "assets"
 
 
 def test_a_folder_is_prepared_once_and_a_broken_file_is_counted(tmp_path):
@@ -19,7 +19,7 @@ def test_a_folder_is_prepared_once_and_a_broken_file_is_counted(tmp_path):
     (videos / "one").mkdir(parents=True)
     shutil.copy(ASSETS / "grid_speaker.mp4", videos / "one" / "clip.mp4")
     (videos / "one" / "broken.mp4").write_bytes(b"no video")
-    face_model = FaceModel.load(CHECKPOINTS / "face_model.safetensors")
+    face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
     first = preprocess(videos, corpus, face_model, workers=1)
     assert first["track"] == {"tracked": 1, "refused": 1}
     assert first["fit"]["fitted"] == 1 and first["windows"] == {"cut": 1}

@@ -1,0 +1,215 @@
+"""The command line: parses, calls, prints. `python -m personatalk --help` teaches it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.cli.training import add_command, add_training_commands
+from personatalk.errors import MediaError, PersonaTalkError
+
+if TYPE_CHECKING:
+    from personatalk.inspection.recorder import Recorder
+    from personatalk.pipeline import DubbingPipeline
+
+EXIT_MENDABLE = 2  # also what argparse exits with
+EXIT_INTERRUPTED = 130
+
+DUB_EXAMPLES = """
+examples:
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4
+      the clip keeps its length, size and frame rate; the speech is put in complete
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --length audio
+      the result is as long as the speech: a short clip is played back and forth
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --style-video other.mp4
+      in the way of speaking that the face of other.mp4 has
+  personatalk dub group.mp4 speech.wav -o dubbed.mp4 --face 640 210
+      of several faces, the one nearest to this place (pixels from the left, from the top)
+
+Only dub people who agreed to it, and say that the result is dubbed.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        exit code: 0 done, 2 the user can mend it (one sentence on standard error), 130 interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parsed = build_parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except PersonaTalkError as error:
+        print(f"personatalk: {error}", file=sys.stderr)
+        return EXIT_MENDABLE
+    except KeyboardInterrupt:
+        print("personatalk: interrupted, no file was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe every command; imports nothing heavy, so that --help is quick."""
+    parser = argparse.ArgumentParser(
+        prog="personatalk",
+        description="Dub a video of a person speaking with any speech, in that person's own way of speaking.",
+        epilog="`personatalk COMMAND --help` shows a command's options with examples.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_dub(commands)
+    _add_track(commands)
+    add_training_commands(commands)
+    return parser
+
+
+def _add_dub(commands: argparse._SubParsersAction) -> None:
+    dub = add_command(
+        commands, "dub", _dub, description="dub a clip: the mouth follows the new speech", examples=DUB_EXAMPLES
+    )
+    dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length")
+    dub.add_argument("speech", type=Path, help="the new speech: a sound file, or a video with sound")
+    dub.add_argument("-o", "--output", type=Path, required=True, help="the .mp4 to write")
+    dub.add_argument("--report", type=Path, help="write options, versions, timings and figures as JSON")
+    dub.add_argument("--style-strength", type=float, default=1.0, help="0 an average speaker, 1 this person (default)")
+    dub.add_argument("--mouth-amplitude", type=float, default=1.0, help="more than 1 opens the mouth wider (default 1)")
+    dub.add_argument(
+        "--length", choices=["video", "audio", "loop", "hold"], default="video",
+        help="of the clip (default); or of the speech: a short clip goes back and forth, starts again, or stands still",
+    )  # fmt: skip
+    dub.add_argument(
+        "--references", choices=["coverage", "nearest", "paper", "random"], default="coverage",
+        help="how the frames are chosen that lips are taken from (default: coverage)",
+    )  # fmt: skip
+    dub.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
+    dub.add_argument("--style-video", type=Path, help="take the way of speaking from this video")
+    dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
+    dub.add_argument("--no-offset", action="store_true", help="trust that the clip's own sound fits its own picture")
+    dub.add_argument("--no-calibration", action="store_true", help="do not learn from the clip's own speech")
+    dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
+    dub.add_argument(
+        "--inspect", type=Path, metavar="FOLDER", help="keep what happens inside there, with pictures of it"
+    )
+    dub.add_argument("--checkpoints", type=Path, default=DEFAULT_FOLDER, help="folder of the weights")
+    dub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_track(commands: argparse._SubParsersAction) -> None:
+    track = add_command(
+        commands, "track", _track, description="track a face: 478 landmarks in each frame, written as .npz"
+    )
+    track.add_argument("clip", type=Path)
+    track.add_argument("-o", "--output", type=Path, required=True, help="the .npz to write")
+    track.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
+
+
+def load(checkpoints: Path) -> DubbingPipeline:
+    """Load the pipeline; here, so that only the commands that need it pay for it."""
+    from personatalk.pipeline import load_pipeline
+
+    return load_pipeline(checkpoints)
+
+
+def _dub(arguments: argparse.Namespace) -> None:
+    from personatalk.options import DubbingOptions
+
+    _refuse_output(arguments.output)
+    if arguments.report:
+        _refuse_output(arguments.report)
+    try:
+        options = DubbingOptions(
+            style_strength=arguments.style_strength,
+            mouth_amplitude=arguments.mouth_amplitude,
+            length=arguments.length,
+            reference_strategy=arguments.references,
+            face_point=tuple(arguments.face) if arguments.face else None,
+            style_video=arguments.style_video,
+            reference_video=arguments.reference_video,
+            crf=arguments.crf,
+            measure_offset=not arguments.no_offset,
+            calibrate=not arguments.no_calibration,
+        )
+    except ValueError as error:
+        raise PersonaTalkError(str(error)) from error
+    looked_at = {"record": _recorder(arguments.inspect)} if arguments.inspect else {}
+    pipeline = load(arguments.checkpoints)
+    with ProgressBar(quiet=arguments.quiet) as bar:
+        result = pipeline.dub(
+            arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, **looked_at
+        )
+    if arguments.report:
+        arguments.report.write_text(json.dumps(result.report, indent=2) + "\n")
+    seconds = sum(result.timings.values())
+    print(f"{result.video}: {result.num_frames} frames in {seconds:.1f} s", end="")
+    print(f", {result.num_passed_through} without a usable face left as they are" * bool(result.num_passed_through))
+    if arguments.inspect:
+        _write_sheets(arguments.inspect)
+
+
+def _recorder(folder: Path) -> Recorder:
+    from personatalk.inspection.recorder import Recorder
+
+    if folder.is_file():
+        raise MediaError(f"{folder} is a file; --inspect needs a folder")
+    return Recorder(folder)
+
+
+def _write_sheets(folder: Path) -> None:
+    from personatalk.inspection.recording import Inspection
+    from personatalk.inspection.sheets import write_sheets
+
+    written = write_sheets(Inspection.load(folder), folder / "sheets")
+    print(f"{folder / 'sheets'}: {len(written)} pictures, meshes and tables of what happened inside")
+
+
+def _refuse_output(path: Path) -> None:
+    """Complain before the work rather than after it."""
+    if not path.parent.is_dir():
+        raise MediaError(f"the folder {path.parent} does not exist; make it, or write {path.name} somewhere else")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give the name of a file in it")
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from personatalk.errors import NoFaceError
+    from personatalk.geometry.tracking import MediaPipeTracker, track_face
+    from personatalk.media import probe_video, read_frames
+    from personatalk.training.preprocess import save_track
+
+    _refuse_output(arguments.output)
+    info = probe_video(arguments.clip)
+    frames = ((frame.time, frame.image) for frame in read_frames(arguments.clip))
+    with MediaPipeTracker(tuple(arguments.face) if arguments.face else None) as tracker:
+        track = track_face(frames, tracker, width=info.width, height=info.height)
+    if not track.detected.any():
+        raise NoFaceError(f"no face was found in {arguments.clip}; use a video that shows one from the front")
+    save_track(track, arguments.output)
+    print(f"{arguments.output}: a face in {int(track.detected.sum())} of {len(track)} frames")
+
+
+class ProgressBar(AbstractContextManager):
+    """A progress bar that names the stage under way.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from tqdm import tqdm
+
+        layout = "{desc:<28.28} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
+        self._bar = tqdm(total=100, bar_format=layout, disable=quiet, leave=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, fraction: float, stage: str) -> None:
+        """Show how far the work is, 0 to 1."""
+        self._bar.set_description_str(stage, refresh=False)
+        self._bar.update(100 * fraction - self._bar.n)

@@ -1,0 +1,117 @@
+"""A manifest in, a report and a table out: every evaluation by its name."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personatalk.evaluation.breath import evaluate_breath
+from personatalk.evaluation.dubbing import Ask, Dub, Judge, evaluate_dubbing
+from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.inputs import EvaluationInputs, to_markdown
+from personatalk.evaluation.languages import evaluate_languages
+from personatalk.evaluation.leak import evaluate_leak
+from personatalk.evaluation.native import evaluate_native
+from personatalk.evaluation.occlusion import evaluate_occlusion
+from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
+from personatalk.evaluation.renderers import evaluate_renderers
+from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
+from personatalk.evaluation.sync import evaluate_sync
+from personatalk.evaluation.syncnet import evaluate_syncnet
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry_construction.model import predict_expression
+from personatalk.geometry_construction.style import style_of
+from personatalk.options import DubbingOptions
+from personatalk.pipeline import load_pipeline
+from personatalk.speech.encoders import load_speech_encoder
+from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony, mel_features
+
+
+def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
+    """Run one evaluation; with an output folder its report is kept there as JSON and as a table.
+
+    Args:
+        what: one of EVALUATIONS.
+
+    Raises:
+        ValueError: there is no evaluation of that name.
+    """
+    if what not in EVALUATIONS:
+        raise ValueError(f"no evaluation {what!r}, there are {sorted(EVALUATIONS)}")
+    report = EVALUATIONS[what](inputs)
+    if inputs.output is not None:
+        inputs.output.mkdir(parents=True, exist_ok=True)
+        (inputs.output / f"{what}.json").write_text(json.dumps(report, indent=1))
+        (inputs.output / f"{what}.md").write_text(to_markdown(report) + "\n")
+    return report
+
+
+def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
+    """Judge whole dubs by the pipeline as it ships."""
+    dub = shipped_dub(inputs.checkpoints)
+    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), network_judge(inputs.checkpoints))
+
+
+def evaluate_pipeline_leak(inputs: EvaluationInputs) -> dict:
+    """Look for the source's mouth in dubs by the pipeline as it ships."""
+    return evaluate_leak(inputs, shipped_dub(inputs.checkpoints))
+
+
+def shipped_dub(checkpoints: Path) -> Dub:
+    """Dub as the pipeline does where no option is given."""
+    pipeline = load_pipeline(checkpoints)
+
+    def dub(video: Path, audio: Path, output: Path) -> None:
+        pipeline.dub(video, audio, output, DubbingOptions())
+
+    return dub
+
+
+def stage_one(checkpoints: Path) -> Ask:
+    """What stage 1 asks of the mouth, in the style of the whole clip, without the renderer."""
+    face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
+    model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
+
+    def ask(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
+        speech = predict_expression(
+            model, encoder.encode(waveform), torch.from_numpy(geometry.times - geometry.times[0]), style
+        )
+        return lip_aperture(face_model.vertices(geometry.template, speech.numpy()))
+
+    return ask
+
+
+def network_judge(checkpoints: Path) -> Judge:
+    """A judge of synchrony that has no part in the dubs: a network that hears a spectrogram, of other persons."""
+    face_model, network = FaceModel.load(checkpoints / FACE_MODEL_FILE), load_sync_network(checkpoints, "sync_judge")
+
+    def judge(waveform: np.ndarray, geometry: FaceGeometry) -> Synchrony | None:
+        return measure_synchrony(network, mel_features(waveform), geometry, face_model)
+
+    return judge
+
+
+EVALUATIONS = {
+    "fitting": evaluate_fitting,
+    "speech": evaluate_speech,
+    "speech-measured": partial(evaluate_speech, measured_offsets=True),
+    "sync": evaluate_sync,
+    "style": evaluate_style,
+    "calibration": evaluate_calibration,
+    "silence": evaluate_silence,
+    "breath": evaluate_breath,
+    "languages": evaluate_languages,
+    "rendering": evaluate_renderers,
+    "native": evaluate_native,
+    "occlusion": evaluate_occlusion,
+    "dubbing": evaluate_pipeline,
+    "leak": evaluate_pipeline_leak,
+    "syncnet": evaluate_syncnet,
+}

@@ -1,0 +1,1 @@
+"""Stage 2: the dual-attention face renderer, and what puts its faces back into the frames."""

@@ -1,0 +1,251 @@
+"""What the lower face should look like, coarsely, by all references of a clip: textures predicted by kriging.
+
+Attention mixes a few references and cannot go beyond them. All references together tell how the person's colours
+change with the expression, with the mouth, and with what is seen around the mask. A Gaussian process over the
+clip's textures, in closed form, says what follows for the target.
+
+Ours: the paper does not speak of it. Ordinary kriging as in Cressie, "Statistics for Spatial Data", 1993.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numba
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.geometry.face_refinement import sample
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import NUM_PRIOR_CHANNELS, PRIOR_STRIDE, FaceMesh
+from personatalk.geometry.mouth import lip_descriptors
+from personatalk.geometry.rasterizer import interpolate, rasterize
+
+WIDTH, HEIGHT = WINDOW_WIDTH // PRIOR_STRIDE, WINDOW_HEIGHT // PRIOR_STRIDE
+MAX_TEXTURES = 200  # of a clip; more take longer
+MIN_TEXTURES = 16  # from fewer nothing is predicted
+# Variances in squared levels of 255, chosen on validation clips.
+EXPRESSION_VARIANCE = 10.0  # a linear share, by one deviation of the clip's main expression
+MOUTH_VARIANCE, MOUTH_SCALE_IOD = 60.0, 0.05  # a share that mouths have in common that are so far apart
+TIME_VARIANCE, TIME_SCALE_FRAMES = 10.0, 30.0
+SURROUNDINGS_VARIANCES = (0.1, 2.0)  # of lips, of skin: a linear share, by one level of difference around the mask
+NOISE_VARIANCE = 4.0
+MIDDLE_LEVEL = 128.0
+HALF_CERTAIN = 10.0  # levels; a prediction that deviates so much counts as uncertain by a half
+MAX_DIFFERENCE = 60.0  # levels; what differs more around the mask is something else than light
+MARGIN_PX = 2  # between the mask and what counts as its surroundings, at half the window's size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureFrame:
+    """A frame from which the prior learns.
+
+    Attributes:
+        index: frame number in its clip.
+        window: [80, 96, 3] uint8, half the renderer's window.
+        placed: [N, 3] px of the whole window, vertices with rings.
+    """
+
+    index: int
+    window: np.ndarray
+    placed: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What a texture depends on, of N frames.
+
+    Attributes:
+        expression: [N, K] coefficients.
+        mouth: [N, D] lip descriptors.
+        time: [N] frame numbers.
+        surroundings: [N, S] levels of 255, colours around the mask, from the middle.
+    """
+
+    expression: np.ndarray
+    mouth: np.ndarray
+    time: np.ndarray
+    surroundings: np.ndarray
+
+
+class TexturePrior:
+    """Predicts the coarse texture of a target's lower face from all references of its clip.
+
+    Textures lie on the mesh as the frame sees it that faces the camera most, at half the window's size.
+
+    Args:
+        mesh: the face mesh.
+        geometry: of the clip.
+        frames: of it, see `spread_frames`.
+    """
+
+    def __init__(self, mesh: FaceMesh, geometry: FaceGeometry, frames: list[TextureFrame]) -> None:
+        self.mesh, self.template = mesh, geometry.template
+        numbers = np.array([frame.index for frame in frames])
+        self._place(frames[int(geometry.rotation[numbers, 2, 2].argmax())].placed)
+        textures = np.stack([self._unwrap(frame.window, frame.placed) for frame in frames])
+        self._textures = textures[:, self._inside].round().astype(np.uint8).reshape(len(frames), -1)
+        basis = mesh.face_model.expression_basis
+        self._expression_from_vertices = np.linalg.pinv(basis.reshape(len(basis), -1).astype(np.float64))
+        head_vertices = mesh.face_model.vertices(geometry.template, geometry.expression[numbers])
+        mouths = lip_descriptors(head_vertices, geometry.template, geometry.rotation[numbers])
+        self._known = self._circumstances(head_vertices, mouths, numbers, textures)
+        expression = self._known.expression
+        self._expression_mean = expression.mean(0)
+        deviation = np.linalg.norm(expression - self._expression_mean, 2) / np.sqrt(len(numbers))
+        self._expression_scale = max(float(deviation), 1e-6)
+        self._observed = self._covariances(self._known, self._known) + NOISE_VARIANCE * np.eye(len(numbers))
+        self._precisions = np.linalg.inv(self._observed)
+
+    def _place(self, placed: np.ndarray) -> None:
+        """Lay the mesh out as a frame's vertices [N, 3] px of the window lie."""
+        self._canonical = placed / np.float32(PRIOR_STRIDE)
+        self._raster = rasterize(self._canonical, self.mesh.triangles, HEIGHT, WIDTH)
+        mask = self.mesh.mask(self._canonical, self.template, HEIGHT, WIDTH)
+        reach = np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)
+        self._inside = cv2.dilate((mask > 0).astype(np.uint8), reach) > 0
+        on_face = (self._raster[0] >= 0) & (self._raster[0] < len(self.mesh.face_model.triangles))
+        self._surroundings = on_face & ~self._inside
+        lips = interpolate(*self._raster, self.mesh.triangles, self.mesh.lip_region[:, None])[0]
+        self._lip_share = lips[self._inside]
+
+    def _unwrap(self, window: np.ndarray, placed: np.ndarray) -> np.ndarray:
+        """[80, 96, 3] float32: a window [80, 96, 3] as the mesh sees it that lies at placed [N, 3] px of the whole."""
+        positions = np.ascontiguousarray(placed[:, :2] / np.float32(PRIOR_STRIDE))
+        grid = interpolate(*self._raster, self.mesh.triangles, positions)
+        return sample(window, grid.transpose(1, 2, 0)).astype(np.float32)
+
+    def _circumstances(
+        self, head_vertices: np.ndarray, mouths: np.ndarray, frames: np.ndarray, textures: np.ndarray
+    ) -> Circumstances:
+        """Describe N frames: vertices [N, V, 3], lip descriptors [N, D], numbers [N], textures [N, 80, 96, 3]."""
+        around = textures[:, ::2, ::2][:, self._surroundings[::2, ::2]].reshape(len(textures), -1)
+        moved = (head_vertices - self.template).reshape(len(head_vertices), -1)
+        return Circumstances(
+            expression=moved @ self._expression_from_vertices,
+            mouth=mouths,
+            time=frames,
+            surroundings=around.astype(np.float64) - MIDDLE_LEVEL,
+        )
+
+    def _covariances(self, first: Circumstances, second: Circumstances) -> np.ndarray:
+        """[2, N, M] covariances of the textures of N frames and M frames: of lips, of skin."""
+        expression, asked = ((x.expression - self._expression_mean) / self._expression_scale for x in (first, second))
+        distance = cdist(first.mouth, second.mouth, "sqeuclidean")
+        common = (
+            EXPRESSION_VARIANCE * expression @ asked.T
+            + MOUTH_VARIANCE * np.exp(-distance / (2 * MOUTH_SCALE_IOD**2))
+            + TIME_VARIANCE * np.exp(-np.abs(first.time[:, None] - second.time) / TIME_SCALE_FRAMES)
+        )
+        alike = first.surroundings @ second.surroundings.T / max(first.surroundings.shape[1], 1)
+        return np.stack([common + variance * alike for variance in SURROUNDINGS_VARIANCES])
+
+    def predict(
+        self, image: np.ndarray, placed: np.ndarray, head_vertices: np.ndarray, mouth: np.ndarray, frame: int
+    ) -> np.ndarray:
+        """Predict what a target looks like.
+
+        Args:
+            image: [3, H, W] in [0, 1], the target's window, black inside the mask.
+            placed: [N, 3] px of the window, the geometry to render, with rings.
+            head_vertices: [V, 3] IOD, to render.
+            mouth: [D] its lip descriptor.
+            frame: number of the target; references nearer than MIN_GAP frames have no say.
+
+        Returns:
+            [5, 80, 96] on the target's window: colours in [0, 1], 1 where there is a prediction, and how uncertain
+            it is, 0 to 1; all 0 where there is none.
+        """
+        far = np.abs(self._known.time - frame) >= MIN_GAP
+        if far.sum() < MIN_TEXTURES:
+            return nothing_predicted()
+        window = halve(np.ascontiguousarray(image.transpose(1, 2, 0))) * 255
+        texture = self._unwrap(window, placed)
+        target = self._circumstances(head_vertices[None], mouth[None], np.array([frame]), texture[None])
+        usual = self._known.surroundings[far].mean(0)
+        difference = np.clip(target.surroundings - usual, -MAX_DIFFERENCE, MAX_DIFFERENCE)
+        target = replace(target, surroundings=usual + difference)
+        covariances, own = self._covariances(self._known, target)[..., 0], self._covariances(target, target)[:, 0, 0]
+        weights = np.stack([krige(p, c, far) for p, c in zip(self._precisions, covariances, strict=True)])
+        explained = 2 * (weights * covariances).sum(1) - np.einsum("kn,knm,km->k", weights, self._observed, weights)
+        deviation = np.sqrt(np.maximum(own - explained, 0))
+        uncertain = deviation / (deviation + HALF_CERTAIN)
+        predicted = np.zeros((HEIGHT, WIDTH, NUM_PRIOR_CHANNELS), np.float32)
+        predicted[self._inside, :3] = mix_textures(self._textures, weights.astype(np.float32), self._lip_share)
+        predicted[self._inside, 3] = 255
+        predicted[self._inside, 4] = 255 * (uncertain[1] + self._lip_share * (uncertain[0] - uncertain[1]))
+        index, barycentric = rasterize(placed / np.float32(PRIOR_STRIDE), self.mesh.triangles, HEIGHT, WIDTH)
+        grid = interpolate(index, barycentric, self.mesh.triangles, np.ascontiguousarray(self._canonical[:, :2]))
+        seen = sample(predicted, grid.transpose(1, 2, 0)) * (index >= 0)[..., None]
+        return np.clip(seen / 255, 0, 1).transpose(2, 0, 1)
+
+
+def nothing_predicted() -> np.ndarray:
+    """[5, 80, 96] of a target of which nothing was predicted."""
+    return np.zeros((NUM_PRIOR_CHANNELS, HEIGHT, WIDTH), np.float32)
+
+
+def texture_frame(index: int, window: np.ndarray, placed: np.ndarray) -> TextureFrame:
+    """Keep of a frame's window [160, 192, 3] uint8 what the prior learns from."""
+    return TextureFrame(index=index, window=halve(window), placed=placed)
+
+
+def spread_frames(shown: np.ndarray, count: int = MAX_TEXTURES) -> np.ndarray:
+    """Choose which of the frames [N] that show the face are learnt from: all, or so many, spread over them."""
+    return shown[np.unique(np.linspace(0, len(shown) - 1, min(len(shown), count)).astype(int))]
+
+
+def krige(precision: np.ndarray, covariance: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Weigh observations so that their weighted sum predicts a further one best: ordinary kriging, mean unknown.
+
+    Args:
+        precision: [N, N] inverse of the covariances of all observations, noise included.
+        covariance: [N] of the observations and what is to be predicted.
+        allowed: [N] bool; the others weigh nothing.
+
+    Returns:
+        [N], sums to 1.
+    """
+    right = np.stack([covariance, np.ones(len(covariance))], 1) * allowed[:, None]
+    solved = precision @ right
+    if not allowed.all():  # the inverse without the rows that are not allowed, by the Schur complement
+        shut = ~allowed
+        solved -= precision[:, shut] @ np.linalg.solve(precision[np.ix_(shut, shut)], solved[shut])
+        solved[shut] = 0
+    best, ones = solved.T
+    return best + ones * (1 - best.sum()) / ones.sum()
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def mix_textures(textures: np.ndarray, weights: np.ndarray, lip_share: np.ndarray) -> np.ndarray:
+    """Add textures up, each place with the weights of lips, of skin, or of both.
+
+    Args:
+        textures: [N, P * 3] uint8, the colours of P places.
+        weights: [2, N] of lips, of skin.
+        lip_share: [P] in [0, 1].
+
+    Returns:
+        [P, 3] levels of 255.
+    """
+    mixed = np.zeros((2, textures.shape[1]), np.float32)
+    for n in range(len(textures)):
+        of_lips, of_skin = weights[0, n], weights[1, n]
+        for k in range(textures.shape[1]):
+            level = np.float32(textures[n, k])
+            mixed[0, k] += of_lips * level
+            mixed[1, k] += of_skin * level
+    colours = np.empty((len(lip_share), 3), np.float32)
+    for p in range(len(lip_share)):
+        for channel in range(3):
+            lips, skin = mixed[0, 3 * p + channel], mixed[1, 3 * p + channel]
+            colours[p, channel] = skin + lip_share[p] * (lips - skin)
+    return colours
+
+
+def halve(window: np.ndarray) -> np.ndarray:
+    """Average a window [160, 192, C] over squares of 2 px."""
+    return cv2.resize(window, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,1 @@
+"""Geometry of the face: model, camera, tracking, fitting, refinement."""

@@ -1,0 +1,136 @@
+"""A video to the geometry of its face: tracked, fitted to the landmarks, then refined by what the frames show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from personatalk.concurrency import read_ahead
+from personatalk.geometry import face_refinement, lip_refinement
+from personatalk.geometry.face_refinement import GreyWindows, refine_geometry
+from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.lip_refinement import register_lips, registered_frames
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
+from personatalk.media import Frame, probe_video, read_frames
+from personatalk.progress import Tick, no_tick
+
+Step = Callable[[int, int | None], None]  # told (frame, number of frames if known); may raise to stop
+
+
+class FrameWatcher(Protocol):
+    """Looks at the frames of a clip in the pass in which its geometry is refined, so that they are read once."""
+
+    def cut(self, frame: Frame) -> None:
+        """Keep what is needed of a frame; called on the thread that reads, in order."""
+
+    def look(self, frame: Frame) -> None:
+        """Look at a frame; called on the caller's thread, in order."""
+
+
+def follow_face(
+    video: Path, *, point: tuple[float, float] | None = None, step: Step | None = None
+) -> tuple[FaceTrack, np.ndarray]:
+    """Track the face of a video.
+
+    Args:
+        video: to read, once.
+        point: px in the first frame; the face nearest to it is tracked. Without it, the largest.
+        step: told of each frame.
+
+    Returns:
+        the track, and the frames' timestamps [T] in ticks.
+    """
+    info, pts = probe_video(video), []
+
+    def timed() -> Iterator[tuple[float, np.ndarray]]:
+        for frame in read_ahead(read_frames(video)):
+            if step:
+                step(frame.index, info.num_frames)
+            pts.append(frame.pts)
+            yield frame.time, frame.image
+
+    with MediaPipeTracker(point) as tracker:
+        track = track_face(timed(), tracker, width=info.width, height=info.height)
+    return track, np.array(pts, np.int64)
+
+
+def estimate_geometry(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None) -> FaceGeometry:
+    """Estimate the geometry of a tracked face: the fit to the landmarks, refined by what the frames show.
+
+    Args:
+        video: to read, once.
+        track: of the video.
+        mesh: the face mesh.
+        step: told of each frame, as often as it is worked on.
+
+    Raises:
+        NoFaceError: fewer than three frames show a face.
+    """
+    fitted = fit_track(track, mesh.face_model)
+    return refine_fit(video, track, fitted, mesh, tick=ticks(step, fitted, face_refinement.ROUNDS))
+
+
+def refine_fit(
+    video: Path, track: FaceTrack, fitted: FaceGeometry, mesh: FaceMesh, *, watcher: FrameWatcher | None = None,
+    tick: Tick = no_tick,
+) -> FaceGeometry:  # fmt: skip
+    """Refine a fit by the pixels of its video.
+
+    Args:
+        video: to read, once.
+        track: of the video.
+        fitted: what `fit_track` made of it.
+        mesh: the face mesh.
+        watcher: looks at the frames in the same pass.
+        tick: called for each frame, as often as it is worked on.
+    """
+    windows = GreyWindows(fitted)
+
+    def cut_frames() -> Iterator[Frame]:
+        for frame in read_ahead(read_frames(video)):
+            windows.append(frame.image)
+            if watcher:
+                watcher.cut(frame)
+            yield frame
+
+    for frame in read_ahead(cut_frames()):  # reading, cutting and looking, each on a thread of its own
+        if watcher:
+            watcher.look(frame)
+        tick()
+    return refine_face(track, fitted, windows, mesh, tick=tick)
+
+
+def ticks(step: Step | None, geometry: FaceGeometry, passes: int) -> Tick:
+    """Tell `step` of one frame after the other, through all that is done with the frames of a clip.
+
+    Args:
+        step: to be told.
+        geometry: of the clip.
+        passes: over all valid frames, beside reading and the rounds of the registered ones.
+    """
+    if step is None:
+        return no_tick
+    num_registered = len(registered_frames(geometry.valid))
+    total = len(geometry) + passes * int(geometry.valid.sum()) + lip_refinement.ROUNDS * num_registered
+    done = count()
+    return lambda: step(next(done), total)
+
+
+def refine_face(
+    track: FaceTrack, geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh, *, tick: Tick = no_tick
+) -> FaceGeometry:
+    """Refine a fit: the whole face on the clip's median texture, then lips on frames with like lips.
+
+    Args:
+        track: of the clip.
+        geometry: fitted to it.
+        windows: of the clip's frames, cut by this geometry.
+        mesh: the face mesh.
+        tick: called for each frame of each round.
+    """
+    return register_lips(refine_geometry(track, geometry, windows, mesh, tick=tick), windows, mesh, tick=tick)

@@ -1,0 +1,224 @@
+"""Geometry as the renderer sees it: maps of the face over the window, its mask, and correspondences."""
+
+from __future__ import annotations
+
+import cv2
+import numba
+import numpy as np
+
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine
+from personatalk.geometry.face_model import FaceModel, add_rings, ring_triangles, smoothstep
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.rasterizer import interpolate, rasterize
+
+MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
+PRIOR_STRIDE, NUM_PRIOR_CHANNELS = 2, 5  # textures are predicted at 1/2 of the window
+NUM_MAP_CHANNELS = 8
+DISPLACEMENT_GAIN = 8.0
+OUTSIDE_PX = np.float32(-1e4)  # where the target has no face
+MASK_CENTRE = (0.0, 0.9)  # IOD, head space
+MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
+MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
+BLEND_MARGIN, BLEND_FADE = 0.08, 0.05  # IOD around the faces, and within which it fades
+EDGE_ON = 0.3  # cosine below which a ring's triangle is seen edge-on
+LIP_CENTRE, LIP_RADII = (0.0, 0.77), (0.46, 0.36)
+
+
+class FaceMesh:
+    """The face model's mesh with the rings around it, ready for the window.
+
+    Args:
+        face_model: gives topology and canonical positions.
+    """
+
+    def __init__(self, face_model: FaceModel) -> None:
+        self.face_model = face_model
+        self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, ring_triangles()]), np.int32)
+        self.canonical = add_rings(face_model.mean, face_model.mean)
+        self._inwards = np.sign(normals(self.canonical, self.triangles)[:, 2:])
+        centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
+        radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
+        self.lip_region = (1 - smoothstep(radius, 0.75, 1.15)).astype(np.float32)
+        first_mouth = len(face_model.triangles) - 18
+        self.is_mouth_triangle = np.zeros(len(self.triangles), bool)
+        self.is_mouth_triangle[first_mouth : len(face_model.triangles)] = True
+
+    def place(
+        self, head_vertices: np.ndarray, geometry: FaceGeometry, frame: int, target_from_image: np.ndarray
+    ) -> np.ndarray:
+        """Carry head-space vertices of one frame into a window.
+
+        Args:
+            head_vertices: [V, 3] IOD.
+            geometry: gives template and pose.
+            frame: index of the pose.
+            target_from_image: [2, 3].
+
+        Returns:
+            [N, 3] px of the window, rings included.
+        """
+        full = add_rings(head_vertices, geometry.template)
+        image = geometry.project(full, slice(frame, frame + 1))[0]
+        gain = np.float32(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
+        return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(
+            np.float32
+        )
+
+    def geometry_map(self, placed: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+        """Draw the face over the window at 1/4 of its size.
+
+        Args:
+            placed: [N, 3] px of the window.
+            head_vertices: [V, 3] IOD.
+            template: [V, 3] IOD.
+
+        Returns:
+            [8, H / 4, W / 4]: canonical x, y; displacement x, y, z; inside of the mouth; face; lip region.
+        """
+        displacement = np.zeros((len(placed), 3), np.float32)  # the rings do not move
+        displacement[: len(template)] = head_vertices.astype(np.float32) - template.astype(np.float32)
+        ones = np.ones((len(placed), 1), np.float32)
+        attributes = np.concatenate(
+            [self.canonical[:, :2], displacement * DISPLACEMENT_GAIN, 0 * ones, ones, self.lip_region[:, None]], 1
+        ).astype(np.float32)
+        height, width = WINDOW_HEIGHT // MAP_STRIDE, WINDOW_WIDTH // MAP_STRIDE
+        index, barycentric = rasterize(placed / np.float32(MAP_STRIDE), self.triangles, height, width)
+        maps = interpolate(index, barycentric, self.triangles, attributes)
+        maps[5] = self.is_mouth_triangle[index] & (index >= 0)
+        return maps
+
+    def mask(self, placed_template: np.ndarray, template: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Draw the region that is rendered anew.
+
+        It follows the template under the head's pose, reaches below any chin that may drop, and so
+        tells nothing of the true mouth.
+
+        Args:
+            placed_template: [N, 3] px, the template with rings, placed.
+            template: [V, 3] IOD.
+            height: px.
+            width: px.
+
+        Returns:
+            [height, width] in [0, 1]
+        """
+        index, barycentric = rasterize(placed_template, self.triangles, height, width)
+        flat = add_rings(template, template)[:, :2] - np.array(MASK_CENTRE, np.float32)
+        below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
+        return _egg(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
+
+    def region(
+        self, geometry: FaceGeometry, frame: int, index: np.ndarray, own_vertices: np.ndarray | None,
+        target_from_image: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Draw where a dub replaces the source: `mask`, narrowed down by `blend_mask`.
+
+        Args:
+            geometry: gives template and pose.
+            frame: index of the pose.
+            index: [H, W] of `rasterize`, the driven face with rings.
+            own_vertices: [V, 3] IOD, the source's own face in that pose; None leaves the mask as wide as it is.
+            target_from_image: [2, 3].
+
+        Returns:
+            [H, W] in [0, 1]
+        """
+        placed_template = self.place(geometry.template, geometry, frame, target_from_image)
+        mask = self.mask(placed_template, geometry.template, *index.shape)
+        if own_vertices is None:
+            return mask
+        own_placed = self.place(own_vertices, geometry, frame, target_from_image)
+        scale = float(geometry.scale[frame]) * np.sqrt(abs(np.linalg.det(target_from_image[:, :2])))
+        return self.blend_mask(mask, index, placed_template, own_placed, scale)
+
+    def blend_mask(
+        self, mask: np.ndarray, index: np.ndarray, placed_template: np.ndarray, own_placed: np.ndarray, scale: float
+    ) -> np.ndarray:
+        """Narrow a mask down to where a driven face may replace the source: over either of the two, and close by.
+
+        Elsewhere, as at a collar, the source is right as it is. Where the rings are seen edge-on, what they carry is
+        squeezed into a slit, so there the mask ends with the face. It fades in pixels, however the face is turned.
+
+        Args:
+            mask: [H, W] in [0, 1], of `mask`.
+            index: [H, W] of `rasterize`, the driven face with rings.
+            placed_template: [N, 3] px, as for `mask`.
+            own_placed: [N, 3] px, the source's own face in the same picture.
+            scale: px per IOD.
+
+        Returns:
+            [H, W] in [0, 1], nowhere above the mask.
+
+        Ours: the paper does not say how a face is put back into its frame.
+        """
+        num_face = len(self.face_model.triangles)
+        own, _ = rasterize(own_placed, self.triangles[:num_face], *index.shape)
+        outside = ((index < 0) | (index >= num_face)) & (own < 0)
+        distance = cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, 3)
+        mask = mask * (1 - smoothstep(distance, BLEND_MARGIN * scale, 2 * BLEND_MARGIN * scale))
+        edge_on = facing(placed_template, self.triangles) < EDGE_ON
+        edge_on[:num_face] = False
+        mask[outside & edge_on[index]] = 0
+        side = 2 * round(BLEND_FADE * scale / 2) + 1
+        return cv2.blur(cv2.erode(mask, np.ones((side, side), np.uint8)), (side, side))
+
+    def mouth_normals(self, template: np.ndarray) -> np.ndarray:
+        """[P, 3] normals of the vertices of the lip region of a template [V, 3] IOD, into the head, as long as 1."""
+        inwards = normals(add_rings(template, template), self.triangles) * self._inwards
+        count = len(self.lip_region)
+        summed = np.stack([np.bincount(self.triangles.ravel(), axis.repeat(3), count) for axis in inwards.T], 1)
+        summed = summed[self.lip_region > 0.5]
+        return (summed / np.linalg.norm(summed, axis=1, keepdims=True)).astype(np.float32)
+
+    def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Find where each pixel of the target lies in each reference.
+
+        Args:
+            placed: [N, 3] px of the target, the target's grid.
+            references: [R, N, 2] px, each in its own image.
+            height: px of the target's grid.
+            width: px of the target's grid.
+
+        Returns:
+            [R, height, width, 2] px; far outside (OUTSIDE_PX) where the target has no face.
+        """
+        index, barycentric = rasterize(placed, self.triangles, height, width)
+        count = len(references)
+        attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(placed), 2 * count), np.float32)
+        grids = interpolate(index, barycentric, self.triangles, attributes, OUTSIDE_PX)
+        return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)
+
+
+def facing(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[F] in [0, 1], cosine of the angle at which each triangle [F, 3] of placed vertices [N, 3] px is seen."""
+    normal = normals(placed, triangles)
+    return np.abs(normal[:, 2]) / (np.linalg.norm(normal, axis=1) + 1e-9)
+
+
+def normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[F, 3] normals of the triangles [F, 3] of vertices [N, 3], as long as twice their areas."""
+    first, second, third = vertices[triangles.T]
+    return np.cross(second - first, third - first)
+
+
+@numba.njit(cache=True, nogil=True)
+def _egg(index, barycentric, triangles, flat, below):
+    """Fill [H, W] with 1 around the origin of `flat` [N, 2], fading to 0 where the egg ends, `below` it and above."""
+    filled = np.zeros(index.shape, np.float32)
+    for row in range(index.shape[0]):
+        for column in range(index.shape[1]):
+            f = index[row, column]
+            if f < 0:
+                continue
+            a, b, c = triangles[f]
+            u, v, w = barycentric[row, column]
+            x = (u * flat[a, 0] + v * flat[b, 0] + w * flat[c, 0]) / MASK_HALF_WIDTH
+            y = u * flat[a, 1] + v * flat[b, 1] + w * flat[c, 1]
+            y = y / MASK_ABOVE if y < 0 else y / below
+            square = x * x + y * y
+            if square <= MASK_EDGE**2:
+                filled[row, column] = 1
+            elif square < 1:
+                t = (np.sqrt(square) - MASK_EDGE) / (1 - MASK_EDGE)
+                filled[row, column] = 1 - t * t * (3 - 2 * t)
+    return filled

@@ -1,0 +1,1 @@
+"""Stage 1: style-aware geometry construction, speech and style to driven geometry."""

@@ -1,0 +1,209 @@
+"""Pictures and sound out: H.264 in MP4 with the source's timing, size and colour."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+
+from personatalk.errors import MediaError
+from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pixel_format
+from personatalk.media.container import open_media
+from personatalk.media.decode import probe_video
+from personatalk.media.sound import add_sound
+
+logger = logging.getLogger(__name__)
+
+AI_MODIFIED = "AI MODIFIED: dubbed with PersonaTalk"
+OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov")
+X264_PRESET = "veryfast"
+RGB_MATRIX = 0
+BT709_MATRIX, BT601_MATRIX = 1, 6
+
+
+class VideoWriter:
+    """Writes changed frames as H.264 in MP4, with the source's timing and looks and a given sound.
+
+    The file grows beside the target under a hidden name and takes its place only when all is
+    written; after an error nothing is left. Sound is copied as it is where MP4 can carry it, else
+    encoded once as AAC; it is never cut.
+
+    Args:
+        path: target; replaced if it exists.
+        source: the video that the frames come from.
+        audio: file whose sound goes in, complete; None for a silent video.
+        crf: x264 quality, lower is better; 16 is hard to tell from the source.
+
+    Raises:
+        MediaError: source or audio cannot be read, or the target cannot be written.
+    """
+
+    def __init__(self, path: Path, source: Path, *, audio: Path | None, crf: int = 16) -> None:
+        self._path = Path(path)
+        self._audio_path = Path(audio) if audio else None
+        check_target(self._path, [Path(source)] + ([self._audio_path] if self._audio_path else []))
+        self.info = probe_video(source)
+        self.num_frames = 0
+        self._colour = _stated_colour(self.info.colour, self.info.height)
+        self._crf = crf
+        self._partial = self._path.with_name(f".{self._path.stem}.{secrets.token_hex(4)}.part")
+        self._converter = ColourConverter(self._colour, self.info.height)
+        self._first_pts: int | None = None
+        self._last_pts: int | None = None
+        self._first_dts: int | None = None
+        self._output: av.container.OutputContainer | None = None
+        self._audio_input: av.container.InputContainer | None = None
+        self._audio: Iterator[av.Packet] = iter(())
+        self._pending: av.Packet | None = None
+
+    def __enter__(self) -> VideoWriter:
+        try:
+            self._output = av.open(f"file:{self._partial}", "w", format="mp4", options={"movflags": "+faststart"})
+            self._output.metadata["comment"] = AI_MODIFIED
+            self._video = self._add_video()
+            if self._audio_path:
+                self._audio_input = open_media(self._audio_path)
+                self._audio = add_sound(self._output, self._audio_input, self._audio_path)
+                self._pending = self._first_sound()
+        except (OSError, av.error.FFmpegError) as error:
+            self._discard()
+            raise self._cannot_write(error) from error
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, image: np.ndarray, pts: int) -> None:
+        """Add a frame.
+
+        Args:
+            image: uint8 [H, W, 3] RGB, upright, the source's size.
+            pts: ticks of the source's time base (`Frame.pts`), more than the last one's.
+
+        Raises:
+            ValueError: wrong shape, or time does not advance.
+            MediaError: the disk is full or the like.
+        """
+        if image.shape != (self.info.height, self.info.width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"frame is {image.dtype} {image.shape}, video is {self.info.height}x{self.info.width}")
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"timestamp {pts} does not come after {self._last_pts}")
+        frame = self._yuv(image)
+        frame.pts, frame.time_base = pts, self.info.time_base
+        try:
+            self._mux_video(self._video.encode(frame))
+            self._mux_sound(until=float(pts * self.info.time_base))
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._cannot_write(error) from error
+        self._first_pts = pts if self._first_pts is None else self._first_pts
+        self._last_pts = pts
+        self.num_frames += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def _add_video(self) -> av.VideoStream:
+        stream = self._output.add_stream("libx264", rate=self.info.fps)
+        stream.width, stream.height = self.info.width, self.info.height
+        stream.pix_fmt = pixel_format(self.info.width, self.info.height)
+        stream.time_base = self.info.time_base
+        stream.options = {"crf": str(self._crf), "preset": X264_PRESET}
+        context = stream.codec_context
+        context.time_base = self.info.time_base
+        context.sample_aspect_ratio = self.info.sample_aspect_ratio
+        context.colorspace, context.color_range = self._colour.matrix, self._colour.range
+        context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
+        context.thread_count = 0
+        return stream
+
+    def _first_sound(self) -> av.Packet:
+        packet = next(self._audio, None)
+        if packet is None:
+            raise MediaError(f"The sound in {self._audio_path.name} is 0 s long, or broken; give another recording.")
+        return packet
+
+    def _yuv(self, image: np.ndarray) -> av.VideoFrame:
+        frame = self._converter.yuv(np.ascontiguousarray(image))
+        frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
+        frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
+        return frame
+
+    def _mux_video(self, packets: list[av.Packet]) -> None:
+        if packets and self._first_dts is None:
+            self._first_dts = packets[0].dts
+        self._output.mux(packets)
+
+    def _close_off(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """Make the track as long as its frames: MP4 adds up decoding times, which lag behind at a variable rate."""
+        start = packets[0].dts if self._first_dts is None else self._first_dts
+        step = max(1, round(1 / self.info.fps / self.info.time_base))
+        packets[-1].duration = max(1, self._last_pts - self._first_pts + step - (packets[-1].dts - start))
+        return packets
+
+    def _mux_sound(self, until: float) -> None:
+        """Keep sound in step with the pictures, so that neither waits in memory for the other."""
+        while self._pending is not None and float(self._pending.pts * self._pending.time_base) <= until:
+            self._output.mux(self._pending)
+            self._pending = next(self._audio, None)
+
+    def _finish(self) -> None:
+        if not self.num_frames:
+            raise MediaError(f"{self._path.name} was not written: there was no frame to write.")
+        try:
+            self._mux_video(self._close_off(self._video.encode(None)))
+            self._mux_sound(until=float("inf"))
+            self._output.close()
+            self._partial.replace(self._path)
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._cannot_write(error) from error
+
+    def _discard(self) -> None:
+        """Close everything and remove the unfinished file, if there is one."""
+        for container in (self._output, self._audio_input):
+            try:
+                if container is not None:
+                    container.close()
+            except (OSError, av.error.FFmpegError) as error:
+                logger.debug("closing after an error: %s", error)
+        self._partial.unlink(missing_ok=True)
+
+    def _cannot_write(self, error: Exception) -> MediaError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return MediaError(f"{self._path} cannot be written ({reason}); check the folder, its rights and free space.")
+
+
+def check_target(path: Path, inputs: list[Path]) -> None:
+    """Refuse a place that cannot be written to, before any work is done for it.
+
+    Args:
+        path: the output.
+        inputs: files that it must not overwrite.
+
+    Raises:
+        MediaError: not an MP4's name, no such folder, a folder itself, or one of the inputs.
+    """
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise MediaError(f"{path.name} cannot be the output: its name must end in {', '.join(OUTPUT_SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise MediaError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; give a file name for the output.")
+    for given in inputs:
+        if path.exists() and given.exists() and path.samefile(given):
+            raise MediaError(f"The output would overwrite its own input {given.name}; give another name.")
+
+
+def _stated_colour(tags: ColourTags, height: int) -> ColourTags:
+    """Return the source's tags; what came as RGB gets the matrix of its size, in limited range."""
+    if tags.matrix != RGB_MATRIX:
+        return tags
+    return replace(tags, matrix=BT709_MATRIX if height >= HD_HEIGHT else BT601_MATRIX, range=1)

@@ -1,0 +1,83 @@
+"""The face of a video and what stands in front of it, found in one pass over the frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from personatalk.geometry import face_refinement
+from personatalk.geometry.estimation import Step, estimate_geometry, refine_fit, ticks
+from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.tracking import FaceTrack
+from personatalk.media import Frame
+from personatalk.occlusion.appearance import ColourWindows
+from personatalk.occlusion.hands import HandTracker
+from personatalk.occlusion.segmentation import Occlusion, find_occlusion
+from personatalk.progress import Tick, no_tick
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceEstimate:
+    """What is known of the face of a video.
+
+    Attributes:
+        geometry: the fit, refined by what the frames show.
+        occlusion: what stands in front of the face; None where nobody looked.
+    """
+
+    geometry: FaceGeometry
+    occlusion: Occlusion | None = None
+
+
+class OcclusionSearch:
+    """Watches the frames of a clip while its geometry is refined, and finds what stands in front of the face.
+
+    Args:
+        fitted: the clip's fit to its landmarks; says where the face is.
+    """
+
+    def __init__(self, fitted: FaceGeometry) -> None:
+        self._colours, self._hands = ColourWindows(fitted), HandTracker(fitted)
+
+    def __enter__(self) -> OcclusionSearch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hands.close()
+
+    def cut(self, frame: Frame) -> None:
+        """Keep the lower face of a frame."""
+        self._colours.append(frame.image)
+
+    def look(self, frame: Frame) -> None:
+        """Look for hands."""
+        self._hands.look(frame.index, frame.image)
+
+    def find(self, refined: FaceGeometry, mesh: FaceMesh, *, tick: Tick = no_tick) -> Occlusion:
+        """Find what stands in front of a face of refined geometry; `tick` is called for each valid frame."""
+        return find_occlusion(refined, self._colours, mesh, hands=self._hands.hands(), tick=tick)
+
+
+def estimate_face(
+    video: Path, track: FaceTrack, mesh: FaceMesh, *, finds_occlusion: bool = True, step: Step | None = None
+) -> FaceEstimate:
+    """Estimate the geometry of a tracked face, and find what stands in front of it, in one pass over the video.
+
+    Args:
+        video: to read, once.
+        track: of the video.
+        mesh: the face mesh.
+        finds_occlusion: whether to look for what stands in front of the face; style does not need it.
+        step: told of each frame, as often as it is worked on.
+
+    Raises:
+        NoFaceError: fewer than three frames show a face.
+    """
+    if not finds_occlusion:
+        return FaceEstimate(geometry=estimate_geometry(video, track, mesh, step=step))
+    fitted = fit_track(track, mesh.face_model)
+    tick = ticks(step, fitted, face_refinement.ROUNDS + 1)
+    with OcclusionSearch(fitted) as search:
+        refined = refine_fit(video, track, fitted, mesh, watcher=search, tick=tick)
+        return FaceEstimate(geometry=refined, occlusion=search.find(refined, mesh, tick=tick))

@@ -1,0 +1,252 @@
+"""What stands in front of the lower face: hands, microphones, cups, which a dub leaves as they are.
+
+Hands are known by their shape (`hands.py`), for their colour is the face's own. Any other occluder is what differs
+from all that the clip's face explains, beyond light, fit and folds of the skin, in a region of some size on the skin
+away from the lips. From there, and only from there, it is followed: over its own colours to its edges, into the next
+frames, and over the lips, where it stands against the colours of all the clip's mouths. A mouth alone, however far
+open, is never an occluder.
+
+Ours: the paper does not speak of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from personatalk.concurrency import map_in_order, num_workers
+from personatalk.geometry.camera import invert_affine
+from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.occlusion.appearance import (
+    HEIGHT,
+    NOVEL,
+    WIDTH,
+    Appearance,
+    ColourWindows,
+    Look,
+    colour_density,
+    density_of,
+)
+from personatalk.occlusion.hands import draw_hands
+from personatalk.progress import Tick, no_tick
+
+MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
+MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
+WEAK_NOVELTY, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
+MIN_RUN = 3  # frames
+INNER_MASK, MIN_ENTRY_PX = 0.5, 8  # what has no part outside of the inner mask did not come in from anywhere
+OCCLUDED_SHARE = 0.01  # of the mask; such frames are no references
+MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
+MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
+AGREEMENT, ROUNDS, NEIGHBOURS = 4.0, 6, (7, 7)  # logit that neighbours add who all agree
+EDGE_PX = 1.0  # softness, at half the window's size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion:
+    """Where something stands in front of a clip's lower face.
+
+    Attributes:
+        window_from_image: [T, 2, 3], half the renderer's window.
+        masks: frame number to the occluder's mask [80, 96] uint8, compressed; frames without one are missing.
+        share: [T] of the region that is rendered anew, hidden.
+    """
+
+    window_from_image: np.ndarray
+    masks: dict[int, bytes]
+    share: np.ndarray
+
+    @property
+    def is_occluded(self) -> np.ndarray:
+        """[T] bool: too much is hidden for a reference."""
+        return self.share > OCCLUDED_SHARE
+
+    def mask(self, frame: int) -> np.ndarray | None:
+        """[80, 96] uint8, 255 where the occluder stands, in the window; None where there is none."""
+        if frame not in self.masks:
+            return None
+        return cv2.imdecode(np.frombuffer(self.masks[frame], np.uint8), cv2.IMREAD_GRAYSCALE)
+
+    def on_crop(self, frame: int, crop_from_image: np.ndarray, height: int, width: int) -> np.ndarray | float:
+        """Lay a frame's mask over a part of the frame.
+
+        Args:
+            frame: number in the clip.
+            crop_from_image: [2, 3].
+            height: px of the crop.
+            width: px of the crop.
+
+        Returns:
+            [height, width] in [0, 1]; 0 where nothing is hidden.
+        """
+        mask = self.mask(frame)
+        if mask is None:
+            return 0.0
+        image_from_window = invert_affine(self.window_from_image[frame])
+        affine = crop_from_image[:, :2] @ image_from_window
+        affine[:, 2] += crop_from_image[:, 2]
+        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the centre of the first pixel
+        warped = cv2.warpAffine(mask, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return warped.astype(np.float32) / np.float32(255)
+
+
+def find_occlusion(
+    geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, hands: dict[int, np.ndarray] | None = None,
+    tick: Tick = no_tick,
+) -> Occlusion:  # fmt: skip
+    """Look for things in front of the lower face of a clip.
+
+    Args:
+        geometry: of the clip.
+        windows: of its frames; where fewer than there are frames, nothing is found in the rest.
+        mesh: the face mesh.
+        hands: frame number to the hands before the face, as `HandTracker.hands` gives them.
+        tick: called for each frame.
+    """
+    hands = hands or {}
+    appearance = Appearance(mesh, geometry, windows)
+    frames = [int(frame) for frame in appearance.valid]
+
+    def begin(frame: int) -> np.ndarray | None:
+        """Find what stands before the face in a frame, looked at alone: [H, W] bool, None where nothing does."""
+        look = appearance.look(frame)
+        seeds = find_seeds(look)
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        if seeds is not None:
+            mask |= follow(look, seeds, appearance.mouth_colours)
+        if frame in hands:
+            hand = draw_hands(hands[frame], windows.window_from_image[frame], HEIGHT, WIDTH)
+            mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
+        return mask if mask.any() else None
+
+    found: dict[int, np.ndarray] = {}
+
+    def search(chosen: list[int]) -> None:
+        """Keep what is found in some frames."""
+        for frame, mask in zip(chosen, map_in_order(begin, chosen, num_workers()), strict=True):
+            if mask is not None:
+                found[frame] = mask
+            tick()
+
+    first = [frame for row, frame in enumerate(frames) if row % 2 == 0 or frame in hands]
+    search(first)
+    others = sorted(set(frames).difference(first))  # where nothing is beside them, what they show would be too short
+    beside = [frame for frame in others if frame - 1 in found or frame + 1 in found]
+    search(beside)
+    for _ in range(len(others) - len(beside)):
+        tick()
+    if found:
+        for order in (frames, frames[::-1]):
+            spread_in_time(appearance, found, order)
+    kept = calm(found)
+    share, masks = np.zeros(len(geometry), np.float32), {}
+    for frame, mask in kept.items():
+        region = appearance.look(frame).mask
+        soft = soften(mask)
+        share[frame] = (region * soft).sum() / max(255 * region.sum(), 1.0)
+        masks[frame] = cv2.imencode(".png", soft)[1].tobytes()
+    return Occlusion(window_from_image=windows.window_from_image, masks=masks, share=share)
+
+
+def find_seeds(look: Look) -> np.ndarray | None:
+    """Find what is surely none of the face: [H, W] bool; None where no region of it hides enough skin."""
+    novel = (look.novelty > NOVEL) & look.others
+    on_skin = novel & look.skin
+    num_skin = look.skin.sum()
+    if not MIN_SHARE * num_skin <= on_skin.sum() <= MAX_SHARE * num_skin:
+        return None
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(on_skin.astype(np.uint8), connectivity=4)
+    if len(stats) < 2 or stats[1:, cv2.CC_STAT_AREA].max() < MIN_SHARE * num_skin:
+        return None
+    count, labels = cv2.connectedComponents(novel.astype(np.uint8), connectivity=4)
+    hides = np.bincount(labels[on_skin], minlength=count) >= MIN_SHARE / 4 * num_skin
+    hides[0] = False
+    return hides[labels]
+
+
+def follow(look: Look, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np.ndarray | None = None) -> np.ndarray:
+    """Follow an occluder from its seeds over its own colours, to where the face is likelier.
+
+    It must come in from outside of the mask, and hide more than lips.
+
+    Args:
+        look: of the frame.
+        seeds: [H, W] bool.
+        mouth_colours: density of the colours of the clip's mouths, from `colour_density`.
+        colours: density of the occluder's colours; without them, those at the seeds.
+
+    Returns:
+        [H, W] bool
+    """
+    occluder = density_of(look.lab, colour_density(look.lab[seeds]) if colours is None else colours) + 1e-7
+    spread = 3 + look.spread
+    square = (((look.lab - look.common) / spread) ** 2).sum(-1)
+    face = np.exp(-0.5 * np.minimum(square, 60)) / ((2 * np.pi) ** 1.5 * spread.prod(-1))
+    face = np.maximum(face, 1e-6 * (look.novelty < 1)) + 1e-8
+    face = np.where(look.lips, np.maximum(face, density_of(look.lab, mouth_colours)), face)
+    highest = np.where(look.lips, MAX_LIP_LOGIT, MAX_LOGIT)
+    logit = np.clip(np.log(occluder / face), MIN_LOGIT, highest) + BIAS
+    logit[seeds] = MAX_LOGIT
+    logit = cv2.blur(logit.astype(np.float32), (3, 3))
+    share = 1 / (1 + np.exp(-logit))
+    for _ in range(ROUNDS):
+        share = 1 / (1 + np.exp(-(logit + AGREEMENT * (2 * cv2.blur(share, NEIGHBOURS) - 1))))
+    found = share > 0.5
+    count, labels = cv2.connectedComponents(found.astype(np.uint8), connectivity=4)
+    begun = np.bincount(labels[seeds & found], minlength=count) > 0
+    enters = np.bincount(labels[look.mask < INNER_MASK], minlength=count) >= MIN_ENTRY_PX
+    beside = np.bincount(labels[~look.lips], minlength=count) > np.bincount(labels[look.lips], minlength=count)
+    begun[0] = False
+    return (begun & enters & beside)[labels]
+
+
+def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: list[int]) -> None:
+    """Follow occluders from frame to frame, where one alone would not be believed.
+
+    Args:
+        appearance: of the clip.
+        found: frame to mask [H, W] bool; grows.
+        order: frames, each after the one that it may follow.
+    """
+    for before, frame in zip(order, order[1:], strict=False):
+        if before not in found or frame in found or abs(frame - before) > 1:
+            continue
+        look = appearance.look(frame)
+        near = cv2.dilate(found[before].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        seeds = (look.novelty > WEAK_NOVELTY) & look.others & near
+        if (seeds & look.skin).sum() < WEAK_SHARE * look.skin.sum():
+            continue
+        colours = colour_density(appearance.look(before).lab[found[before]])
+        mask = follow(look, seeds, appearance.mouth_colours, colours)
+        if mask.any():
+            found[frame] = mask
+
+
+def calm(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Fill what drops out for a frame, and forget what is not seen for MIN_RUN frames on end."""
+    frames, calmed = sorted(found), {}
+    nothing = np.zeros((HEIGHT, WIDTH), bool)
+    for frame in range(frames[0], frames[-1] + 1) if frames else ():
+        before, after = found.get(frame - 1, nothing), found.get(frame + 1, nothing)
+        mask = found.get(frame, nothing) | (before & after)
+        if mask.any():
+            calmed[frame] = mask
+    run: list[int] = []
+    for frame in [*sorted(calmed), -1]:
+        if run and frame != run[-1] + 1:
+            if len(run) < MIN_RUN:
+                for short in run:
+                    del calmed[short]
+            run = []
+        run.append(frame)
+    return calmed
+
+
+def soften(mask: np.ndarray) -> np.ndarray:
+    """Give a mask [H, W] bool an edge that fades outwards: [H, W] uint8, 255 wherever the mask is."""
+    grown = cv2.dilate(mask.astype(np.float32), np.ones((5, 5), np.uint8))
+    soft = cv2.GaussianBlur(grown, (0, 0), EDGE_PX)
+    return np.where(mask, 255, np.round(255 * soft)).astype(np.uint8)

@@ -1,5 +1,0 @@
-"""The page: a visitor dubs a clip in numbered steps, and looks at what the system did inside."""
-
-from personatalk.page.layout import build_demo
-
-__all__ = ["build_demo"]

@@ -1,0 +1,1 @@
+"""Speech features, voice activity, and synchrony of sound and mouth."""

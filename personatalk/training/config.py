@@ -1,0 +1,125 @@
+"""Every number of a training run, as frozen dataclasses that read and write JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What the training loop needs, whichever stage it trains.
+
+    Attributes:
+        num_steps: steps in all.
+        batch_size: examples a step.
+        learning_rate: at the end of the warm-up.
+        warmup_steps: steps of the linear rise.
+        weight_decay: of AdamW.
+        max_grad_norm: gradients are scaled down to this norm.
+        ema_decay: of the averaged weights, which are the ones that ship.
+        seed: of everything random.
+        log_every: steps between log lines.
+        validate_every: steps between validations.
+        save_every: steps between writes of the state.
+        loss_weights: weight of each named loss.
+    """
+
+    num_steps: int = 1000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    log_every: int = 50
+    validate_every: int = 500
+    save_every: int = 500
+    loss_weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryTrainingConfig(TrainingConfig):
+    """Training of stage 1.
+
+    Attributes:
+        num_frames: length of a training excerpt, frames at 25 Hz.
+        min_style_frames: shortest excerpt from which style is taken, frames at 25 Hz.
+        min_fit: clips whose sound fits the face less than this are left out.
+        measured_offsets: offsets and fit are those measured by `train sync`, where it ran, not the manifest's.
+        noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
+        spoilt_share: share of excerpts with noise added to the voice.
+        jitter_s: seconds by which the sound may be moved either way.
+        loss_weights: as above. The loss "closure" does harm, measured; lips are shut by what is read off afterwards.
+    """
+
+    num_steps: int = 1600
+    batch_size: int = 32
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    ema_decay: float = 0.995
+    validate_every: int = 200
+    num_frames: int = 50
+    min_style_frames: int = 25
+    min_fit: float = 0.3
+    measured_offsets: bool = True
+    noise_share: float = 0.06
+    spoilt_share: float = 0.4
+    jitter_s: float = 0.02
+    loss_weights: dict[str, float] = field(
+        default_factory=lambda: dict(vertex=1.0, velocity=2.0, openness=0.25, closure=0.0, deviation=0.3, sync=2.0)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncTrainingConfig(TrainingConfig):
+    """Training of a sync network.
+
+    Attributes:
+        num_frames: length of a training excerpt, frames at 25 Hz.
+        min_fit: clips whose sound fits the face less than this are left out.
+        label_spread: frames; how far the true offsets are believed to scatter about those given.
+    """
+
+    num_steps: int = 800
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    ema_decay: float = 0.995
+    num_frames: int = 50
+    min_fit: float = 0.3
+    label_spread: float = 0.6
+    loss_weights: dict[str, float] = field(default_factory=lambda: {"shift": 1.0, "other": 0.5})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererTrainingConfig(TrainingConfig):
+    """A run of stage 2.
+
+    Attributes:
+        bank_size: lip references that a training clip offers; the nearest few attend.
+        lip_weight: factor on the reconstruction inside the lip region.
+        adversarial_from: step from which the mouth discriminator is heard.
+        adversarial_warmup: steps before that in which it learns alone.
+        disturbed_share: share of targets whose geometry is disturbed, as stage 1 may be wrong.
+        prior_share: share of targets with a texture prior; a dub may have to do without.
+        bfloat16: computes in bfloat16, which some processors are faster at.
+    """
+
+    learning_rate: float = 6e-4
+    batch_size: int = 6
+    num_steps: int = 4000
+    warmup_steps: int = 100
+    bank_size: int = 12
+    lip_weight: float = 2.0
+    adversarial_from: int = 1500
+    adversarial_warmup: int = 200
+    disturbed_share: float = 0.2
+    prior_share: float = 0.9
+    bfloat16: bool = False
+    loss_weights: dict[str, float] = field(
+        default_factory=lambda: dict(
+            reconstruction=1.0, samples=0.3, gradient=0.5, lpips=0.5, adversarial=0.01, matching=0.5
+        )
+    )

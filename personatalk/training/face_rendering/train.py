@@ -1,0 +1,279 @@
+"""Train stage 2: draw frames of a clip, hide the mouth, render it again from other frames of the clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from personatalk.checkpoints import load_into
+from personatalk.face_rendering.attention import References
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
+from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mesh import FaceMesh
+from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
+from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
+from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
+from personatalk.training.loop import STATE_NAME, TrainState, train
+from personatalk.training.preprocess import Clip
+
+MOUTH_ZOOM = 1.5
+PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
+
+
+def render_batch(model: DualAttentionRenderer, batch: RendererBatch) -> Rendering:
+    """Encode the references of a batch and render its targets."""
+    num_lip = batch.lip_images.shape[1]
+    images = torch.cat([batch.lip_images, batch.face_images], 1)
+    maps = torch.cat([batch.lip_maps, batch.face_maps], 1)
+    features = model.encode_references(images.flatten(0, 1), maps.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return model(
+        batch.target,
+        References(
+            features=features[:, :num_lip], images=batch.lip_images, grids=batch.lip_grids,
+            log_weights=batch.lip_log_weights,
+        ),
+        References(
+            features=features[:, num_lip:], images=batch.face_images, grids=batch.face_grids,
+            log_weights=batch.face_log_weights,
+        ),
+    )  # fmt: skip
+
+
+class RendererLosses:
+    """The named losses of stage 2.
+
+    Args:
+        config: of the run.
+        perceptual: frozen network whose features are compared.
+        lpips: frozen network that compares mouths, a little enlarged.
+        adversary: learns beside the renderer; None for a run without.
+    """
+
+    def __init__(
+        self, config: RendererTrainingConfig, *, perceptual: EfficientNetLite0 | None = None,
+        lpips: Lpips | None = None, adversary: AdversarialLoss | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.perceptual, self.lpips, self.adversary = config, perceptual, lpips, adversary
+
+    def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+        """Return the named, unweighted losses of a batch at a step of the run."""
+        rendering = render_batch(model, batch)
+        mask, truth = batch.target.mask, batch.truth
+        lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        weight = mask * (1 + self.config.lip_weight * lips)
+        weight = weight / weight.mean()
+        faces = rendering.faces.float()
+        composed = faces * mask + truth * (1 - mask)
+        reconstruction = sum(
+            (F.avg_pool2d((faces - truth).abs() * weight, scale) if scale == 1 else
+             (F.avg_pool2d((faces - truth) * weight, scale)).abs()).mean()
+            for scale in (1, 4)
+        )  # fmt: skip
+        lip_error = ((rendering.lip.texture.float() - truth).abs() * mask * lips).mean() / (mask * lips).mean()
+        face_error = ((rendering.face.texture.float() - truth).abs() * mask * (1 - lips)).mean()
+        losses = {
+            "reconstruction": reconstruction,
+            "samples": lip_error + face_error / (mask * (1 - lips)).mean(),
+            "gradient": gradient_difference(faces, truth, weight),
+            **self.adversarial(composed, batch, step),
+        }
+        if "temporal" in self.config.loss_weights:
+            losses["temporal"] = step_difference(faces, truth, weight)
+        if self.perceptual is not None:
+            losses["perceptual"] = perceptual_difference(self.perceptual, composed, truth, weight)
+        if self.lpips is not None:
+            losses["lpips"] = self.lpips(*(enlarged_mouth(x) for x in (composed, truth, weight))).mean()
+        return losses
+
+    def adversarial(self, composed: Tensor, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+        """Return the discriminator's two losses, 0 before it is heard; lets it learn in passing."""
+        wait = self.config.adversarial_from - step
+        if self.adversary is None:
+            return {}
+        if wait <= self.config.adversarial_warmup:
+            self.adversary.learn(composed, batch.truth, batch.target.geometry)
+        if wait > 0:
+            return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
+        return self.adversary(composed, batch.truth, batch.target.geometry)
+
+
+def enlarged_mouth(images: Tensor) -> Tensor:
+    """Cut the mouth out of windows [B, C, H, W], enlarged: AlexNet's first layer looks at every fourth pixel only."""
+    return F.interpolate(
+        images[..., MOUTH_ROWS, MOUTH_COLUMNS], scale_factor=MOUTH_ZOOM, mode="bilinear", align_corners=False
+    )
+
+
+def perceptual_difference(
+    network: EfficientNetLite0, images: Tensor, truth: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Relative distance of the features of two images [B, 3, H, W], summed over stages.
+
+    Args:
+        network: frozen.
+        images: [B, 3, H, W] in [0, 1].
+        truth: the same.
+        weight: [B, 1, H, W] how much a place counts; all alike without it.
+    """
+    with torch.no_grad():
+        wanted = network.features(truth)
+    distance = images.new_zeros(())
+    for got, features in zip(network.features(images), wanted, strict=True):
+        difference = (got - features).abs()
+        if weight is not None:
+            difference = difference * F.adaptive_avg_pool2d(weight, features.shape[-2:])
+        distance = distance + difference.mean() / (features.abs().mean() + 1e-6)
+    return distance
+
+
+def gradient_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean difference of the differences of neighbouring pixels, which asks for edges where they belong."""
+    difference = images - truth
+    across = (difference[..., 1:] - difference[..., :-1]).abs() * weight[..., 1:]
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * weight[..., 1:, :]
+    return across.mean() + down.mean()
+
+
+def step_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean difference of the steps from each frame to the next: [].
+
+    Args:
+        images: [B, 3, H, W], frames 2 n and 2 n + 1 follow each other.
+        truth: the same.
+        weight: [B, 1, H, W] how much a place counts.
+    """
+    error = images - truth
+    return ((error[1::2] - error[::2]).abs() * weight[::2]).mean()
+
+
+def region_psnr(images: Tensor, truth: Tensor, region: Tensor) -> Tensor:
+    """[B] PSNR in dB of images [B, 3, H, W] in [0, 1] within a soft region [B, 1, H, W]."""
+    error = ((images.clamp(0, 1) - truth).square() * region).flatten(1).sum(1) / (3 * region.flatten(1).sum(1))
+    return -10 * torch.log10(error + 1e-10)
+
+
+@torch.no_grad()
+def validate_renderer(
+    model: DualAttentionRenderer, batches: list[RendererBatch], perceptual: EfficientNetLite0
+) -> dict[str, float]:
+    """Measure on held-out persons.
+
+    Returns:
+        PSNR of the lower face and of the lips, and of Lip-Attention's sample there, dB; `perceptual`, relative
+        distance of features; `sharpness`, mean gradient in the lips as a share of the truth's; `loss`, which weighs
+        a decibel as much as .02 of perceptual distance.
+    """
+    rows = []
+    for batch in batches:
+        rendering, mask = render_batch(model, batch), batch.target.mask
+        lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        region = ((lips > 0.5) & (mask > 0.5)).float()
+        composed = rendering.faces.clamp(0, 1) * mask + batch.truth * (1 - mask)
+        rows.append(
+            torch.stack(
+                [
+                    region_psnr(rendering.faces, batch.truth, (mask > 0.5).float()).mean(),
+                    region_psnr(rendering.faces, batch.truth, region).mean(),
+                    region_psnr(rendering.lip.texture, batch.truth, region).mean(),
+                    perceptual_difference(perceptual, composed, batch.truth),
+                    edges(composed, region) / edges(batch.truth, region),
+                ]
+            )
+        )
+    lower, lips_db, sampled, distance, sharpness = torch.stack(rows).mean(0).tolist()
+    return {
+        "loss": PERCEPTUAL_DB * distance - (lower + lips_db) / 2,
+        "lower_psnr": lower,
+        "lips_psnr": lips_db,
+        "lip_sample_psnr": sampled,
+        "perceptual": distance,
+        "sharpness": sharpness,
+    }
+
+
+def edges(images: Tensor, region: Tensor) -> Tensor:
+    """Mean difference of neighbouring pixels of images [B, 3, H, W] in a region [B, 1, H, W]: []."""
+    return ((images[..., 1:] - images[..., :-1]).abs() * region[..., 1:]).sum() / region.sum()
+
+
+def train_renderer(
+    corpus: Path,
+    clips: list[Clip],
+    folder: Path,
+    *,
+    checkpoints: Path,
+    config: RendererTrainingConfig,
+    model_config: RendererConfig,
+    start_from: Path | None = None,
+) -> DualAttentionRenderer:
+    """Train, or go on training, stage 2; returns the averaged model.
+
+    Args:
+        corpus: folder that `preprocess` filled.
+        clips: of the manifest; splits decide.
+        folder: of the run; an existing state is continued.
+        checkpoints: where face model and perceptual network lie.
+        config: of the run.
+        model_config: of the renderer.
+        start_from: weights to begin with, where the folder holds no state.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
+    sizes = dict(
+        num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
+    )
+    prior_share = config.prior_share if model_config.has_texture_prior else 0.0
+    training = RendererDataset(
+        corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes,
+        disturbed_share=config.disturbed_share, prior_share=prior_share, in_pairs="temporal" in config.loss_weights,
+    )  # fmt: skip
+    of_others = [clip for clip in clips if clip.split == "val"]
+    held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
+    perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")
+    state, adversary = begin(folder, config, model_config, start_from)
+    losses = RendererLosses(
+        config,
+        perceptual=perceptual if "perceptual" in config.loss_weights else None,
+        lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)) if "lpips" in config.loss_weights else None,
+        adversary=adversary,
+    )
+    batches = [held_out.batch_at(step, 8, seed=1) for step in range(8)]
+
+    def losses_of(model: nn.Module, batch: RendererBatch) -> dict[str, Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+            return losses(model, batch, state.step)
+
+    train(
+        state,
+        config,
+        losses_of=losses_of,
+        batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
+        validate=lambda model: validate_renderer(model, batches, perceptual),
+        watch="loss",
+        folder=folder,
+    )
+    return state.ema
+
+
+def begin(
+    folder: Path, config: RendererTrainingConfig, model_config: RendererConfig, start_from: Path | None
+) -> tuple[TrainState, AdversarialLoss | None]:
+    """Build what a run trains, from its saved state, from given weights, or anew."""
+    model = DualAttentionRenderer(model_config)
+    if start_from:
+        load_into(model, start_from)
+    model = model.to(memory_format=torch.channels_last)
+    adversary = AdversarialLoss() if "adversarial" in config.loss_weights else None
+    state = TrainState(
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),
+        extras={"adversary": adversary} if adversary else {},
+    )
+    if (folder / STATE_NAME).exists():
+        state.load(folder / STATE_NAME)
+    return state, adversary

@@ -1,0 +1,178 @@
+"""Training losses, each a function of tensors; one place adds them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personatalk.geometry.face_model import LIP_PAIRS, LIPS, MOUTH_CORNERS, FaceModel
+from personatalk.geometry.mouth import driven_gaps, gap_aperture, length, lip_gaps
+from personatalk.speech.sync_network import NUM_SHIFTS, SyncNetwork, evidence_of
+
+
+def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Add the losses up, refusing a weight without a loss or a loss without a weight.
+
+    Raises:
+        ValueError: the names differ; the message lists which.
+    """
+    if difference := sorted(losses.keys() ^ weights.keys()):
+        raise ValueError(f"losses and weights name different terms: {difference}")
+    return sum(weights[name] * loss for name, loss in losses.items())
+
+
+PERCENT = 100.0  # lengths inside the losses of stage 1 are in percent of the inter-ocular distance
+LIP_LOSS_WEIGHT = 10.0
+CLOSED_PERCENT = 2.0  # inner lips nearer than this are closed
+MIN_DEVIATION_FRAMES = 10
+
+
+@dataclass(frozen=True)
+class SpeechMetric:
+    """Measures speech coefficients as the vertices that they move.
+
+    Attributes:
+        gram: [K, K], so that a difference d of coefficients costs d @ gram @ d: the weighted mean squared
+            vertex distance, in squared percent of the inter-ocular distance.
+        gap_basis: [K, 3, 3] percent, what each coefficient does to the three gaps between the inner lips.
+        corner_basis: [K, 3] percent, what each does to the way between the corners of the mouth.
+    """
+
+    gram: Tensor
+    gap_basis: Tensor
+    corner_basis: Tensor
+
+    @classmethod
+    def of(cls, face_model: FaceModel) -> SpeechMetric:
+        """Prepare for a face model: lips weigh ten times what other vertices weigh."""
+        weight = np.ones(face_model.mean.shape[0])
+        weight[list(LIPS)] = LIP_LOSS_WEIGHT
+        basis = face_model.speech_basis.astype(np.float64) * PERCENT
+        gram = np.einsum("kvc,v,lvc->kl", basis, weight / weight.sum(), basis)
+        upper, lower = np.array(LIP_PAIRS).T
+        right, left = MOUTH_CORNERS
+        return cls(
+            gram=torch.from_numpy(gram).float(),
+            gap_basis=torch.from_numpy(basis[:, upper] - basis[:, lower]).float(),
+            corner_basis=torch.from_numpy(basis[:, right] - basis[:, left]).float(),
+        )
+
+    def squared(self, difference: Tensor) -> Tensor:
+        """Weighted mean squared vertex distance [...] of a difference of coefficients [..., K]."""
+        return ((difference @ self.gram) * difference).sum(-1)
+
+    def lip_aperture(self, expression: Tensor, template: Tensor) -> Tensor:
+        """Lip aperture in percent of the inter-ocular distance.
+
+        Args:
+            expression: [B, T, K]
+            template: [B, V, 3] IOD.
+
+        Returns:
+            [B, T]
+        """
+        return gap_aperture(driven_gaps(expression, PERCENT * lip_gaps(template), self.gap_basis))
+
+    def see_lips(self, expression: Tensor, template: Tensor, valid: Tensor) -> Tensor:
+        """Describe mouths as `sync.see_lips` does, so that gradients get through.
+
+        Args:
+            expression: [B, T, K]
+            template: [B, V, 3] IOD.
+            valid: [B, T] bool.
+
+        Returns:
+            [B, T, K + 2] about the mean over the valid frames.
+        """
+        right, left = MOUTH_CORNERS
+        corners = PERCENT * (template[:, right] - template[:, left])[:, None] + expression @ self.corner_basis
+        opening = self.lip_aperture(expression, template)
+        lips = torch.cat([expression, torch.stack([opening, length(corners)], -1) / PERCENT], -1)
+        weight = (valid / valid.sum(1, keepdim=True).clamp(min=1))[..., None]
+        return lips - (lips * weight).sum(1, keepdim=True)
+
+
+def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, sound: Tensor, heard: Tensor) -> Tensor:
+    """How little a mouth looks as if it belonged to its sound just where it is: cross-entropy over the shifts.
+
+    Args:
+        network: frozen; hears what stage 1 hears.
+        lips: [B, T, L] of `SpeechMetric.see_lips`.
+        valid: [B, T] bool.
+        sound: [B, 2 * T + NUM_SHIFTS - 1, C], see `SyncNetwork.embed`.
+        heard: [B, 2 * T + NUM_SHIFTS - 1] bool.
+
+    Returns:
+        [] mean over the excerpts that are seen and heard for long enough.
+    """
+    evidence = evidence_of(network.embed(lips, valid, sound, heard))
+    possible = torch.isfinite(evidence)
+    logs = evidence.masked_fill(~possible, -1e4).log_softmax(1)
+    middle = (NUM_SHIFTS - 1) // 2
+    chosen = logs[:, middle - 1 : middle + 2].logsumexp(1)  # half a frame is not worth a quarrel
+    return masked_mean(-chosen, possible[:, middle] & (valid.sum(1) > 2 * network.margin + 10))
+
+
+def geometry_losses(
+    predicted: Tensor, target: Tensor, valid: Tensor, template: Tensor, metric: SpeechMetric
+) -> dict[str, Tensor]:
+    """Compare predicted and true speech coefficients.
+
+    Lengths are in percent of the inter-ocular distance. `vertex` is the squared distance of the vertices, lips
+    first; `velocity` the same of their steps from frame to frame; `openness` the squared error of the opening;
+    `closure` how far a mouth stands open that should be closed; `deviation` how much less or more than in truth the
+    opening, and the face as a whole, move within an excerpt. Squared error alone makes people mumble; the last
+    term counters it.
+
+    Args:
+        predicted: [B, T, K]
+        target: [B, T, K]
+        valid: [B, T] bool, the frames that count.
+        template: [B, V, 3] IOD.
+
+    Returns:
+        named losses, each [].
+    """
+    both = valid[:, 1:] & valid[:, :-1]
+    opened, should_open = metric.lip_aperture(predicted, template), metric.lip_aperture(target, template)
+    error = opened - should_open
+    return {
+        "vertex": masked_mean(metric.squared(predicted - target), valid),
+        "velocity": masked_mean(metric.squared(predicted.diff(dim=1) - target.diff(dim=1)), both),
+        "openness": masked_mean(error.square(), valid),
+        "closure": masked_mean(error.clamp(min=0).square(), valid & (should_open < CLOSED_PERCENT)),
+        "deviation": deviation_loss(opened[..., None], should_open[..., None], valid)
+        + deviation_loss(predicted * metric.gram.diagonal().sqrt(), target * metric.gram.diagonal().sqrt(), valid),
+    }
+
+
+def deviation_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Squared difference of standard deviations over time.
+
+    Args:
+        predicted: [B, T, C]
+        target: [B, T, C]
+        valid: [B, T] bool.
+
+    Returns:
+        [] summed over C, mean over the excerpts with at least 10 valid frames.
+
+    Ours: the paper does not speak of it.
+    """
+    count = valid.sum(1)
+    weight = (valid / count.clamp(min=1)[:, None])[..., None]
+
+    def deviation(values: Tensor) -> Tensor:
+        centred = values - (values * weight).sum(1, keepdim=True)
+        return ((centred.square() * weight).sum(1) + 1e-4).sqrt()
+
+    squared = (deviation(predicted) - deviation(target)).square().sum(-1)
+    return masked_mean(squared, count >= MIN_DEVIATION_FRAMES)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where the mask is true; 0 where it is true nowhere."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)

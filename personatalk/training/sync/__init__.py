@@ -1,0 +1,1 @@
+"""Training of the sync networks, and what they say of the corpus."""

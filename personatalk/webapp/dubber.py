@@ -1,0 +1,264 @@
+"""The page's way to the pipeline: checks what is asked, runs it in a session's folder, and says what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
+from personatalk.inspection.recorder import Recorder
+from personatalk.media import probe_video
+from personatalk.options import DubbingOptions
+from personatalk.progress import SHARES, Progress, Run
+from personatalk.webapp import strings
+from personatalk.webapp.analysis import analyse
+from personatalk.webapp.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
+from personatalk.webapp.gpu import on_gpu
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.queue import Line
+from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.speed import SpeedRecord
+from personatalk.webapp.summaries import in_visitors_words, summarise, without_folders
+
+if TYPE_CHECKING:
+    from personatalk.pipeline import DubbingPipeline
+
+PREVIEW_S = 2.0
+RECORD = "record"
+HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of the time of a dub that a frame of another clip takes
+
+
+class MissingStepError(PersonaTalkError):
+    """A numbered step of the page was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a visitor asks for.
+
+    Attributes:
+        clip: video of the speaker.
+        speech: sound, or a video with sound.
+        consent: whether step 3 is ticked.
+        options: of the dub.
+    """
+
+    clip: Path | None
+    speech: Path | None
+    consent: bool
+    options: DubbingOptions
+
+    @property
+    def files(self) -> dict[Path, str]:
+        """All files that the visitor gave, and what the page calls them."""
+        given = {
+            self.options.style_video: strings.STYLE_CLIP, self.options.reference_video: strings.REFERENCE_CLIP,
+            self.speech: strings.SPEECH, self.clip: strings.CLIP,
+        }  # fmt: skip
+        return {Path(path): name for path, name in given.items() if path}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: of the run.
+        before: the clip, or the excerpt of it.
+        video: dubbed.
+        report: JSON.
+        record: folder of what the research panels show; None where nobody asked for it.
+        summary: one or two sentences.
+        num_frames: of the video.
+        fps: of the video.
+    """
+
+    folder: Path
+    before: Path
+    video: Path
+    report: Path
+    record: Path | None
+    summary: str
+    num_frames: int
+    fps: float
+
+
+class Dubber:
+    """Runs dubs and previews, one at a time.
+
+    Args:
+        pipeline: loaded.
+        sessions: whose folders the runs work in.
+        limits: of what is accepted.
+        speed: told how long each dub took.
+    """
+
+    def __init__(self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, speed: SpeedRecord) -> None:
+        self.pipeline, self.sessions, self.limits, self.speed = pipeline, sessions, limits, speed
+        self.line = Line(limits.queue)  # the pipeline is not to be run from two threads
+        self.run_in = on_gpu(self._run_in)
+
+    def check(self, request: Request) -> None:
+        """Refuse what is incomplete, too large or too long.
+
+        Raises:
+            PersonaTalkError: what is wrong, and what to do.
+        """
+        for given, message in (
+            (request.clip, strings.CLIP_MISSING),
+            (request.speech, strings.SPEECH_MISSING),
+            (request.consent, strings.CONSENT_MISSING),
+        ):
+            if not given:
+                raise MissingStepError(message)
+        self.limits.check_clip(request.clip)
+        self.limits.check_speech(request.speech)
+        for path, kind in (
+            (request.options.style_video, strings.STYLE_CLIP),
+            (request.options.reference_video, strings.REFERENCE_CLIP),
+        ):
+            if path:
+                self.limits.check_clip(path, kind)
+
+    def dub(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
+        """Dub the whole clip, and keep what the research panels show if `record`.
+
+        Raises:
+            PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
+        """
+        return self._run(request, session, progress, lambda folder: (request.clip, request.speech), record)
+
+    def preview(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
+        """Dub the first two seconds, and keep what the research panels show if `record`.
+
+        Raises:
+            PersonaTalkError: as `dub`.
+        """
+
+        def excerpt(folder: Path) -> tuple[Path, Path]:
+            return cut_excerpt(request.clip, request.speech, folder, PREVIEW_S)
+
+        request = replace(request, options=replace(request.options, length="video"))
+        try:
+            outcome = self._run(request, session, progress, excerpt, record)
+        except NoFaceError as error:
+            raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
+        return replace(outcome, summary=f"{outcome.summary}\n{strings.SUMMARY_PREVIEW}")
+
+    def _run(
+        self, request: Request, session: str, progress: Progress,
+        inputs: Callable[[Path], tuple[Path, Path]], record: bool,
+    ) -> Outcome:  # fmt: skip
+        with self._folder(session, request.files, progress) as (folder, wait):
+            self.check(request)
+            with self.line.turn(wait):
+                clip, speech = inputs(folder)
+                outcome = self.run_in(folder, clip, speech, request.options, progress, record)
+        self.sessions.finish(folder)
+        return outcome
+
+    @contextmanager
+    def _folder(
+        self, session: str, files: dict[Path, str], progress: Progress | None
+    ) -> Iterator[tuple[Path, Callable[[int], None]]]:
+        """Give a run its folder, which goes if the run fails, and what to do while others run."""
+        for path in files:
+            self.sessions.add_upload(session, path)
+        folder = self.sessions.start(session)
+
+        def wait(before: int) -> None:
+            if self.sessions.should_stop(folder):
+                raise CancelledError(strings.STOPPED)
+            if progress:
+                progress(0.0, strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before))
+
+        excerpts = {folder / EXCERPT_VIDEO: strings.CLIP, folder / EXCERPT_SOUND: strings.SPEECH}
+        try:
+            with in_visitors_words(files | excerpts):
+                yield folder, wait
+        except BaseException:
+            self.sessions.remove(session, folder)
+            raise
+
+    def _run_in(
+        self, folder: Path, clip: Path, speech: Path, options: DubbingOptions,
+        progress: Progress | None = None, record: bool = True,
+    ) -> Outcome:  # fmt: skip
+        """Dub into a folder of `sessions`; it must be the caller's turn in `line`."""
+        recorder = Recorder(folder / RECORD) if record else None
+        result = self.pipeline.dub(
+            clip,
+            speech,
+            folder / "dubbed.mp4",
+            options,
+            progress=progress,
+            should_stop=lambda: self.sessions.should_stop(folder),
+            record=recorder,
+        )
+        self.speed.add(result.num_frames, sum(result.timings.values()))
+        report = folder / "report.json"
+        report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
+        return Outcome(
+            folder=folder,
+            before=clip,
+            video=result.video,
+            report=report,
+            record=recorder.folder if recorder else None,
+            summary=summarise(result),
+            num_frames=result.num_frames,
+            fps=result.fps,
+        )
+
+    def analyse(
+        self, clip: Path | None, speech: Path | None, options: DubbingOptions, session: str, progress: Progress
+    ) -> dict:
+        """Measure a clip without dubbing it; see `analyse` of the module `analysis`.
+
+        Raises:
+            PersonaTalkError: refused, stopped, or no face.
+        """
+        request = Request(clip=clip, speech=speech, consent=False, options=options)
+        with self._folder(session, request.files, progress) as (folder, wait):
+            if clip is None:
+                raise MissingStepError(strings.CLIP_MISSING)
+            self.limits.check_clip(clip)
+            if speech:
+                self.limits.check_speech(speech)
+            with self.line.turn(wait):
+                run = Run(progress, lambda: self.sessions.should_stop(folder))
+                found = analyse(self.pipeline, clip, speech, options, run)
+        self.sessions.remove(session, folder)
+        return found
+
+    def estimate(self, clip: Path, speech: Path | None, length: str, helpers: dict[Path, str] | None = None) -> str:
+        """Say how long a dub will take, and what differs in length.
+
+        Args:
+            clip: of the speaker.
+            speech: if it is there yet.
+            length: option of the dub.
+            helpers: clips for style or references, with their names; the face in each is followed too.
+
+        Raises:
+            MediaError: a file cannot be read, or goes beyond a limit.
+        """
+        helpers = helpers or {}
+        with in_visitors_words({clip: strings.CLIP} | helpers | ({speech: strings.SPEECH} if speech else {})):
+            for path, kind in ({clip: strings.CLIP} | helpers).items():
+                self.limits.check_clip(path, kind)
+            info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
+            more = sum(probe_video(path).num_frames or 0 for path in helpers)
+        frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
+        text = strings.ESTIMATE.format(
+            time=strings.rough_time(self.speed.estimate(frames + HELPER_SHARE * more)),
+            frames=frames,
+            source=strings.ESTIMATE_MEASURED if self.speed.is_measured else strings.ESTIMATE_BUILT_IN,
+        )
+        if spoken is None or length != "video" or abs(spoken - info.duration) < 1:
+            return text
+        note = strings.LONGER_SPEECH if spoken > info.duration else strings.LONGER_CLIP
+        return text + note.format(difference=strings.spoken_time(abs(spoken - info.duration)))

@@ -1,0 +1,59 @@
+"""Research panel: the estimated and the driven mesh, moving, over the clip, and as files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from personatalk.inspection.geometry import curves_picture, geometry_picture, save_mesh
+from personatalk.inspection.glb import geometry_glb
+from personatalk.inspection.overlay import geometry_overlay
+from personatalk.webapp import strings
+from personatalk.webapp.panels import Look, Panel, add_panel, add_picture
+
+
+def add_geometry() -> Panel:
+    """Lay the panel out."""
+    with add_panel(strings.GEOMETRY_LABEL, "geometry") as accordion:
+        gr.Markdown(strings.GEOMETRY_NOTE)
+        picture = add_picture(strings.GEOMETRY_PICTURE, "geometry-picture")
+        textured = gr.Checkbox(True, label=strings.GEOMETRY_TEXTURED, elem_id="textured")
+        gr.Markdown(f"**{strings.GEOMETRY_MODEL}**")
+        model = gr.Model3D(label=strings.GEOMETRY_MODEL, show_label=False, height=360, elem_id="geometry-model")
+        curves = add_picture(strings.GEOMETRY_CURVES, "geometry-curves")
+        button = gr.Button(strings.GEOMETRY_OVERLAY_BUTTON, size="sm", elem_id="make-overlay")
+        overlay = gr.Video(label=strings.GEOMETRY_OVERLAY, interactive=False, elem_id="geometry-overlay", visible=False)
+        with gr.Row():
+            glb, ply, npz = (
+                gr.DownloadButton(label, size="sm", min_width=120, elem_id=f"download-{kind}")
+                for label, kind in (
+                    (strings.DOWNLOAD_GLB, "glb"),
+                    (strings.DOWNLOAD_PLY, "ply"),
+                    (strings.DOWNLOAD_NPZ, "npz"),
+                )
+            )
+    return Panel(
+        accordion=accordion, settings=[textured], whole=[model, glb, npz], fill=_fill,
+        moment=[picture, curves, ply], move=_move, actions=[(button.click, _overlay, [overlay])],
+    )  # fmt: skip
+
+
+def _fill(look: Look, textured: bool) -> list[Any]:
+    name = "geometry_textured.glb" if textured else "geometry.glb"
+    glb = look.file(name, lambda path: geometry_glb(look.inspection, path, textured=textured))
+    return [glb, glb, look.file("geometry.npz", lambda path: save_mesh(look.inspection, look.t, path))]
+
+
+def _move(look: Look, textured: bool) -> list[Any]:
+    t = look.t
+    return [
+        look.picture(f"geometry_{t}", lambda: geometry_picture(look.inspection, t)),
+        look.picture(f"curves_{t}", lambda: curves_picture(look.inspection, t)),
+        look.file(f"frame_{t}.ply", lambda path: save_mesh(look.inspection, t, path)),
+    ]
+
+
+def _overlay(look: Look, textured: bool) -> list[Any]:
+    path = look.file("overlay.mp4", lambda path: geometry_overlay(look.inspection, look.video, path))
+    return [gr.Video(path, visible=True)]

@@ -1,0 +1,44 @@
+"""Research panel: what each stage took, and figures of merit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from personatalk.inspection.figures import figures, seen_figures, stage_table
+from personatalk.webapp import strings
+from personatalk.webapp.panels import Look, Panel, add_panel, as_table
+
+
+def add_stages() -> Panel:
+    """Lay the panel out."""
+    with add_panel(strings.STAGES_LABEL, "stages") as accordion:
+        stages = gr.HTML(elem_id="stage-table")
+        merits = gr.HTML(elem_id="figures")
+        button = gr.Button(strings.SEEN_BUTTON, size="sm", elem_id="measure-dub")
+        seen = gr.HTML(elem_id="seen-figures")
+    return Panel(
+        accordion=accordion, whole=[stages, merits, seen], fill=_fill, actions=[(button.click, _measure_dub, [seen])]
+    )  # fmt: skip
+
+
+def _fill(look: Look) -> list[Any]:
+    return [
+        as_table([_readable_stage(row) for row in stage_table(look.inspection)], strings.STAGES_TABLE),
+        as_table([asdict(figure) for figure in figures(look.inspection)], strings.FIGURES_TABLE),
+        "",
+    ]
+
+
+def _readable_stage(row: dict[str, Any]) -> dict[str, Any]:
+    texts = (
+        row["stage"], f"{row['seconds']:.2f}", f"{row['share']:.0%}", f"{row['ms_per_frame']:.1f}",
+        row["peak_memory_mb"],
+    )  # fmt: skip
+    return dict(zip(strings.STAGES_COLUMNS, texts, strict=True))
+
+
+def _measure_dub(look: Look) -> list[Any]:
+    return [as_table([asdict(figure) for figure in seen_figures(look.inspection, look.video)], strings.SEEN_TABLE)]

@@ -1,0 +1,239 @@
+"""Stage 2's losses and its discriminator: named alike, heard in time, learning, and resumed exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.renderer import Target
+from personatalk.metrics.perceptual import EfficientNetLite0, Lpips
+from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.face_rendering.dataset import RendererBatch, RendererDataset
+from personatalk.training.face_rendering.discriminator import AdversarialLoss
+from personatalk.training.face_rendering.train import (
+    RendererLosses,
+    begin,
+    edges,
+    perceptual_difference,
+    region_psnr,
+    step_difference,
+    validate_renderer,
+)
+from personatalk.training.geometry_construction.losses import weighted_sum
+from personatalk.training.loop import STATE_NAME, train
+
+HEIGHT, WIDTH = 160, 192
+TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
+WEIGHTS = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1, "adversarial": 0.01, "matching": 1}
+CONFIG = RendererTrainingConfig(
+    num_steps=4, warmup_steps=1, adversarial_from=2, adversarial_warmup=1, loss_weights=WEIGHTS
+)
+
+
+@pytest.fixture(scope="module")
+def perceptual():
+    torch.manual_seed(0)
+    return EfficientNetLite0().requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="module")
+def lpips():
+    return Lpips.load()
+
+
+def batch_at(step: int) -> RendererBatch:
+    generator = torch.Generator().manual_seed(step)
+    truth = F.interpolate(torch.rand(1, 3, 20, 24, generator=generator), size=(HEIGHT, WIDTH), mode="bilinear")
+    mask = torch.zeros(1, 1, HEIGHT, WIDTH)
+    mask[..., 30:120, 40:150] = 1
+    maps = torch.ones(1, 8, HEIGHT // 4, WIDTH // 4)
+    maps[:, -1, :, 30:] = 0  # skin beside the lips
+    x, y = torch.meshgrid(torch.arange(WIDTH) + 0.5, torch.arange(HEIGHT) + 0.5, indexing="xy")
+    grid = torch.stack([x, y], -1)
+
+    def references(count: int) -> tuple[torch.Tensor, ...]:
+        images = (truth[:, None] + 0.1 * torch.randn(1, count, 3, 1, 1, generator=generator)).clamp(0, 1)
+        return images, maps[:, None].expand(1, count, -1, -1, -1), grid.expand(1, count, -1, -1, -1)
+
+    lips, faces = references(2), references(1)
+    return RendererBatch(
+        target=Target(image=truth * (mask == 0), mask=mask, geometry=maps), truth=truth,
+        lip_images=lips[0], lip_maps=lips[1], lip_grids=lips[2], lip_log_weights=torch.zeros(1, 2),
+        face_images=faces[0], face_maps=faces[1], face_grids=faces[2], face_log_weights=torch.zeros(1, 1),
+    )  # fmt: skip
+
+
+def run(state, adversary, perceptual, *, until, folder=None):
+    losses = RendererLosses(CONFIG, perceptual=perceptual, adversary=adversary)
+    train(
+        state, CONFIG, losses_of=lambda model, batch: losses(model, batch, state.step), batch_at=batch_at,
+        folder=folder, until=until,
+    )  # fmt: skip
+
+
+def test_losses_and_weights_name_the_same_terms(perceptual, lpips, tmp_path):
+    plain = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5}
+    networks = {"perceptual": perceptual, "lpips": lpips}
+    default = RendererTrainingConfig().loss_weights
+    for weights in (WEIGHTS, default, plain, {**plain, "perceptual": 0.1}, {**plain, "lpips": 1}):
+        config = replace(CONFIG, loss_weights=weights)
+        state, adversary = begin(tmp_path, config, TINY, None)
+        wanted = {name: network for name, network in networks.items() if name in weights}
+        losses = RendererLosses(config, **wanted, adversary=adversary)(state.model, batch_at(0), 3)
+        assert torch.isfinite(weighted_sum(losses, weights))
+
+
+def test_lpips_asks_for_the_mouth_and_reaches_the_network(lpips, tmp_path):
+    config = replace(CONFIG, loss_weights={"lpips": 1})
+    state, _ = begin(tmp_path, config, TINY, None)
+    RendererLosses(config, lpips=lpips)(state.model, batch_at(0), 0)["lpips"].backward()
+    assert sum(p.grad.abs().sum() for p in state.model.parameters() if p.grad is not None) > 0
+    assert all(p.grad is None for p in lpips.parameters())
+
+
+def test_discriminator_is_heard_from_its_step_on(perceptual, tmp_path):
+    state, adversary = begin(tmp_path, CONFIG, TINY, None)
+    losses = RendererLosses(CONFIG, perceptual=perceptual, adversary=adversary)
+    before = adversary.discriminator.judge.bias.clone()
+    assert losses(state.model, batch_at(0), 0)["adversarial"] == 0
+    assert torch.equal(before, adversary.discriminator.judge.bias)
+    assert losses(state.model, batch_at(0), 1)["adversarial"] == 0
+    assert not torch.equal(before, adversary.discriminator.judge.bias)
+    heard = losses(state.model, batch_at(0), 2)
+    assert heard["adversarial"] != 0 and heard["matching"] > 0
+
+
+def test_a_resumed_run_repeats_discriminator_and_all(perceptual, tmp_path):
+    torch.manual_seed(5)
+    whole, adversary = begin(tmp_path, CONFIG, TINY, None)
+    run(whole, adversary, perceptual, until=4)
+    torch.manual_seed(5)
+    first, one = begin(tmp_path, CONFIG, TINY, None)
+    run(first, one, perceptual, until=3, folder=tmp_path)
+    assert (tmp_path / STATE_NAME).exists()
+    second, other = begin(tmp_path, CONFIG, TINY, None)
+    assert second.step == 3
+    run(second, other, perceptual, until=4)
+    for ours, theirs in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(adversary.discriminator.judge.bias, other.discriminator.judge.bias)
+
+
+def test_discriminator_learns_to_tell_noise_from_smooth_mouths():
+    torch.manual_seed(0)
+    adversary = AdversarialLoss(learning_rate=2e-3, width=4)
+    maps = torch.zeros(4, 8, HEIGHT // 4, WIDTH // 4)
+    for step in range(30):
+        generator = torch.Generator().manual_seed(step)
+        real = F.interpolate(torch.rand(4, 3, 5, 6, generator=generator), size=(HEIGHT, WIDTH), mode="bilinear")
+        fake = (real + 0.2 * torch.randn(4, 3, HEIGHT, WIDTH, generator=generator)).clamp(0, 1)
+        adversary.learn(fake, real, maps)
+    with torch.no_grad():
+        assert adversary.discriminator(real, maps)[0].mean() > adversary.discriminator(fake, maps)[0].mean() + 0.5
+
+
+def test_generator_losses_leave_the_discriminator_alone():
+    adversary = AdversarialLoss(width=4)
+    fake = torch.rand(1, 3, HEIGHT, WIDTH, requires_grad=True)
+    losses = adversary(fake, torch.rand(1, 3, HEIGHT, WIDTH), torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4))
+    sum(losses.values()).backward()
+    assert fake.grad.abs().sum() > 0
+    assert all(p.grad is None and p.requires_grad for p in adversary.discriminator.parameters())
+
+
+def test_validation_of_a_perfect_rendering(perceptual, tmp_path):
+    state, _ = begin(tmp_path, CONFIG, TINY, None)
+    batch = batch_at(0)
+    same = replace(batch, lip_images=batch.truth[:, None].expand_as(batch.lip_images).contiguous(),
+                   face_images=batch.truth[:, None].expand_as(batch.face_images).contiguous())  # fmt: skip
+    figures = validate_renderer(state.ema, [same], perceptual)
+    assert figures["lips_psnr"] > 45 and figures["perceptual"] < 0.02
+    assert figures["sharpness"] == pytest.approx(1, abs=0.02)
+    worse = validate_renderer(state.ema, [batch], perceptual)
+    assert worse["loss"] > figures["loss"] and worse["lower_psnr"] < figures["lower_psnr"]
+
+
+def test_perceptual_difference_counts_where_its_weight_is(perceptual):
+    truth = torch.rand(1, 3, 64, 64)
+    spoilt = truth.clone()
+    spoilt[..., :16, :16] = 0
+    here, elsewhere = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    here[..., :16, :16] = elsewhere[..., 48:, 48:] = 16  # means of 1, as ones have
+    evenly = perceptual_difference(perceptual, spoilt, truth)
+    torch.testing.assert_close(perceptual_difference(perceptual, spoilt, truth, torch.ones_like(here)), evenly)
+    assert perceptual_difference(perceptual, spoilt, truth, here) > 4 * evenly
+    assert perceptual_difference(perceptual, spoilt, truth, elsewhere) < 0.2 * evenly
+
+
+def test_region_psnr_and_edges_by_hand():
+    truth, region = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    region[..., :2] = 1
+    assert region_psnr(truth + 0.1, truth, region).item() == pytest.approx(20, abs=1e-3)
+    ramp = torch.arange(4.0).expand(1, 3, 4, 4)
+    everywhere = torch.ones(1, 1, 4, 4)
+    assert edges(ramp, everywhere).item() == pytest.approx(3 * 4 * 3 / 16)  # channels x rows x steps over the area
+
+
+def test_disturbance_is_small_and_a_mouth():
+    from personatalk.training.face_rendering.dataset import DISTURBANCE, RendererDataset
+
+    class Clip:
+        valid = np.arange(5)
+        head_vertices = np.random.default_rng(0).normal(size=(5, 7, 3))
+
+    moved = RendererDataset.disturbance(None, Clip, np.random.default_rng(2))
+    span = np.abs(Clip.head_vertices[:, None] - Clip.head_vertices[None]).max()
+    assert moved.shape == (7, 3) and 0 < np.abs(moved).max() <= DISTURBANCE * span
+
+
+def test_temporal_term_sees_steps_and_no_lasting_error():
+    torch.manual_seed(1)
+    truth, weight = torch.rand(4, 3, 4, 4), torch.ones(4, 1, 4, 4)
+    lasting = torch.rand(2, 3, 4, 4).repeat_interleave(2, 0)
+    assert step_difference(truth + lasting, truth, weight).item() == pytest.approx(0, abs=1e-6)
+    flickering = torch.tensor([0.1, -0.1, 0.1, -0.1])[:, None, None, None]
+    assert step_difference(truth + flickering, truth, weight).item() == pytest.approx(0.2, abs=1e-6)
+    half = torch.zeros(4, 1, 4, 4)
+    half[:, :, :2] = 1
+    assert step_difference(truth + flickering, truth, half).item() == pytest.approx(0.1, abs=1e-6)
+
+
+class Offered(RendererDataset):
+    """A dataset without pixels: its samples are what was chosen."""
+
+    def __init__(self, clip, in_pairs):
+        self.num_lip, self.num_face, self.bank_size, self.disturbed_share, self.in_pairs = 2, 1, 4, 0.0, in_pairs
+        self.prior_share = 1.0
+        self.persons, self.by_person, self.load = ["p"], {"p": ["c"]}, lambda name: clip
+
+    def _sample(self, clip, frame, bank, keys, disturbance, prior):
+        return frame, tuple(bank), tuple(keys)
+
+    def batch(self, samples):
+        return samples
+
+
+class Walk:
+    """Sixty frames, of which one shows no face."""
+
+    valid = np.delete(np.arange(60), 30)
+    prior = None
+    descriptors = np.random.default_rng(0).normal(size=(60, 3))
+
+
+def test_temporal_batches_hold_pairs_that_share_far_references():
+    for step in range(40):
+        batch = Offered(Walk, in_pairs=True).batch_at(step, 6)
+        assert len(batch) == 6
+        for (first, *chosen), (second, *others) in zip(batch[::2], batch[1::2], strict=True):
+            assert second == first + 1 and {first, second} <= set(Walk.valid.tolist())
+            assert chosen == others
+            assert all(min(abs(i - first), abs(i - second)) >= MIN_GAP for frames in chosen for i in frames)
+    singles = Offered(Walk, in_pairs=False).batch_at(0, 6)
+    assert len(singles) == 6 and singles[1][0] != singles[0][0] + 1

@@ -1,0 +1,295 @@
+"""The page over HTTP: its endpoints, its refusals, and whose files are whose."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import (
+    CopyPipeline,
+    EndlessPipeline,
+    FacelessPipeline,
+    PickyPipeline,
+    call_tool,
+    data_url,
+    write_clip,
+    write_speech,
+)
+from gradio_client import Client, handle_file
+
+import app
+from personatalk.webapp import strings
+from personatalk.webapp.limits import Limits
+
+ENDPOINTS = ["/dub", "/preview"]
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+    demos = []
+
+    def start(pipeline, limits: Limits | None = None) -> Client:
+        demo = app.build_demo(pipeline, limits=limits)
+        _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
+        demos.append(demo)
+        return Client(url, verbose=False, download_files=tmp_path / "downloaded")
+
+    yield start
+    for demo in demos:
+        demo.close()
+
+
+@pytest.fixture
+def inputs(clip, speech):
+    return {"clip": handle_file(clip), "speech": handle_file(speech), "consent": True}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_run_returns_video_summary_and_report(serve, inputs, endpoint):
+    video, summary, report = serve(CopyPipeline()).predict(**inputs, api_name=endpoint)
+    assert Path(video).stat().st_size > 0
+    assert json.loads(Path(report).read_text()) == {"frames": 5}
+    assert "5 frames at 25 a second" in summary and "1 frames show no usable face" in summary
+
+
+def test_options_reach_the_pipeline(serve, inputs, clip):
+    pipeline = CopyPipeline()
+    serve(pipeline).predict(
+        **inputs, style_strength=0.5, mouth_amplitude=1.2, length="loop", reference_strategy="paper",
+        style_clip=handle_file(clip), reference_clip=handle_file(clip), face_x=10, face_y=20, api_name="/dub",
+    )  # fmt: skip
+    options = pipeline.options
+    assert (options.style_strength, options.mouth_amplitude) == (0.5, 1.2)
+    assert (options.length, options.reference_strategy, options.face_point) == ("loop", "paper", (10, 20))
+    assert options.style_video.read_bytes() == options.reference_video.read_bytes() == clip.read_bytes()
+
+
+def test_preview_looks_at_two_seconds_from_where_the_speech_begins(serve, tmp_path):
+    pipeline = CopyPipeline()
+    clip = write_clip(tmp_path / "long.mp4", num_frames=90)
+    speech = write_speech(tmp_path / "late.wav", seconds=4.0, silence=1.5)
+    serve(pipeline).predict(handle_file(clip), handle_file(speech), True, api_name="/preview")
+    assert pipeline.clip_frames == 50
+    assert pipeline.speech_s == pytest.approx(2.0)
+    assert np.abs(pipeline.waveform[: len(pipeline.waveform) // 8]).max() > 0.2  # no silence at its start
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("clip", strings.CLIP_MISSING),
+        ("speech", strings.SPEECH_MISSING),
+        ("consent", strings.CONSENT_MISSING),
+    ],
+)
+def test_a_missing_step_is_named_and_nothing_runs(serve, inputs, endpoint, missing, message):
+    pipeline = CopyPipeline()
+    with pytest.raises(Exception, match=message[:40]):
+        serve(pipeline).predict(**inputs | {missing: False if missing == "consent" else None}, api_name=endpoint)
+    assert not hasattr(pipeline, "options")
+
+
+def test_what_goes_beyond_a_limit_is_refused_with_the_limit(serve, inputs, tmp_path):
+    pipeline = CopyPipeline()
+    client = serve(pipeline, Limits(seconds=2.0))
+    long_clip = handle_file(write_clip(tmp_path / "long.mp4", num_frames=80))
+    long_speech = handle_file(write_speech(tmp_path / "long.wav", seconds=4.0))
+    for changed, message in (
+        ({"clip": long_clip}, "The clip is 3.2 s long; this page takes up to 2.0 s"),
+        ({"speech": long_speech}, "The speech is 4.0 s long"),
+        ({"style_clip": long_clip}, "The clip for the way of speaking is 3.2 s long"),
+        ({"reference_clip": long_clip}, "The reference clip is 3.2 s long"),
+    ):
+        with pytest.raises(Exception, match=message):
+            client.predict(**inputs | changed, api_name="/dub")
+    with pytest.raises(Exception, match="The clip is 3.2 s long"):
+        client.predict(clip=long_clip, api_name="/analyze")
+    assert not hasattr(pipeline, "options")
+
+
+def test_a_large_file_is_refused_with_the_limit(clip):
+    with pytest.raises(Exception, match="MB large; this page takes up to 0 MB"):
+        Limits(megabytes=0).check_clip(clip)
+
+
+def test_error_that_the_visitor_can_mend_reaches_the_page(serve, inputs):
+    pipeline = FacelessPipeline()
+    client = serve(pipeline)
+    with pytest.raises(Exception, match="No face was found in the clip"):
+        client.predict(**inputs, api_name="/dub")
+    assert not pipeline.folder.exists()
+    with pytest.raises(Exception, match="No face is seen in the first two seconds"):
+        client.predict(**inputs, api_name="/preview")
+    with pytest.raises(Exception, match="both coordinates"):
+        client.predict(**inputs, face_x=3, api_name="/dub")
+    with pytest.raises(Exception, match="clip of the speaker in step 1"):
+        client.predict(clip=None, api_name="/analyze")
+    with pytest.raises(Exception, match="both coordinates"):
+        client.predict(clip=inputs["clip"], face_y=3, api_name="/analyze")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_errors_name_no_folder_of_the_server(serve, inputs, endpoint):
+    with pytest.raises(Exception, match="^The clip is too short to dub$"):
+        serve(PickyPipeline()).predict(**inputs, api_name=endpoint)
+
+
+def test_files_that_cannot_be_read_are_refused_by_every_endpoint(serve, inputs, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all " * 100)
+    soundless = handle_file(write_clip(tmp_path / "soundless.mp4"))
+    client = serve(CopyPipeline())
+    for endpoint, given in (("/dub", inputs), ("/preview", inputs), ("/analyze", {"clip": inputs["clip"]})):
+        with pytest.raises(Exception, match="broken.mp4 is a text file"):
+            client.predict(**given | {"clip": handle_file(broken)}, api_name=endpoint)
+        with pytest.raises(Exception, match="sound"):
+            client.predict(**given | {"speech": soundless}, api_name=endpoint)
+
+
+def test_analyze_refuses_a_clip_without_a_face(serve, tmp_path):
+    clip, pipeline = handle_file(write_clip(tmp_path / "grey.mp4", num_frames=30)), CopyPipeline()
+    pipeline.mesh = SimpleNamespace(face_model=None)  # not looked at before a face is there
+    with pytest.raises(Exception, match="no face|No face"):
+        serve(pipeline).predict(clip=clip, api_name="/analyze")
+
+
+def test_a_run_waits_for_its_turn_can_be_stopped_in_the_line_and_the_line_is_bounded(serve, inputs):
+    pipeline = EndlessPipeline()
+    first = serve(pipeline, Limits(queue=1))
+    second, third = (Client(first.src, verbose=False) for _ in range(2))
+    running = first.submit(**inputs, api_name="/dub")
+    wait_until(lambda: pipeline.started)
+    waiting = second.submit(**inputs, api_name="/dub")
+    wait_until(lambda: strings.WAITING_ONE in str(waiting.status().progress_data))
+    with pytest.raises(Exception, match=r"Too many runs are waiting already \(1\)"):
+        third.predict(**inputs, api_name="/preview")
+    second.predict(api_name="/stop")
+    with pytest.raises(Exception, match="Stopped"):
+        waiting.result(timeout=20)
+    assert not pipeline.stopped
+    first.predict(api_name="/stop")
+    with pytest.raises(Exception, match="Stopped"):
+        running.result(timeout=20)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_stop_ends_the_run_of_its_own_session_only(serve, inputs, endpoint):
+    pipeline = EndlessPipeline()
+    client = serve(pipeline)
+    other = Client(client.src, verbose=False)
+    job = client.submit(**inputs, api_name=endpoint)
+    wait_until(lambda: pipeline.started)
+    other.predict(api_name="/stop")
+    time.sleep(0.2)
+    assert not pipeline.stopped
+    client.predict(api_name="/stop")
+    with pytest.raises(Exception, match="Stopped"):
+        job.result(timeout=10)
+    assert pipeline.stopped and not pipeline.folder.exists()
+
+
+def test_two_sessions_get_their_own_files_in_folders_nobody_can_guess(serve, inputs, tmp_path):
+    pipeline = CopyPipeline()
+    first = serve(pipeline)
+    second = Client(first.src, verbose=False, download_files=tmp_path / "second")
+    folders = []
+    for client in (first, second):
+        client.predict(**inputs, api_name="/dub")
+        folders.append(pipeline.folder)
+    assert folders[0] != folders[1]
+    assert all(len(folder.name) >= 32 and (folder / "dubbed.mp4").is_file() for folder in folders)
+
+
+def test_the_endpoints_say_what_they_take_and_give(serve):
+    described = serve(CopyPipeline()).view_api(return_format="dict")["named_endpoints"]
+    assert set(described) == {"/dub", "/preview", "/analyze", "/stop"}
+    names = [parameter["parameter_name"] for parameter in described["/dub"]["parameters"]]
+    assert names == [
+        "clip", "speech", "consent", "style_strength", "mouth_amplitude", "length", "reference_strategy",
+        "style_clip", "reference_clip", "face_x", "face_y",
+    ]  # fmt: skip
+    assert names == [parameter["parameter_name"] for parameter in described["/preview"]["parameters"]]
+    assert described["/dub"]["description"].startswith("Dub a clip")
+    for parameter in described["/dub"]["parameters"]:
+        assert parameter["type"] or parameter["python_type"]["type"], parameter
+    analysis = described["/analyze"]
+    assert analysis["description"].startswith("Measure a clip without dubbing it")
+    names = [parameter["parameter_name"] for parameter in analysis["parameters"]]
+    assert names == ["clip", "speech", "face_x", "face_y"]
+
+
+def test_programs_find_the_endpoints_as_mcp_tools(serve):
+    pytest.importorskip("mcp", reason="the extra gradio[mcp] is not installed")
+    import httpx
+
+    schema = httpx.get(f"{serve(CopyPipeline()).src}gradio_api/mcp/schema").json()
+    tools = {tool["name"].split("_")[-1]: tool for tool in schema}
+    assert {"dub", "preview", "analyze"} <= set(tools)
+    properties = tools["dub"]["inputSchema"]["properties"]
+    assert "agreed" in properties["consent"]["description"]
+
+
+def test_a_tool_dubs_over_mcp_and_no_caller_stops_anothers_run(serve, clip, speech):
+    pytest.importorskip("mcp", reason="the extra gradio[mcp] is not installed")
+    pipeline = CopyPipeline()
+    given = {"clip": data_url(clip, "video/mp4"), "speech": data_url(speech, "audio/wav"), "consent": True}
+    tools = f"{serve(pipeline).src}gradio_api/mcp/"
+    answer = call_tool(tools, "dub", given)
+    assert not answer.isError and "5 frames at 25 a second" in str(answer.content)
+    assert pipeline.clip_frames == 5
+    refused = call_tool(tools, "dub", given | {"consent": False})
+    assert refused.isError and strings.CONSENT_MISSING in str(refused.content)
+    refused = call_tool(tools, "stop", {})
+    assert refused.isError and strings.STOP_NOT_BY_MCP in str(refused.content)
+
+
+def test_functions_are_marked_where_a_space_lends_its_gpu(monkeypatch):
+    from personatalk.webapp.gpu import on_gpu
+
+    assert on_gpu(len) is len
+    spaces = ModuleType("spaces")
+    spaces.GPU = lambda duration: lambda function: ("marked", function)
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
+    assert on_gpu(len) == ("marked", len)
+
+
+def test_the_page_is_served_to_this_machine_only_unless_it_is_a_space(monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert app.parse_arguments([]).host == "127.0.0.1"
+    monkeypatch.setenv("SPACE_ID", "someone/personatalk")
+    assert app.parse_arguments([]).host == "0.0.0.0"
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
+    from personatalk.pipeline import load_pipeline
+    from personatalk.webapp.examples import ASSETS
+    from personatalk.webapp.excerpt import cut_excerpt
+
+    clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, 1.2)
+    client = serve(load_pipeline())
+    report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
+    assert report["clip"]["num_frames"] == 30 and report["track"]["frames_with_face"] == 30
+    assert 40 < report["geometry"]["face_scale_px"] < 90
+    assert len(report["geometry"]["yaw_pitch_roll"]) == len(report["geometry"]["openness_per_frame"]) == 30
+    assert np.abs(report["geometry"]["yaw_pitch_roll"]).max() < 30  # he looks into the camera
+    assert report["style"]["deviation"] > 0
+    assert len(report["driven"]["openness_per_frame"]) == 30
+    assert set(report["references"]["lip_frames"]) <= set(range(30))
+    silent = client.predict(clip=handle_file(clip), api_name="/analyze")
+    assert "driven" not in silent and silent["style"] == report["style"]
+
+
+def wait_until(happened, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
