@@ -38,7 +38,9 @@ def build_clip(source: Path, target: Path, *, seconds: float, width: int = 1280,
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "16", "preset": "ultrafast"}
         for index in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(_placed(small[turn[index % len(turn)]], width, height), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                _projected(small[turn[index % len(turn)]], width, height), format="rgb24"
+            )
             frame.pts, frame.time_base = index, 1 / Fraction(info.fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -65,13 +67,13 @@ def build_speech(source: Path, target: Path, *, seconds: float) -> Path:
     return target
 
 
-def _placed(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def _projected(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Put an image, enlarged to a share of the height, into the middle of a grey picture."""
     face_height = round(height * FACE_SHARE) // 2 * 2
     face_width = min(width, round(image.shape[1] * face_height / image.shape[0]) // 2 * 2)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     enlarged = frame.reformat(width=face_width, height=face_height).to_ndarray()
-    placed = np.full((height, width, 3), BACKGROUND, np.uint8)
+    projected = np.full((height, width, 3), BACKGROUND, np.uint8)
     top, left = (height - face_height) // 2, (width - face_width) // 2
-    placed[top : top + face_height, left : left + face_width] = enlarged
-    return placed
+    projected[top : top + face_height, left : left + face_width] = enlarged
+    return projected

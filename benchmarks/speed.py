@@ -75,7 +75,7 @@ def dub(pipeline, clip: Path, speech: Path, output: Path) -> dict:
         "cpu_s": cpu,
         "num_frames": result.num_frames,
         "fps": result.fps,
-        "number_format": result.report["number_format"],
+        "precision": result.report["precision"],
         "stages_s": dict(result.timings),
     }
 
@@ -111,7 +111,7 @@ def summarise(run: dict, loading: float, num_runs: int) -> dict:
 
 def print_report(report: dict) -> None:
     """Print a table of stages and the totals."""
-    machine = f"{report['cores']} cores, {report['number_format']}"
+    machine = f"{report['cores']} cores, {report['precision']}"
     print(f"{report['num_frames']} frames, {report['video_s']:.2f} s of video, {machine}")
     print(f"{'load':<24}{report['load_s']:8.2f} s")
     for name, seconds in report["stages_s"].items():

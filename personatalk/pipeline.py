@@ -15,7 +15,7 @@ from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.precision import fastest_format
+from personatalk.face_rendering.precision import fastest_precision
 from personatalk.face_rendering.reference_bank import ClipReferences
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.estimation import Step, follow_face
@@ -25,7 +25,7 @@ from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import apertures_of, lip_descriptors
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
-from personatalk.geometry_construction.speaker_calibration import OwnSpeech, OwnSpeechListener
+from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
 from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
@@ -72,7 +72,7 @@ class DrivenGeometry:
         posed: geometry of the frames to render: the source's pose in the output's order.
         head_vertices: of the frames to render, driven by the speech.
         style: of the speaker.
-        own_speech: what the clip's own sound said of the speaker.
+        speaker_calibration: what the clip's own sound said of the speaker.
         occlusion: what stands in front of the source's face; None where nobody looked.
     """
 
@@ -80,7 +80,7 @@ class DrivenGeometry:
     posed: FaceGeometry
     head_vertices: HeadVertices
     style: Style
-    own_speech: OwnSpeech = OwnSpeech()
+    speaker_calibration: SpeakerCalibration = SpeakerCalibration()
     occlusion: Occlusion | None = None
 
 
@@ -92,7 +92,7 @@ class DubbingPipeline:
         speech_encoder: waveform to features.
         geometry_model: stage 1.
         renderer: stage 2.
-        own_speech: takes a clip's own sound as evidence; without it there is none.
+        speaker_calibration: takes a clip's own sound as evidence; without it there is none.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class DubbingPipeline:
         speech_encoder: SpeechEncoder,
         geometry_model: GeometryModel,
         renderer: DualAttentionRenderer,
-        own_speech: OwnSpeechListener | None = None,
+        speaker_calibration: SpeakerCalibrator | None = None,
     ) -> None:
         self.face_model, self.mesh = face_model, FaceMesh(face_model)
         self.speech_encoder = speech_encoder
         self.geometry_model = geometry_model.eval()
         self.renderer = renderer.eval()
-        self.own_speech = own_speech
+        self.speaker_calibration = speaker_calibration
 
     def dub(
         self,
@@ -191,9 +191,9 @@ class DubbingPipeline:
         style_geometry = self.fit_style_video(Path(style_video), run.step) if style_video else face.geometry
         run.check()
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
-        model, own = self.geometry_model, OwnSpeech()
-        if self.own_speech and (heard := style_video or video):
-            model, own = self.own_speech.listen(Path(heard), style_geometry, style, model, options)
+        model, own = self.geometry_model, SpeakerCalibration()
+        if self.speaker_calibration and (heard := style_video or video):
+            model, own = self.speaker_calibration.listen(Path(heard), style_geometry, style, model, options)
         speech = predict_expression(
             model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
             style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,
@@ -206,7 +206,7 @@ class DubbingPipeline:
             times=timeline.times,
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
-        known = {"source": source, "style": style, "own_speech": own, "occlusion": face.occlusion}
+        known = {"source": source, "style": style, "speaker_calibration": own, "occlusion": face.occlusion}
         return DrivenGeometry(posed=posed, head_vertices=vertices, **known)
 
     def gather_references(
@@ -238,7 +238,7 @@ class DubbingPipeline:
         is_same = references.geometry is driven.source
         clip = ClipRenderer(
             self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
-            is_same_clip=is_same, source_indices=timeline.order, number_format=fastest_format(self.renderer),
+            is_same_clip=is_same, source_indices=timeline.order, precision=fastest_precision(self.renderer),
             occlusion=driven.occlusion,
             source_vertices=HeadVertices(self.face_model, driven.source.template, driven.source.expression),
         )  # fmt: skip
@@ -262,7 +262,7 @@ class DubbingPipeline:
         return {
             "personatalk": VERSION,
             "torch": torch.__version__,
-            "number_format": str(fastest_format(self.renderer)).removeprefix("torch."),
+            "precision": str(fastest_precision(self.renderer)).removeprefix("torch."),
             "label": "AI MODIFIED",
             "options": {
                 key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()
@@ -274,8 +274,8 @@ class DubbingPipeline:
             "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
             "peak_memory_mb": run.peak_memory_mb,
             "face_scale_px": round(float(np.median(driven.source.scale)), 1),
-            "mouth_openness": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
-            "own_speech": driven.own_speech.report(),
+            "lip_aperture": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
+            "speaker_calibration": driven.speaker_calibration.report(),
             "lip_references": references.lip_indices.tolist(),
             "face_references": references.face_indices.tolist(),
         }
@@ -299,5 +299,7 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
     face_model, encoder = FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints)
-    own_speech = OwnSpeechListener(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
-    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(device or "cpu"), own_speech)
+    speaker_calibration = SpeakerCalibrator(
+        encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model
+    )
+    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(device or "cpu"), speaker_calibration)

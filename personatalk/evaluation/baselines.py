@@ -7,7 +7,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from personatalk.evaluation.windows import Demand, Painted, Painter, WindowClip, allowed_references, shared_references
+from personatalk.evaluation.windows import (
+    Method,
+    MethodOutput,
+    TargetGeometry,
+    WindowClip,
+    allowed_references,
+    shared_references,
+)
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_model import LIPS
 from personatalk.geometry.mesh import FaceMesh
@@ -16,26 +23,26 @@ from personatalk.geometry.mesh import FaceMesh
 Pick = Callable[[WindowClip, np.ndarray, np.ndarray], np.ndarray]
 
 
-def baselines(mesh: FaceMesh) -> dict[str, Painter]:
+def baselines(mesh: FaceMesh) -> dict[str, Method]:
     """Five of them, by name."""
 
-    def copy(pick: Pick) -> Painter:
-        return lambda clip, run: Painted(images=clip.images[pick(clip, run, clip.head_vertices[run])])
+    def copy(pick: Pick) -> Method:
+        return lambda clip, run: MethodOutput(images=clip.images[pick(clip, run, clip.head_vertices[run])])
 
-    def smoothed(clip: WindowClip, run: np.ndarray) -> Painted:
-        return Painted(images=smooth_over_time(nearest_warped(clip, run).images))
+    def smoothed(clip: WindowClip, run: np.ndarray) -> MethodOutput:
+        return MethodOutput(images=smooth_over_time(nearest_warped(clip, run).images))
 
-    nearest_warped = warped_painter(mesh, pick_nearest)
+    nearest_warped = warping_method(mesh, pick_nearest)
     return {
         "another frame": copy(pick_other),
-        "another frame, warped": warped_painter(mesh, pick_other),
+        "another frame, warped": warping_method(mesh, pick_other),
         "nearest frame": copy(pick_nearest),
         "nearest frame, warped": nearest_warped,
         "nearest frame, warped, smoothed over time": smoothed,
     }
 
 
-def warped_painter(mesh: FaceMesh, pick: Pick, demand: Demand | None = None) -> Painter:
+def warping_method(mesh: FaceMesh, pick: Pick, demand: TargetGeometry | None = None) -> Method:
     """Warp picked frames to the mouths that are asked for.
 
     Args:
@@ -44,14 +51,14 @@ def warped_painter(mesh: FaceMesh, pick: Pick, demand: Demand | None = None) -> 
         demand: the mouths; without it, the true ones.
     """
 
-    def render(clip: WindowClip, run: np.ndarray) -> Painted:
+    def render(clip: WindowClip, run: np.ndarray) -> MethodOutput:
         vertices = clip.head_vertices if demand is None else clip.once(demand, lambda: demand(clip))
         if vertices is None:
             return None
         picked = pick(clip, run, vertices[run])
-        placed = [mesh.place(vertices[t], clip.geometry, t, clip.window[t]) for t in run.tolist()]
-        frames = [warp_frame(clip, int(s), target, mesh) for s, target in zip(picked, placed, strict=True)]
-        return Painted(images=np.stack(frames))
+        projected = [mesh.project(vertices[t], clip.geometry, t, clip.window[t]) for t in run.tolist()]
+        frames = [warp_frame(clip, int(s), target, mesh) for s, target in zip(picked, projected, strict=True)]
+        return MethodOutput(images=np.stack(frames))
 
     return render
 
@@ -91,7 +98,7 @@ def warp_frame(clip: WindowClip, source: int, target: np.ndarray, mesh: FaceMesh
     Returns:
         [H, W, 3] uint8
     """
-    places = np.ascontiguousarray(clip.placed[source : source + 1, :, :2])
+    places = np.ascontiguousarray(clip.projected[source : source + 1, :, :2])
     grid = mesh.correspondence(target, places, WINDOW_HEIGHT, WINDOW_WIDTH)[0]
     x, y = np.moveaxis(grid - 0.5, -1, 0).astype(np.float32)
     warped = cv2.remap(clip.images[source], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

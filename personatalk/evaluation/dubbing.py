@@ -36,12 +36,12 @@ AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 # (video, audio, output) -> None: writes the dubbed video
 Dub = Callable[[Path, Path, Path], None]
 # (waveform [S] at 16 kHz, a face's geometry) -> openness [T] that fits the sound at the face's frames
-Ask = Callable[[np.ndarray, FaceGeometry], np.ndarray]
+Predictor = Callable[[np.ndarray, FaceGeometry], np.ndarray]
 # (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
 Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
 
 
-def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Ask, judge: Judge) -> dict:
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Predictor, judge: Judge) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:

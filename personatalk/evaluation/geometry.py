@@ -94,8 +94,8 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
         "translation_jitter_after_%": 100 * metrics.jitter(geometry.translation[valid]) / iod,
         "scale_jitter_before_%": 100 * metrics.jitter(np.log(pose[1])),
         "scale_jitter_after_%": 100 * metrics.jitter(np.log(geometry.scale[valid])),
-        "openness_r": metrics.correlation(lip_aperture(vertices), seen),
-        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(vertices), seen),
+        "aperture_r": metrics.correlation(lip_aperture(vertices), seen),
+        "aperture_deviation_ratio": metrics.deviation_ratio(lip_aperture(vertices), seen),
     }
 
 
@@ -161,8 +161,8 @@ def known_figures(
         "lips_%": float(distance[:, list(LIPS)].mean()),
         "lips_scatter_%": float(np.linalg.norm(scatter, axis=-1).mean()),
         "face_%": float(distance.mean()),
-        "openness_r": metrics.correlation(lip_aperture(head[found]), opening[found]),
-        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(head[found]), opening[found]),
+        "aperture_r": metrics.correlation(lip_aperture(head[found]), opening[found]),
+        "aperture_deviation_ratio": metrics.deviation_ratio(lip_aperture(head[found]), opening[found]),
         "found": float(found.mean()),
     }
 
@@ -243,8 +243,8 @@ def round_trip_figures(face: KnownFace, face_model: FaceModel) -> dict[str, floa
         "lips_%": float(miss[:, list(LIPS)].mean()),
         "face_%": float(miss.mean()),
         "rotation_error_deg": float(np.degrees(turn.magnitude().mean())),
-        "openness_r": metrics.correlation(lip_aperture(fitted), lip_aperture(face.vertices)),
-        "openness_deviation_ratio": metrics.deviation_ratio(lip_aperture(fitted), lip_aperture(face.vertices)),
+        "aperture_r": metrics.correlation(lip_aperture(fitted), lip_aperture(face.vertices)),
+        "aperture_deviation_ratio": metrics.deviation_ratio(lip_aperture(fitted), lip_aperture(face.vertices)),
     }
 
 

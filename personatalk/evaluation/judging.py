@@ -1,4 +1,4 @@
-"""Painted frames of a clip, judged by the true ones: likeness, sharpness, calm, seam and identity."""
+"""MethodOutput frames of a clip, judged by the true ones: likeness, sharpness, filter_over_time, seam and identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk import metrics
-from personatalk.evaluation.windows import Painted, WindowClip, masks_of
+from personatalk.evaluation.windows import MethodOutput, WindowClip, masks_of
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
 from personatalk.geometry.face_model import OUTER_LIPS
 from personatalk.geometry.mesh import MAP_STRIDE, FaceMesh
@@ -55,18 +55,18 @@ class RunTruth:
         self.clip, self.run, self.judges = clip, run, judges
         self.images, self.masks = clip.images[run], masks_of(clip, run, mesh)
         self.lower = self.masks > 0.5
-        self.lips = np.stack([lip_mask(points, WINDOW_HEIGHT, WINDOW_WIDTH) for points in clip.placed[run]])
+        self.lips = np.stack([lip_mask(points, WINDOW_HEIGHT, WINDOW_WIDTH) for points in clip.projected[run]])
         self.boxes = {"lower_face": (0, 0, WINDOW_WIDTH, WINDOW_HEIGHT), "lips": _box(self.lips.any(0))}
         self.features = {name: self._lpips_features(name, self.images) for name in self.boxes}
         self.identity_rows = np.arange(0, len(run), IDENTITY_EVERY)
         self.embedded = embed(judges.embedder, clip.chips[run[self.identity_rows]])
         self.own_distance = clip.once("own distance", lambda: own_identity_distance(clip, judges.embedder))
 
-    def blend(self, painted: Painted) -> np.ndarray:
+    def blend(self, painted: MethodOutput) -> np.ndarray:
         """Put what was painted into the true frames: [N, H, W, 3] uint8; alike for every method."""
         return put_into(self.images, painted.images, self.masks)
 
-    def figures(self, painted: Painted) -> dict[str, float]:
+    def figures(self, painted: MethodOutput) -> dict[str, float]:
         """Judge what a method painted.
 
         Returns:
@@ -102,12 +102,12 @@ class RunTruth:
 
     def _identity(self, images: np.ndarray) -> float:
         rows = self.identity_rows.tolist()
-        chips = np.stack([paint_chip(self.clip, int(self.run[row]), images[row]) for row in rows])
+        chips = np.stack([fill_chip(self.clip, int(self.run[row]), images[row]) for row in rows])
         return metrics.identity_distance(embed(self.judges.embedder, chips), self.embedded)
 
 
-def attention_figures(painted: Painted, masks: np.ndarray) -> dict[str, float]:
-    """How calm attention is from frame to frame; nothing for a method that has none.
+def attention_figures(painted: MethodOutput, masks: np.ndarray) -> dict[str, float]:
+    """How filter_over_time attention is from frame to frame; nothing for a method that has none.
 
     Args:
         painted: by a renderer.
@@ -148,7 +148,7 @@ def own_identity_distance(clip: WindowClip, embedder: FaceEmbedder) -> float:
     return metrics.identity_distance(embedded[1:][pairs], embedded[:-1][pairs])
 
 
-def paint_chip(clip: WindowClip, frame: int, window: np.ndarray) -> np.ndarray:
+def fill_chip(clip: WindowClip, frame: int, window: np.ndarray) -> np.ndarray:
     """Put a painted window [H, W, 3] into the chip of its frame: [150, 150, 3] uint8.
 
     Only what differs from the true window is carried over, so that a true window gives the true chip.
@@ -160,11 +160,11 @@ def paint_chip(clip: WindowClip, frame: int, window: np.ndarray) -> np.ndarray:
     return np.clip(clip.chips[frame] + carried, 0, 255).round().astype(np.uint8)
 
 
-def lip_mask(placed: np.ndarray, height: int, width: int, scale: float = WINDOW_SCALE) -> np.ndarray:
+def lip_mask(projected: np.ndarray, height: int, width: int, scale: float = WINDOW_SCALE) -> np.ndarray:
     """Where the lips are, with a margin.
 
     Args:
-        placed: [N, 2 or more] px, the vertices.
+        projected: [N, 2 or more] px, the vertices.
         height: px.
         width: px.
         scale: px per IOD, by which the margin grows.
@@ -173,7 +173,7 @@ def lip_mask(placed: np.ndarray, height: int, width: int, scale: float = WINDOW_
         [height, width] bool
     """
     mask, margin = np.zeros((height, width), np.uint8), max(1, round(LIP_MARGIN_PX * scale / WINDOW_SCALE))
-    cv2.fillPoly(mask, [np.round(placed[list(OUTER_LIPS), :2]).astype(np.int32)], 1)
+    cv2.fillPoly(mask, [np.round(projected[list(OUTER_LIPS), :2]).astype(np.int32)], 1)
     return cv2.dilate(mask, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0
 
 

@@ -25,7 +25,7 @@ from personatalk.media import read_audio
 from personatalk.speech.encoders import SAMPLE_RATE, load_speech_encoder
 
 # (waveform [S] at 16 kHz, what is seen of a clip) -> openness [T] that stage 1 asks for at its frames
-Ask = Callable[[np.ndarray, SeenFace], np.ndarray]
+Predictor = Callable[[np.ndarray, SeenFace], np.ndarray]
 # (video, audio, output) -> None: writes the dubbed video
 Dub = Callable[[Path, Path, Path], None]
 
@@ -56,7 +56,7 @@ def evaluate_leak(inputs: EvaluationInputs, dub: Dub) -> dict:
 
 
 def leak_of_clip(
-    inputs: EvaluationInputs, clip: Clip, clips: list[Clip], face_model: FaceModel, ask: Ask, dub: Dub
+    inputs: EvaluationInputs, clip: Clip, clips: list[Clip], face_model: FaceModel, ask: Predictor, dub: Dub
 ) -> dict[str, dict[str, float]]:
     """Figures of one clip, by row.
 
@@ -90,7 +90,7 @@ def leak_figures(result: np.ndarray, source: np.ndarray, trusted: np.ndarray) ->
     return {"leak_r": metrics.correlation(result, source), "deviation_%": 100 * float(result.std())}
 
 
-def stage_one(checkpoints: Path, face_model: FaceModel) -> Ask:
+def stage_one(checkpoints: Path, face_model: FaceModel) -> Predictor:
     """What stage 1 asks of a mouth, in the style of the clip that is seen."""
     model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
 

@@ -107,7 +107,7 @@ class Place:
         height, width = truth.shape[:2]
         whole = np.eye(2, 3, dtype=np.float32)
         template = clip.geometry.template
-        self.mask = mesh.mask(mesh.place(template, clip.geometry, frame, whole), template, height, width)
+        self.mask = mesh.mask(mesh.project(template, clip.geometry, frame, whole), template, height, width)
         lips = lip_mask(clip.landmarks(frame), height, width, float(clip.geometry.scale[frame]))
         self.lips = lips & (self.mask > 0.5)
 

@@ -138,8 +138,8 @@ def truth_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find where the drawn thing hides the region: both [80, 96] bool."""
     opacity = occluder.draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), frame, window_from_image)
-    placed = mesh.place(geometry.template, geometry, frame, window_from_image)
-    region = mesh.mask(placed, geometry.template, HEIGHT, WIDTH) > 0.05
+    projected = mesh.project(geometry.template, geometry, frame, window_from_image)
+    region = mesh.mask(projected, geometry.template, HEIGHT, WIDTH) > 0.05
     return (opacity > 0.5) & region, region
 
 

@@ -34,7 +34,7 @@ OWN_SPEECH_S = (0.0, 2.0, 5.0, 10.0)
 JUDGED_S = 5.0  # at the end of a clip whose beginning is own speech
 MIN_TRAINING_S = 3.0  # of clips from which it is learnt how speakers differ
 STYLE_DIRECTIONS, STYLE_SHRINKAGE = 24, 0.1
-STRANGERS = 3  # other persons whose speech each person speaks
+NUM_OTHER_SPEAKERS = 3  # other persons whose speech each person speaks
 NOISE_S, NOISE_SEED = 3.0, 77
 REST_IOD = 0.02
 
@@ -75,9 +75,9 @@ def evaluate_style(inputs: EvaluationInputs) -> dict:
             compare(space(style_vector(speaker.first, model)), gallery, index)
         )
         own_model = calibrated(inputs, model, speaker)
-        for step in range(1, min(STRANGERS, len(speakers) - 1) + 1):
+        for step in range(1, min(NUM_OTHER_SPEAKERS, len(speakers) - 1) + 1):
             other = speakers[(index + step) % len(speakers)]
-            stranger = speakers[(index + STRANGERS + step) % len(speakers)]
+            stranger = speakers[(index + NUM_OTHER_SPEAKERS + step) % len(speakers)]
             dubs = {
                 "dub": (own_model, speaker, 1.0),
                 "dub, not calibrated": (model, speaker, 1.0),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from personatalk.evaluation.breath import evaluate_breath
-from personatalk.evaluation.dubbing import Ask, Dub, Judge, evaluate_dubbing
+from personatalk.evaluation.dubbing import Dub, Judge, Predictor, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
 from personatalk.evaluation.inputs import EvaluationInputs, to_markdown
 from personatalk.evaluation.languages import evaluate_languages
@@ -73,7 +73,7 @@ def shipped_dub(checkpoints: Path) -> Dub:
     return dub
 
 
-def stage_one(checkpoints: Path) -> Ask:
+def stage_one(checkpoints: Path) -> Predictor:
     """What stage 1 asks of the mouth, in the style of the whole clip, without the renderer."""
     face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
     model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)

@@ -10,14 +10,14 @@ import torch
 
 from personatalk.checkpoints import load_config, load_into
 from personatalk.errors import MediaError
-from personatalk.evaluation.baselines import baselines, pick_nearest, warped_painter
+from personatalk.evaluation.baselines import baselines, pick_nearest, warping_method
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering import evaluate_rendering
 from personatalk.evaluation.rendering_page import OURS
-from personatalk.evaluation.repainting import model_painter
+from personatalk.evaluation.repainting import renderer_method
 from personatalk.evaluation.speech import load_geometry_model
-from personatalk.evaluation.windows import Demand, Painter, WindowClip
+from personatalk.evaluation.windows import Method, TargetGeometry, WindowClip
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
@@ -32,7 +32,7 @@ from personatalk.speech.encoders import load_speech_encoder
 ABLATIONS = {
     "without decoder": {"has_decoder": False},
     "without offsets": {"max_offset_px": 0.0},
-    "without light fill": {"has_light_fill": False},
+    "without light fill": {"has_colour_transfer": False},
 }
 
 
@@ -42,27 +42,27 @@ def evaluate_renderers(inputs: EvaluationInputs) -> dict:
     return evaluate_rendering(inputs, renderer_rows(inputs, face_model))
 
 
-def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, Painter]:
+def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, Method]:
     """All rows but the baselines, by name; rows of the same inputs stand together, so that these are made once.
 
     Raises:
         MediaError: a renderer that `inputs` names has the name of another row.
     """
     mesh, ours = FaceMesh(face_model), load_renderer(inputs.checkpoints)
-    rows = {OURS: model_painter(ours, mesh)}
+    rows = {OURS: renderer_method(ours, mesh)}
     for name, changes in ABLATIONS.items():
-        rows[f"{OURS}, {name}"] = model_painter(without(ours, **changes), mesh)
+        rows[f"{OURS}, {name}"] = renderer_method(without(ours, **changes), mesh)
     for name, path in inputs.renderers.items():
         if name in rows or name in baselines(mesh):
             raise MediaError(f"--renderer {name}: another row has this name; choose another")
-        rows[name] = model_painter(load_renderer(path), mesh)
-    rows[f"{OURS}, without texture prior"] = model_painter(ours, mesh, has_texture_prior=False)
-    rows[f"{OURS}, without lip references of its own"] = model_painter(ours, mesh, has_lip_references=False)
+        rows[name] = renderer_method(load_renderer(path), mesh)
+    rows[f"{OURS}, without texture prior"] = renderer_method(ours, mesh, has_texture_prior=False)
+    rows[f"{OURS}, without lip references of its own"] = renderer_method(ours, mesh, has_lip_references=False)
     for strategy in REFERENCE_STRATEGIES[1:]:
-        rows[f"{OURS}, {strategy} references"] = model_painter(ours, mesh, strategy=strategy)
+        rows[f"{OURS}, {strategy} references"] = renderer_method(ours, mesh, strategy=strategy)
     heard = own_speech(inputs, face_model)
-    rows["nearest frame, warped, stage 1's geometry"] = warped_painter(mesh, pick_nearest, heard)
-    rows[f"{OURS}, stage 1's geometry"] = model_painter(ours, mesh, demand=heard)
+    rows["nearest frame, warped, stage 1's geometry"] = warping_method(mesh, pick_nearest, heard)
+    rows[f"{OURS}, stage 1's geometry"] = renderer_method(ours, mesh, demand=heard)
     return rows
 
 
@@ -99,7 +99,7 @@ def load_renderer(path: Path) -> DualAttentionRenderer:
     return model.eval()
 
 
-def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> Demand:
+def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> TargetGeometry:
     """What stage 1 asks of the mouth when it hears the clip's own speech."""
     model, encoder = load_geometry_model(inputs.checkpoints), load_speech_encoder(inputs.checkpoints)
 

@@ -15,7 +15,7 @@ from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
 from personatalk.evaluation.judging import Judges, RunTruth
 from personatalk.evaluation.rendering_page import ShownClip, draw_clip, write_page
-from personatalk.evaluation.windows import Painted, Painter, choose_runs, read_windows
+from personatalk.evaluation.windows import Method, MethodOutput, choose_runs, read_windows
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture
@@ -37,7 +37,7 @@ class JudgedClip:
     shown: ShownClip | None = None
 
 
-def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Painter]) -> dict:
+def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Method]) -> dict:
     """Repaint judged frames of each clip from frames at least eight away, true geometry given.
 
     Clips are judged side by side, each on one core. With an output folder a page of large frames is written there.
@@ -63,7 +63,7 @@ def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Painter]) -
 
 
 def judge_clip(
-    inputs: EvaluationInputs, methods: dict[str, Painter], mesh: FaceMesh, judges: Judges, numbered: tuple[int, Clip]
+    inputs: EvaluationInputs, methods: dict[str, Method], mesh: FaceMesh, judges: Judges, numbered: tuple[int, Clip]
 ) -> JudgedClip | None:
     """Judge what each method paints of a clip, given with its number; None where it cannot be judged."""
     number, source = numbered
@@ -86,7 +86,7 @@ def judge_clip(
 
 
 def show_run(
-    inputs: EvaluationInputs, number: int, truth: RunTruth, painted: dict[str, Painted], figures: dict
+    inputs: EvaluationInputs, number: int, truth: RunTruth, painted: dict[str, MethodOutput], figures: dict
 ) -> ShownClip:
     """Draw the frame of a run whose mouth is most open."""
     row = int(lip_aperture(truth.clip.head_vertices[truth.run]).argmax())

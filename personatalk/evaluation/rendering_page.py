@@ -14,7 +14,7 @@ import numpy as np
 
 from personatalk.evaluation.judging import RunTruth
 from personatalk.evaluation.page_parts import PAGE, report_table
-from personatalk.evaluation.windows import Painted
+from personatalk.evaluation.windows import MethodOutput
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.inspection.palette import PALETTE, mix_colours
 
@@ -59,7 +59,7 @@ class ShownClip:
 
 
 def draw_clip(
-    folder: Path, number: int, truth: RunTruth, row: int, *, source: np.ndarray, painted: dict[str, Painted],
+    folder: Path, number: int, truth: RunTruth, row: int, *, source: np.ndarray, painted: dict[str, MethodOutput],
     figures: dict[str, dict[str, float]],
 ) -> ShownClip:  # fmt: skip
     """Write the pictures of one frame of a judged run into a folder, which is made if need be.
@@ -108,7 +108,7 @@ def amplified_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.clip(difference, 0, 255).astype(np.uint8)
 
 
-def reference_shares(painted: Painted, row: int) -> tuple[np.ndarray, np.ndarray]:
+def reference_shares(painted: MethodOutput, row: int) -> tuple[np.ndarray, np.ndarray]:
     """What each reference frame gives to each pixel of a painted frame.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.evaluation.windows import Demand, Painted, Painter, WindowClip
+from personatalk.evaluation.windows import Method, MethodOutput, TargetGeometry, WindowClip
 from personatalk.face_rendering.attention import References
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.inputs import (
@@ -60,10 +60,10 @@ class RunInputs:
     face: Layer
 
 
-def model_painter(
-    model: DualAttentionRenderer, mesh: FaceMesh, *, strategy: str = "coverage", demand: Demand | None = None,
+def renderer_method(
+    model: DualAttentionRenderer, mesh: FaceMesh, *, strategy: str = "coverage", demand: TargetGeometry | None = None,
     has_lip_references: bool = True, has_texture_prior: bool = True,
-) -> Painter:  # fmt: skip
+) -> Method:  # fmt: skip
     """Make a trained network one of the methods.
 
     Args:
@@ -81,7 +81,7 @@ def model_painter(
     circumstances = (strategy, demand, has_lip_references, has_texture_prior, counts)
 
     @torch.inference_mode()
-    def paint(clip: WindowClip, run: np.ndarray) -> Painted | None:
+    def paint(clip: WindowClip, run: np.ndarray) -> MethodOutput | None:
         """Paint frames [N] of a clip."""
         vertices = clip.head_vertices if demand is None else clip.once(demand, lambda: demand(clip))
         if vertices is None:
@@ -97,7 +97,7 @@ def model_painter(
         )
         lip, face = (encode(model, clip, mesh, layer) for layer in (inputs.lip, inputs.face))
         rendering = model(inputs.target, lip, face)
-        return Painted(
+        return MethodOutput(
             images=rendering.faces.clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255,
             lip_frames=inputs.lip.frames,
             face_frames=inputs.face.frames,
@@ -143,7 +143,7 @@ def learn_textures(clip: WindowClip, mesh: FaceMesh) -> TexturePrior | None:
     frames = spread_frames(np.flatnonzero(clip.geometry.valid)).tolist()
     if len(frames) < MIN_TEXTURES:
         return None
-    return TexturePrior(mesh, clip.geometry, [texture_frame(t, clip.images[t], clip.placed[t]) for t in frames])
+    return TexturePrior(mesh, clip.geometry, [texture_frame(t, clip.images[t], clip.projected[t]) for t in frames])
 
 
 def gather_inputs(
@@ -161,13 +161,13 @@ def gather_inputs(
     mouths = lip_descriptors(vertices, clip.geometry.template, clip.geometry.rotation)
     num_lip = ranks[0].shape[1]
     for frame, chosen in zip(run.tolist(), np.concatenate([ranks[0], ranks[2]], 1), strict=True):
-        target, placed = make_target(
+        target, projected = make_target(
             mesh, clip.geometry, vertices[frame], clip.window[frame], frame, clip.images[frame]
         )
-        known = target["image"], placed, vertices[frame], mouths[frame], frame
+        known = target["image"], projected, vertices[frame], mouths[frame], frame
         target["prior"] = prior.predict(*known) if prior else nothing_predicted()
         targets.append(target)
-        grids.append(correspondences(mesh, placed, [_reference(clip, mesh, int(t)) for t in chosen]))
+        grids.append(correspondences(mesh, projected, [_reference(clip, mesh, int(t)) for t in chosen]))
     stacked = torch.from_numpy(np.stack(grids))
 
     def layer(frames: np.ndarray, log_weights: np.ndarray, grids: Tensor) -> Layer:

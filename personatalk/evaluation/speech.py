@@ -115,7 +115,7 @@ def evaluate_speech(inputs: EvaluationInputs, *, measured_offsets: bool = False)
 def measured(model: GeometryModel, network: SyncNetwork, clip: SpeechClip, face_model: FaceModel) -> np.ndarray:
     """As a dub does it: the offset is not the manifest's but measured, and stage 1 is calibrated at it."""
     found = find_offset(network, clip.features, clip.first, face_model)
-    offset_s = found.offset_s if found.belongs else 0.0
+    offset_s = found.offset_s if found.in_sync else 0.0
     own, _ = calibrate(model, clip.features, clip.first, clip.style, offset_s=offset_s)
     return predict_expression(own, clip.features, clip.times - offset_s, clip.style).numpy()
 
@@ -137,7 +137,7 @@ def speech_figures(speech: np.ndarray, clip: SpeechClip, face_model: FaceModel) 
     opened, true = lip_aperture(output), lip_aperture(clip.truth)
     closed = true < CLOSED_IOD
     return {
-        **metrics.openness_scores(output, clip.truth),
+        **metrics.aperture_scores(output, clip.truth),
         "lip_error_%": 100 * metrics.lip_vertex_error(output, clip.truth),
         "lip_velocity_error_%": 100 * metrics.lip_velocity_error(output, clip.truth),
         "closures_met": float((opened[closed] < CLOSED_IOD).mean()) if closed.any() else float("nan"),

@@ -122,7 +122,7 @@ def dub_figures(
     return {
         "within_1_frame": float(error <= 1),
         "error_frames": error,
-        "belongs": float(found is not None and found.belongs),
+        "in_sync": float(found is not None and found.in_sync),
     }
 
 
@@ -146,7 +146,7 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
 
     Returns:
         within_1_frame as it is; shifted_within_1_frame, mean over the shifts; error_frames; beats_shifted, how often
-        the evidence is greater where the manifest says than 3 to 9 frames away; belongs, whether its own sound is
+        the evidence is greater where the manifest says than 3 to 9 frames away; in_sync, whether its own sound is
         taken for its own, and stranger_belongs, whether another person's is.
     """
     sound = seen.sounds[network.config.sound]
@@ -164,11 +164,11 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
         "shifted_within_1_frame": float(np.mean([error <= 1 for error in errors.values()])),
         "error_frames": float(np.median(list(errors.values()))),
         "beats_shifted": beats_shifted(found, truth),
-        "belongs": float(found.belongs),
+        "in_sync": float(found.in_sync),
     }
     if other is not None:
         false = synchrony_of(network, other.sounds[network.config.sound], seen.lips, seen.valid, seen.times)
-        figures["stranger_belongs"] = float(false is not None and false.belongs)
+        figures["stranger_belongs"] = float(false is not None and false.in_sync)
     return figures
 
 

@@ -34,7 +34,7 @@ class WindowClip:
         chips: [T, 150, 150, 3] uint8, the whole face as `FaceEmbedder` wants it.
         geometry: of the T frames.
         head_vertices: [T, V, 3] IOD.
-        placed: [T, N, 3] px of the window, rings included.
+        projected: [T, N, 3] px of the window, rings included.
         window: [T, 2, 3] window_from_image.
         source: line of the manifest; None where the frames came from elsewhere.
         kept: what several methods need, made once; see `once`.
@@ -44,7 +44,7 @@ class WindowClip:
     chips: np.ndarray
     geometry: FaceGeometry
     head_vertices: np.ndarray
-    placed: np.ndarray
+    projected: np.ndarray
     window: np.ndarray
     source: Clip | None = None
     kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
@@ -67,7 +67,7 @@ class WindowClip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Painted:
+class MethodOutput:
     """Frames of a clip, painted by a method.
 
     Attributes:
@@ -86,9 +86,9 @@ class Painted:
 
 
 # (clip, judged frames [N]) -> what a method painted; None: nothing to say
-Painter = Callable[[WindowClip, np.ndarray], Painted | None]
+Method = Callable[[WindowClip, np.ndarray], MethodOutput | None]
 # clip -> [T, V, 3] IOD, the mouths that are asked for; None where nothing is known of them
-Demand = Callable[[WindowClip], np.ndarray | None]
+TargetGeometry = Callable[[WindowClip], np.ndarray | None]
 
 
 def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> WindowClip | None:
@@ -120,7 +120,7 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
         chips=np.stack(chips),
         geometry=geometry,
         head_vertices=head,
-        placed=np.stack([mesh.place(head[t], geometry, t, window[t]) for t in range(count)]),
+        projected=np.stack([mesh.project(head[t], geometry, t, window[t]) for t in range(count)]),
         window=window,
     )
 
@@ -128,8 +128,8 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
 def masks_of(clip: WindowClip, frames: np.ndarray, mesh: FaceMesh) -> np.ndarray:
     """[N, H, W] in [0, 1], what is rendered anew in N frames; drawn without knowing the mouth."""
     template = clip.geometry.template
-    placed = [mesh.place(template, clip.geometry, t, clip.window[t]) for t in frames.tolist()]
-    return np.stack([mesh.mask(points, template, WINDOW_HEIGHT, WINDOW_WIDTH) for points in placed])
+    projected = [mesh.project(template, clip.geometry, t, clip.window[t]) for t in frames.tolist()]
+    return np.stack([mesh.mask(points, template, WINDOW_HEIGHT, WINDOW_WIDTH) for points in projected])
 
 
 def allowed_references(valid: np.ndarray, frame: int) -> np.ndarray:

@@ -22,10 +22,10 @@ from personatalk.face_rendering.inputs import (
 from personatalk.face_rendering.precision import prepare, render_in
 from personatalk.face_rendering.reference_bank import BankEntry, ClipReferences
 from personatalk.face_rendering.reference_selection import (
-    counting,
-    hidden_share,
+    active_references,
     rank_face_references,
     rank_lip_references,
+    self_occlusion,
 )
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.face_rendering.texture_prior import nothing_predicted
@@ -71,7 +71,7 @@ class ClipRenderer:
         references: gathered.
         is_same_clip: whether references and target are the same clip, so that near frames are shunned.
         source_indices: [T] frame number in the source of each frame to render.
-        number_format: in which the network computes.
+        precision: in which the network computes.
         occlusion: of the source; what stands in front of the face stays as it is.
         source_vertices: of the source's own frames, IOD; what belongs neither to this face nor to the driven one,
             such as a collar, stays as it is. None fills it anew.
@@ -80,12 +80,12 @@ class ClipRenderer:
     def __init__(
         self, renderer: DualAttentionRenderer, mesh: FaceMesh, geometry: FaceGeometry,
         head_vertices: np.ndarray | HeadVertices, references: ClipReferences, *, is_same_clip: bool = True,
-        source_indices: np.ndarray | None = None, number_format: torch.dtype = torch.float32,
+        source_indices: np.ndarray | None = None, precision: torch.dtype = torch.float32,
         occlusion: Occlusion | None = None, source_vertices: np.ndarray | HeadVertices | None = None,
     ) -> None:  # fmt: skip
-        self.renderer, self.mesh, self.geometry = prepare(renderer, number_format), mesh, geometry
+        self.renderer, self.mesh, self.geometry = prepare(renderer, precision), mesh, geometry
         self.head_vertices, self.references = head_vertices, references
-        self.is_same_clip, self.number_format = is_same_clip, number_format
+        self.is_same_clip, self.precision = is_same_clip, precision
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
         self.occlusion, self.source_vertices = occlusion, source_vertices
         self.affines = window_from_image(geometry)
@@ -100,7 +100,7 @@ class ClipRenderer:
         lip_gap = bank.lip_indices - source if self.is_same_clip else np.full(len(bank.lip_indices), far)
         face_gap = bank.face_indices - source if self.is_same_clip else np.full(len(bank.face_indices), far)
         turns, turn = bank.geometry.rotation[bank.lip_indices], self.geometry.rotation[position]
-        hidden = hidden_share(bank.mouth_normals, turns, turn)
+        hidden = self_occlusion(bank.mouth_normals, turns, turn)
         lips, lip_weights = rank_lip_references(
             bank.lip_descriptors, self.descriptors[position], lip_gap, config.num_lip_references, hidden
         )
@@ -120,18 +120,18 @@ class ClipRenderer:
         if crop is None:
             return RenderedFrame(image=image, is_dubbed=False, lip_frames=nothing, face_frames=nothing)
         lip_frames, lip_weights, face_frames, face_weights = self.rank(position)
-        lip_counts, face_counts = counting(lip_weights), counting(face_weights)
+        lip_counts, face_counts = active_references(lip_weights), active_references(face_weights)
         frames, k = [*lip_frames[lip_counts], *face_frames[face_counts]], len(lip_counts)
         entries = [self.references.entries[i] for i in frames]
         vertices = self.head_vertices[position]
         window = warp_image(image, self.affines[position], WINDOW_WIDTH, WINDOW_HEIGHT)
-        target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
-        target["prior"] = self._predict(position, target["image"], placed, vertices)
-        grids = correspondences(self.mesh, placed, [entry.frame for entry in entries])[None]
+        target, projected = make_target(self.mesh, self.geometry, vertices, self.affines[position], position, window)
+        target["prior"] = self._predict(position, target["image"], projected, vertices)
+        grids = correspondences(self.mesh, projected, [entry.frame for entry in entries])[None]
         images = images_of([entry.frame for entry in entries], device_of(self.renderer))[None]
         features = torch.stack([self.references.features[i] for i in frames])[None].permute(0, 1, 4, 2, 3)
         rendering = render_in(
-            self.number_format,
+            self.precision,
             self.renderer,
             stack_targets([target], device_of(self.renderer)),
             stack_references(features[:, :k], images[:, :k], grids[:, :k], lip_weights[None, lip_counts]),
@@ -147,20 +147,20 @@ class ClipRenderer:
             image=finished, is_dubbed=True, lip_frames=lip_frames, face_frames=face_frames, rendering=rendering
         )
 
-    def _predict(self, position: int, image: np.ndarray, placed: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    def _predict(self, position: int, image: np.ndarray, projected: np.ndarray, vertices: np.ndarray) -> np.ndarray:
         """[5, 80, 96]: the coarse texture of a frame; another video's light is another, and tells nothing."""
         prior = self.references.prior
         if prior is None or not self.is_same_clip:
             return nothing_predicted()
-        return prior.predict(image, placed, vertices, self.descriptors[position], int(self.source_indices[position]))
+        return prior.predict(image, projected, vertices, self.descriptors[position], int(self.source_indices[position]))
 
     def _composite(
         self, position: int, image: np.ndarray, crop: Crop, entries: list[BankEntry], rendering: Rendering,
         grids: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
         height, width = crop.image.shape[:2]
-        placed = self.mesh.place(self.head_vertices[position], self.geometry, position, crop.crop_from_image)
-        index, barycentric = rasterize(placed, self.mesh.triangles, height, width)
+        projected = self.mesh.project(self.head_vertices[position], self.geometry, position, crop.crop_from_image)
+        index, barycentric = rasterize(projected, self.mesh.triangles, height, width)
         mask = self._mask(position, crop, index)
         plan = Plan(
             weights=torch.cat([rendering.lip.weights, rendering.face.weights], 1)[0].numpy(),
@@ -171,7 +171,7 @@ class ClipRenderer:
         )
         filled = composite(
             crop, mask, index, barycentric, self.mesh.triangles, [entry.crop for entry in entries],
-            np.stack([entry.placed for entry in entries]), plan,
+            np.stack([entry.projected for entry in entries]), plan,
         )  # fmt: skip
         wanted = wanted_energy([entry.detail for entry in entries], grids, plan.weights, plan.gate, plan.num_lip)
         filled = restore_detail(filled, mask, wanted, crop.window_from_crop)

@@ -17,7 +17,7 @@ DIFFERENCE_GAIN = 10.0
 MISFIT = 0.12  # difference from which a known place is something else (hair, hand, collar), not other light
 
 
-class LightFill(nn.Module):
+class ColourTransfer(nn.Module):
     """Carry the difference of light between a sample and the target inwards, from around the mask.
 
     References were filmed at another moment, with the head turned otherwise. Around the mask both sample and
@@ -84,7 +84,7 @@ def fill_inwards(values: Tensor, confidence: Tensor) -> Tensor:
     return filled
 
 
-class PriorPull(nn.Module):
+class PriorBlend(nn.Module):
     """Draw the coarse part of a sample to what `TexturePrior` predicts, as far as this is to be trusted.
 
     Args:

@@ -86,7 +86,7 @@ def composite(
     barycentric: np.ndarray,
     triangles: np.ndarray,
     references: list[Crop],
-    placed: np.ndarray,
+    projected: np.ndarray,
     plan: Plan,
 ) -> np.ndarray:
     """Put a rendered face into the frame's own pixels.
@@ -100,7 +100,7 @@ def composite(
         barycentric: [h, w, 3].
         triangles: [F, 3].
         references: R crops, lip references first.
-        placed: [R, N, 2] px, the references' vertices in their crops.
+        projected: [R, N, 2] px, the references' vertices in their crops.
         plan: of the renderer.
 
     Returns:
@@ -114,13 +114,14 @@ def composite(
     )
     return _composite(
         target.image, mask, index, barycentric, triangles, target.window_from_crop.astype(np.float32), pixels, starts,
-        shapes, np.ascontiguousarray(placed, np.float32), plan.weights, offsets, plan.gate, plan.residual, plan.num_lip,
+        shapes, np.ascontiguousarray(projected, np.float32), plan.weights, offsets, plan.gate, plan.residual,
+        plan.num_lip,
     )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)  # frames are composited side by side, on threads of their own
 def _composite(
-    image, mask, index, barycentric, triangles, window_from_crop, pixels, starts, shapes, placed, weights, offsets,
+    image, mask, index, barycentric, triangles, window_from_crop, pixels, starts, shapes, projected, weights, offsets,
     gate, residual, num_lip,
 ):  # fmt: skip
     height, width = mask.shape
@@ -145,8 +146,8 @@ def _composite(
                 weight = _mix(weights[r], at) * (lip_share if r < num_lip else ONE - lip_share)
                 if weight < LEAST_WEIGHT:
                     continue
-                px = u * placed[r, a, 0] + v * placed[r, b, 0] + w * placed[r, c, 0] + _mix(offsets[r, 0], at)
-                py = u * placed[r, a, 1] + v * placed[r, b, 1] + w * placed[r, c, 1] + _mix(offsets[r, 1], at)
+                px = u * projected[r, a, 0] + v * projected[r, b, 0] + w * projected[r, c, 0] + _mix(offsets[r, 0], at)
+                py = u * projected[r, a, 1] + v * projected[r, b, 1] + w * projected[r, c, 1] + _mix(offsets[r, 1], at)
                 sample = _sharp(pixels, starts[r], shapes[r, 0], shapes[r, 1], px, py, columns)
                 red, green, blue = red + weight * sample[0], green + weight * sample[1], blue + weight * sample[2]
             out[row, column, 0] = _blend(image[row, column, 0], red, alpha)

@@ -16,7 +16,7 @@ class RendererConfig:
         num_face_references: face references that attend to one target.
         attention: "anchored" samples at the mesh's correspondence, "dense" looks everywhere.
         max_offset_px: how far a learnt offset may lead away from the correspondence; 0 for none.
-        has_light_fill: the difference of light around the mask is carried inwards.
+        has_colour_transfer: the difference of light around the mask is carried inwards.
         has_texture_prior: samples are drawn to the coarse colours that all references together predict.
         has_decoder: without it the attention's samples are the result.
     """
@@ -27,7 +27,7 @@ class RendererConfig:
     num_face_references: int = 2
     attention: str = "anchored"
     max_offset_px: float = 4.0
-    has_light_fill: bool = True
+    has_colour_transfer: bool = True
     has_texture_prior: bool = True
     has_decoder: bool = True
 

@@ -22,13 +22,13 @@ class ReferenceFrame:
     Attributes:
         index: frame number in its clip.
         window: [160, 192, 3] uint8.
-        placed: [N, 3] px of the window, vertices with rings.
+        projected: [N, 3] px of the window, vertices with rings.
         geometry_map: [8, 40, 48].
     """
 
     index: int
     window: np.ndarray
-    placed: np.ndarray
+    projected: np.ndarray
     geometry_map: np.ndarray
 
 
@@ -46,10 +46,10 @@ def reference_frame(
         index: frame number.
         window: [160, 192, 3] uint8.
     """
-    placed = mesh.place(head_vertices, geometry, index, window_affine)
+    projected = mesh.project(head_vertices, geometry, index, window_affine)
     return ReferenceFrame(
-        index=index, window=window, placed=placed,
-        geometry_map=mesh.geometry_map(placed, head_vertices, geometry.template),
+        index=index, window=window, projected=projected,
+        geometry_map=mesh.geometry_map(projected, head_vertices, geometry.template),
     )  # fmt: skip
 
 
@@ -60,20 +60,20 @@ def make_target(
     """Prepare a frame to be rendered with given vertices; its own mouth is blacked out.
 
     Returns:
-        image [3, H, W] in [0, 1], mask [1, H, W] and geometry [8, h, w], by name; placed vertices [N, 3] px.
+        image [3, H, W] in [0, 1], mask [1, H, W] and geometry [8, h, w], by name; projected vertices [N, 3] px.
     """
-    placed = mesh.place(head_vertices, geometry, index, window_affine)
-    placed_template = mesh.place(geometry.template, geometry, index, window_affine)
-    mask = mesh.mask(placed_template, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+    projected = mesh.project(head_vertices, geometry, index, window_affine)
+    projected_template = mesh.project(geometry.template, geometry, index, window_affine)
+    mask = mesh.mask(projected_template, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH)
     image = window.transpose(2, 0, 1).astype(np.float32) / 255 * (mask == 0)
-    maps = mesh.geometry_map(placed, head_vertices, geometry.template)
-    return {"image": image, "mask": mask[None], "geometry": maps}, placed
+    maps = mesh.geometry_map(projected, head_vertices, geometry.template)
+    return {"image": image, "mask": mask[None], "geometry": maps}, projected
 
 
-def correspondences(mesh: FaceMesh, placed: np.ndarray, references: list[ReferenceFrame]) -> np.ndarray:
+def correspondences(mesh: FaceMesh, projected: np.ndarray, references: list[ReferenceFrame]) -> np.ndarray:
     """[R, H, W, 2] px: where each pixel of the target's window lies in each reference's window."""
-    stacked = np.stack([reference.placed[:, :2] for reference in references])
-    return mesh.correspondence(placed, stacked, WINDOW_HEIGHT, WINDOW_WIDTH)
+    stacked = np.stack([reference.projected[:, :2] for reference in references])
+    return mesh.correspondence(projected, stacked, WINDOW_HEIGHT, WINDOW_WIDTH)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -27,7 +27,7 @@ PATIENCE = 3.0  # a first pass so many times slower than float32's is emulation,
 
 @lru_cache(maxsize=4)
 @torch.inference_mode()
-def fastest_format(renderer: DualAttentionRenderer) -> torch.dtype:
+def fastest_precision(renderer: DualAttentionRenderer) -> torch.dtype:
     """Time a renderer in both formats on a made-up frame, once: less than half a second."""
     if device_of(renderer).type != "cpu":
         return torch.float32
@@ -40,16 +40,16 @@ def fastest_format(renderer: DualAttentionRenderer) -> torch.dtype:
 
 
 @torch.inference_mode()
-def seconds_a_frame(renderer: DualAttentionRenderer, number_format: torch.dtype) -> float:
+def seconds_a_frame(renderer: DualAttentionRenderer, precision: torch.dtype) -> float:
     """Processor time of the networks for a made-up frame with all references, s: the least of three passes.
 
     It is the calling thread's; with one thread, the whole.
     """
-    prepared = prepare(renderer, number_format)
-    return _timed(prepared, _made_up_frame(renderer), number_format, float("inf"))[1]
+    prepared = prepare(renderer, precision)
+    return _timed(prepared, _made_up_frame(renderer), precision, float("inf"))[1]
 
 
-def prepare(renderer: DualAttentionRenderer, number_format: torch.dtype) -> DualAttentionRenderer:
+def prepare(renderer: DualAttentionRenderer, precision: torch.dtype) -> DualAttentionRenderer:
     """Copy a renderer for many calls of `render_in`: its weights are converted once, not for each frame.
 
     The channels of a place lie side by side, which CPUs convolve faster. A GPU's renderer comes back as it is.
@@ -59,16 +59,16 @@ def prepare(renderer: DualAttentionRenderer, number_format: torch.dtype) -> Dual
     prepared = copy.deepcopy(renderer)
     for module in prepared.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(number_format, memory_format=torch.channels_last)
+            module.to(precision, memory_format=torch.channels_last)
     return prepared
 
 
 def render_in(
-    number_format: torch.dtype, renderer: DualAttentionRenderer, target: Target, lip: References, face: References
+    precision: torch.dtype, renderer: DualAttentionRenderer, target: Target, lip: References, face: References
 ) -> Rendering:
     """Call a renderer in a number format; what comes back is float32, on the CPU."""
     device = target.image.device.type
-    with torch.autocast(device, number_format, enabled=number_format != torch.float32):
+    with torch.autocast(device, precision, enabled=precision != torch.float32):
         rendering = renderer(target, lip, face)
     return _plain(rendering)
 
@@ -81,7 +81,7 @@ def _plain(record: Rendering | Sample | None) -> Rendering | Sample | None:
 
 
 def _timed(
-    renderer: DualAttentionRenderer, inputs: tuple, number_format: torch.dtype, patience: float
+    renderer: DualAttentionRenderer, inputs: tuple, precision: torch.dtype, patience: float
 ) -> tuple[Tensor, float]:
     """Return the faces and the processor's seconds of the fastest pass, so that other programs hardly matter.
 
@@ -90,7 +90,7 @@ def _timed(
     passes = []
     for _ in range(REPEATS + 1):
         start = time.thread_time()
-        faces = render_in(number_format, renderer, *inputs).faces
+        faces = render_in(precision, renderer, *inputs).faces
         passes.append(time.thread_time() - start)
         if passes[0] > patience:
             return faces, passes[0]

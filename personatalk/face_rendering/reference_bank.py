@@ -46,13 +46,13 @@ class BankEntry:
     Attributes:
         frame: prepared for the renderer.
         crop: native pixels.
-        placed: [N, 2] px, vertices in the crop.
+        projected: [N, 2] px, vertices in the crop.
         detail: [40, 48] how strong the crop's fine detail is.
     """
 
     frame: ReferenceFrame
     crop: Crop
-    placed: np.ndarray
+    projected: np.ndarray
     detail: np.ndarray
 
 
@@ -135,14 +135,14 @@ class ClipReferences:
         window = warp_image(frame.image, self.affines[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         vertices = self.head_vertices[index]
         if index in self.texture_indices:
-            in_window = self.mesh.place(vertices, self.geometry, index, self.affines[index])
+            in_window = self.mesh.project(vertices, self.geometry, index, self.affines[index])
             self.textures[index] = texture_frame(index, window, in_window)
         if index not in self.lip_indices and index not in self.face_indices:
             return
         entry = reference_frame(self.mesh, self.geometry, vertices, self.affines[index], index, window)
-        placed = self.mesh.place(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
+        projected = self.mesh.project(vertices, self.geometry, index, crop.crop_from_image)[:, :2]
         detail = detail_energy(crop.image, crop.window_from_crop)
-        self.entries[index] = BankEntry(frame=entry, crop=crop, placed=placed, detail=detail)
+        self.entries[index] = BankEntry(frame=entry, crop=crop, projected=projected, detail=detail)
         device = device_of(renderer)
         features = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]
         self.features[index] = features.permute(1, 2, 0).contiguous()  # so they are sampled, all channels at once

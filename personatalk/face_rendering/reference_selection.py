@@ -12,7 +12,7 @@ NIL = 1e-5  # of the greatest prior weight: the network raises none by more than
 FADE_GAP = 11  # frames; from here on a reference counts fully
 LEAST_FACING = 0.2  # cosine up to which a target hardly shows its own skin
 SHOWN = 0.1, 0.4  # shares of the target's cosine at which a reference shows nothing, and all
-HIDDEN_WEIGHT = 0.4  # IOD of lip shape that a mouth is worth of which nothing is seen
+SELF_OCCLUSION_WEIGHT = 0.4  # IOD of lip shape that a mouth is worth of which nothing is seen
 MAX_CANDIDATES = 400
 LIP_FOCUS, FACE_FOCUS = 2.0, 1.0  # powers of the weights: measured, fewer references are sharper, more are calmer
 
@@ -68,7 +68,7 @@ def _cover(available: np.ndarray, demanded: np.ndarray, count: int) -> np.ndarra
     return np.sort(candidates[chosen])
 
 
-def hidden_share(normals: np.ndarray, bank: np.ndarray, target: np.ndarray) -> np.ndarray:
+def self_occlusion(normals: np.ndarray, bank: np.ndarray, target: np.ndarray) -> np.ndarray:
     """How much of what a target shows of the mouth is hidden in references, because the head was turned away.
 
     Args:
@@ -100,12 +100,12 @@ def rank_lip_references(
         target: [D].
         gap: [N] frames between target and each reference.
         count: K, how many.
-        hidden: [N] of `hidden_share`.
+        hidden: [N] of `self_occlusion`.
 
     Returns:
         indices [K] into the bank, log_weights [K].
     """
-    distance = np.linalg.norm(bank - target, axis=1) + HIDDEN_WEIGHT * hidden + 1e-4
+    distance = np.linalg.norm(bank - target, axis=1) + SELF_OCCLUSION_WEIGHT * hidden + 1e-4
     allowed = smoothstep(np.abs(gap).astype(np.float64), MIN_GAP - 1, FADE_GAP)
     order = np.argsort(np.where(allowed > 0, distance, np.inf), kind="stable")
     chosen = order[np.arange(count) % min(count, len(order))]
@@ -137,6 +137,6 @@ def rank_face_references(gap: np.ndarray, count: int) -> tuple[np.ndarray, np.nd
     return chosen, FACE_FOCUS * np.log(weight + 2e-9).astype(np.float32)
 
 
-def counting(log_weights: np.ndarray) -> np.ndarray:
+def active_references(log_weights: np.ndarray) -> np.ndarray:
     """Say which references [K] have any say by their log-weights, so that no work is done for the others."""
     return np.flatnonzero(log_weights >= log_weights.max() + np.log(NIL))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.face_rendering.attention import AnchoredAttention, DenseAttention, References, Sample, upsample
-from personatalk.face_rendering.colour_transfer import LightFill, PriorPull
+from personatalk.face_rendering.colour_transfer import ColourTransfer, PriorBlend
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS, NUM_PRIOR_CHANNELS, PRIOR_STRIDE
 
@@ -42,9 +42,9 @@ class Rendering:
     Attributes:
         faces: [B, 3, H, W] in [0, 1], right inside the mask only.
         gate: [B, 1, H, W], share of the lip sample.
-        residual: [B, 3, H, W] added to the samples' textures, light included.
-        lip: what Lip-Attention took, in the target's light.
-        face: what Face-Attention took, in the target's light.
+        residual: [B, 3, H, W] added to the samples' textures, colour transfer included.
+        lip: what Lip-Attention took, in the target's colours.
+        face: what Face-Attention took, in the target's colours.
         prior: [B, 5, H / 2, W / 2] what was predicted from all references; None for a network that does not ask.
     """
 
@@ -157,8 +157,8 @@ class DualAttentionRenderer(nn.Module):
         self.query = nn.Sequential(nn.Conv2d(4 * pixels + NUM_MAP_CHANNELS, dim, 1), ResidualBlock(dim))
         self.lip_attention = attention(config)
         self.face_attention = attention(config)
-        self.light = LightFill(config) if config.has_light_fill else None
-        self.prior = PriorPull(config) if config.has_texture_prior else None
+        self.colour_transfer = ColourTransfer(config) if config.has_colour_transfer else None
+        self.prior = PriorBlend(config) if config.has_texture_prior else None
         self.decoder = Decoder(config) if config.has_decoder else None
 
     def encode_references(self, images: Tensor, geometry: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ class DualAttentionRenderer(nn.Module):
         query = self.query[1](join(self.query[0], known, target.geometry))
         lip_sample, face_sample = self.lip_attention(query, lip), self.face_attention(query, face)
         prior = self._prior(target)
-        lip_light, face_light = self._lights(target, prior, query, lip_sample, face_sample)
-        lip_sample = replace(lip_sample, texture=lip_sample.texture + lip_light)
-        face_sample = replace(face_sample, texture=face_sample.texture + face_light)
+        lip_colour, face_colour = self._colour_offsets(target, prior, query, lip_sample, face_sample)
+        lip_sample = replace(lip_sample, texture=lip_sample.texture + lip_colour)
+        face_sample = replace(face_sample, texture=face_sample.texture + face_colour)
         gate_logit = LIP_GATE * upsample(target.geometry[:, -1:], target.mask.shape[-2:])
         residual = torch.zeros_like(target.image)
         if self.decoder is not None:
@@ -181,7 +181,7 @@ class DualAttentionRenderer(nn.Module):
             gate_logit = gate_logit + lean
         gate = torch.sigmoid(gate_logit)
         faces = torch.lerp(face_sample.texture, lip_sample.texture, gate) + residual
-        residual = residual + torch.lerp(face_light, lip_light, gate)
+        residual = residual + torch.lerp(face_colour, lip_colour, gate)
         return Rendering(faces=faces, gate=gate, residual=residual, lip=lip_sample, face=face_sample, prior=prior)
 
     def _prior(self, target: Target) -> Tensor | None:
@@ -191,14 +191,16 @@ class DualAttentionRenderer(nn.Module):
         batch, _, height, width = target.image.shape
         return target.image.new_zeros(batch, NUM_PRIOR_CHANNELS, height // PRIOR_STRIDE, width // PRIOR_STRIDE)
 
-    def _lights(self, target: Target, prior: Tensor | None, query: Tensor, *samples: Sample) -> tuple[Tensor, ...]:
+    def _colour_offsets(
+        self, target: Target, prior: Tensor | None, query: Tensor, *samples: Sample
+    ) -> tuple[Tensor, ...]:
         """What to add to the texture of each sample so that it has the target's colours: [B, 3, H, W] each."""
         textures = torch.cat([sample.texture for sample in samples])
-        light = textures.new_zeros(len(textures), 3, *query.shape[-2:])
-        if self.light is not None:
+        offset = textures.new_zeros(len(textures), 3, *query.shape[-2:])
+        if self.colour_transfer is not None:
             known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
-            light = self.light(target.image, known, face, query=query, texture=textures)
+            offset = self.colour_transfer(target.image, known, face, query=query, texture=textures)
         if self.prior is not None:
-            light = upsample(light, prior.shape[-2:])
-            light = light + self.prior(prior, query=query, halved=F.avg_pool2d(textures, PRIOR_STRIDE) + light)
-        return upsample(light, textures.shape[-2:]).chunk(len(samples))
+            offset = upsample(offset, prior.shape[-2:])
+            offset = offset + self.prior(prior, query=query, halved=F.avg_pool2d(textures, PRIOR_STRIDE) + offset)
+        return upsample(offset, textures.shape[-2:]).chunk(len(samples))

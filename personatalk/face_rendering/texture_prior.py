@@ -46,16 +46,16 @@ class TextureFrame:
     Attributes:
         index: frame number in its clip.
         window: [80, 96, 3] uint8, half the renderer's window.
-        placed: [N, 3] px of the whole window, vertices with rings.
+        projected: [N, 3] px of the whole window, vertices with rings.
     """
 
     index: int
     window: np.ndarray
-    placed: np.ndarray
+    projected: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Circumstances:
+class GPInputs:
     """What a texture depends on, of N frames.
 
     Attributes:
@@ -85,14 +85,14 @@ class TexturePrior:
     def __init__(self, mesh: FaceMesh, geometry: FaceGeometry, frames: list[TextureFrame]) -> None:
         self.mesh, self.template = mesh, geometry.template
         numbers = np.array([frame.index for frame in frames])
-        self._place(frames[int(geometry.rotation[numbers, 2, 2].argmax())].placed)
-        textures = np.stack([self._unwrap(frame.window, frame.placed) for frame in frames])
+        self._place(frames[int(geometry.rotation[numbers, 2, 2].argmax())].projected)
+        textures = np.stack([self._unwrap(frame.window, frame.projected) for frame in frames])
         self._textures = textures[:, self._inside].round().astype(np.uint8).reshape(len(frames), -1)
         basis = mesh.face_model.expression_basis
         self._expression_from_vertices = np.linalg.pinv(basis.reshape(len(basis), -1).astype(np.float64))
         head_vertices = mesh.face_model.vertices(geometry.template, geometry.expression[numbers])
         mouths = lip_descriptors(head_vertices, geometry.template, geometry.rotation[numbers])
-        self._known = self._circumstances(head_vertices, mouths, numbers, textures)
+        self._known = self._gp_inputs(head_vertices, mouths, numbers, textures)
         expression = self._known.expression
         self._expression_mean = expression.mean(0)
         deviation = np.linalg.norm(expression - self._expression_mean, 2) / np.sqrt(len(numbers))
@@ -100,9 +100,9 @@ class TexturePrior:
         self._observed = self._covariances(self._known, self._known) + NOISE_VARIANCE * np.eye(len(numbers))
         self._precisions = np.linalg.inv(self._observed)
 
-    def _place(self, placed: np.ndarray) -> None:
+    def _place(self, projected: np.ndarray) -> None:
         """Lay the mesh out as a frame's vertices [N, 3] px of the window lie."""
-        self._canonical = placed / np.float32(PRIOR_STRIDE)
+        self._canonical = projected / np.float32(PRIOR_STRIDE)
         self._raster = rasterize(self._canonical, self.mesh.triangles, HEIGHT, WIDTH)
         mask = self.mesh.mask(self._canonical, self.template, HEIGHT, WIDTH)
         reach = np.ones((2 * MARGIN_PX + 1,) * 2, np.uint8)
@@ -112,26 +112,26 @@ class TexturePrior:
         lips = interpolate(*self._raster, self.mesh.triangles, self.mesh.lip_region[:, None])[0]
         self._lip_share = lips[self._inside]
 
-    def _unwrap(self, window: np.ndarray, placed: np.ndarray) -> np.ndarray:
-        """[80, 96, 3] float32: a window [80, 96, 3] as the mesh sees it that lies at placed [N, 3] px of the whole."""
-        positions = np.ascontiguousarray(placed[:, :2] / np.float32(PRIOR_STRIDE))
+    def _unwrap(self, window: np.ndarray, projected: np.ndarray) -> np.ndarray:
+        """[80, 96, 3] float32: a window [80, 96, 3] unwrapped by a mesh projected to [N, 3] px of the whole."""
+        positions = np.ascontiguousarray(projected[:, :2] / np.float32(PRIOR_STRIDE))
         grid = interpolate(*self._raster, self.mesh.triangles, positions)
         return sample(window, grid.transpose(1, 2, 0)).astype(np.float32)
 
-    def _circumstances(
+    def _gp_inputs(
         self, head_vertices: np.ndarray, mouths: np.ndarray, frames: np.ndarray, textures: np.ndarray
-    ) -> Circumstances:
+    ) -> GPInputs:
         """Describe N frames: vertices [N, V, 3], lip descriptors [N, D], numbers [N], textures [N, 80, 96, 3]."""
         around = textures[:, ::2, ::2][:, self._surroundings[::2, ::2]].reshape(len(textures), -1)
         moved = (head_vertices - self.template).reshape(len(head_vertices), -1)
-        return Circumstances(
+        return GPInputs(
             expression=moved @ self._expression_from_vertices,
             mouth=mouths,
             time=frames,
             surroundings=around.astype(np.float64) - MIDDLE_LEVEL,
         )
 
-    def _covariances(self, first: Circumstances, second: Circumstances) -> np.ndarray:
+    def _covariances(self, first: GPInputs, second: GPInputs) -> np.ndarray:
         """[2, N, M] covariances of the textures of N frames and M frames: of lips, of skin."""
         expression, asked = ((x.expression - self._expression_mean) / self._expression_scale for x in (first, second))
         distance = cdist(first.mouth, second.mouth, "sqeuclidean")
@@ -144,13 +144,13 @@ class TexturePrior:
         return np.stack([common + variance * alike for variance in SURROUNDINGS_VARIANCES])
 
     def predict(
-        self, image: np.ndarray, placed: np.ndarray, head_vertices: np.ndarray, mouth: np.ndarray, frame: int
+        self, image: np.ndarray, projected: np.ndarray, head_vertices: np.ndarray, mouth: np.ndarray, frame: int
     ) -> np.ndarray:
         """Predict what a target looks like.
 
         Args:
             image: [3, H, W] in [0, 1], the target's window, black inside the mask.
-            placed: [N, 3] px of the window, the geometry to render, with rings.
+            projected: [N, 3] px of the window, the geometry to render, with rings.
             head_vertices: [V, 3] IOD, to render.
             mouth: [D] its lip descriptor.
             frame: number of the target; references nearer than MIN_GAP frames have no say.
@@ -163,13 +163,13 @@ class TexturePrior:
         if far.sum() < MIN_TEXTURES:
             return nothing_predicted()
         window = halve(np.ascontiguousarray(image.transpose(1, 2, 0))) * 255
-        texture = self._unwrap(window, placed)
-        target = self._circumstances(head_vertices[None], mouth[None], np.array([frame]), texture[None])
+        texture = self._unwrap(window, projected)
+        target = self._gp_inputs(head_vertices[None], mouth[None], np.array([frame]), texture[None])
         usual = self._known.surroundings[far].mean(0)
         difference = np.clip(target.surroundings - usual, -MAX_DIFFERENCE, MAX_DIFFERENCE)
         target = replace(target, surroundings=usual + difference)
         covariances, own = self._covariances(self._known, target)[..., 0], self._covariances(target, target)[:, 0, 0]
-        weights = np.stack([krige(p, c, far) for p, c in zip(self._precisions, covariances, strict=True)])
+        weights = np.stack([gp_weights(p, c, far) for p, c in zip(self._precisions, covariances, strict=True)])
         explained = 2 * (weights * covariances).sum(1) - np.einsum("kn,knm,km->k", weights, self._observed, weights)
         deviation = np.sqrt(np.maximum(own - explained, 0))
         uncertain = deviation / (deviation + HALF_CERTAIN)
@@ -177,7 +177,7 @@ class TexturePrior:
         predicted[self._inside, :3] = mix_textures(self._textures, weights.astype(np.float32), self._lip_share)
         predicted[self._inside, 3] = 255
         predicted[self._inside, 4] = 255 * (uncertain[1] + self._lip_share * (uncertain[0] - uncertain[1]))
-        index, barycentric = rasterize(placed / np.float32(PRIOR_STRIDE), self.mesh.triangles, HEIGHT, WIDTH)
+        index, barycentric = rasterize(projected / np.float32(PRIOR_STRIDE), self.mesh.triangles, HEIGHT, WIDTH)
         grid = interpolate(index, barycentric, self.mesh.triangles, np.ascontiguousarray(self._canonical[:, :2]))
         seen = sample(predicted, grid.transpose(1, 2, 0)) * (index >= 0)[..., None]
         return np.clip(seen / 255, 0, 1).transpose(2, 0, 1)
@@ -188,9 +188,9 @@ def nothing_predicted() -> np.ndarray:
     return np.zeros((NUM_PRIOR_CHANNELS, HEIGHT, WIDTH), np.float32)
 
 
-def texture_frame(index: int, window: np.ndarray, placed: np.ndarray) -> TextureFrame:
+def texture_frame(index: int, window: np.ndarray, projected: np.ndarray) -> TextureFrame:
     """Keep of a frame's window [160, 192, 3] uint8 what the prior learns from."""
-    return TextureFrame(index=index, window=halve(window), placed=placed)
+    return TextureFrame(index=index, window=halve(window), projected=projected)
 
 
 def spread_frames(shown: np.ndarray, count: int = MAX_TEXTURES) -> np.ndarray:
@@ -198,7 +198,7 @@ def spread_frames(shown: np.ndarray, count: int = MAX_TEXTURES) -> np.ndarray:
     return shown[np.unique(np.linspace(0, len(shown) - 1, min(len(shown), count)).astype(int))]
 
 
-def krige(precision: np.ndarray, covariance: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def gp_weights(precision: np.ndarray, covariance: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Weigh observations so that their weighted sum predicts a further one best: ordinary kriging, mean unknown.
 
     Args:

@@ -39,8 +39,8 @@ LIDS_AND_BROWS = (
     339, 341, 414, 467,
 )  # fmt: skip
 BLOCK_FRAMES = 256  # of which all vertices are held at once
-RING_SCALES = (1.22, 1.5)  # outer rings over the face oval, about the middle of the face
-RING_STRETCH = np.array([(scale, scale, 1) for scale in RING_SCALES])[:, None]
+BORDER_SCALES = (1.22, 1.5)  # outer rings over the face oval, about the middle of the face
+BORDER_STRETCH = np.array([(scale, scale, 1) for scale in BORDER_SCALES])[:, None]
 OVAL, FACE_CORNERS = np.array(FACE_OVAL), np.array((*EYE_CORNERS, *MOUTH_CORNERS))
 
 
@@ -175,7 +175,7 @@ def stability_weight(mean: np.ndarray) -> np.ndarray:
     return (weight / weight.sum()).astype(np.float32)
 
 
-def add_rings(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+def add_border(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
     """Append the rings that carry the skin around the face: jaw line, upper neck.
 
     They hang on the template, not on the moving jaw: when the chin drops, the skin between chin and ring
@@ -189,13 +189,13 @@ def add_rings(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
         [..., V + 2 * 36, 3]
     """
     centre = template[FACE_CORNERS].mean(0)
-    rings = (centre + (template[OVAL] - centre) * RING_STRETCH).reshape(-1, 3)
+    rings = (centre + (template[OVAL] - centre) * BORDER_STRETCH).reshape(-1, 3)
     rings = np.broadcast_to(rings, (*vertices.shape[:-2], *rings.shape))
     return np.concatenate([vertices, rings], -2).astype(np.float32)
 
 
-def ring_triangles() -> np.ndarray:
-    """[144, 3] triangles between the face oval and the rings that `add_rings` appends."""
+def border_triangles() -> np.ndarray:
+    """[144, 3] triangles between the face oval and the rings that `add_border` appends."""
     count = len(FACE_OVAL)
     loops = [np.array(FACE_OVAL), NUM_VERTICES + np.arange(count), NUM_VERTICES + count + np.arange(count)]
     strips = []

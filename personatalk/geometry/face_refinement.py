@@ -91,7 +91,7 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
     """
     valid = np.flatnonzero(geometry.valid[: len(windows)])
     frontal = int(valid[geometry.rotation[valid, 2, 2].argmax()])
-    canonical = mesh.place(geometry.template, geometry, frontal, windows.window_from_image[frontal])
+    canonical = mesh.project(geometry.template, geometry, frontal, windows.window_from_image[frontal])
     index, barycentric = rasterize(canonical, mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
     inside = index >= 0
     points = canonical[:NUM_VERTICES, :2]
@@ -99,8 +99,8 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
 
     def unwrap(frame: int) -> tuple[np.ndarray, np.ndarray]:
         head = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
-        placed = mesh.place(head, geometry, frame, windows.window_from_image[frame])
-        attributes = np.ascontiguousarray(placed[:, :2])
+        projected = mesh.project(head, geometry, frame, windows.window_from_image[frame])
+        attributes = np.ascontiguousarray(projected[:, :2])
         grid = interpolate(index, barycentric, mesh.triangles, attributes).transpose(1, 2, 0)
         return grid, sample(windows[frame], grid)
 
@@ -110,7 +110,7 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
     def steps_of(frame: int) -> tuple[int, np.ndarray]:
         grid, texture = unwrap(frame)
         flow = cv2.DISOpticalFlow_create(FLOW_PRESET)  # one a thread: it keeps its buffers
-        step = flow.calc(median, relight(texture, median), None)
+        step = flow.calc(median, match_illumination(texture, median), None)
         step = smooth_inside(np.clip(step, -MAX_FLOW_PX, MAX_FLOW_PX), inside)
         at_vertices = sample(step, points[None] / COARSE)[0]
         moved = sample(grid, (points + at_vertices)[None])[0] - sample(grid, points[None])[0]
@@ -136,7 +136,7 @@ def vertex_trust(points: np.ndarray, inside: np.ndarray, mesh: FaceMesh) -> np.n
     return (away * inside[row, column] * (margin > 2)).astype(np.float32)
 
 
-def relight(texture: np.ndarray, median: np.ndarray) -> np.ndarray:
+def match_illumination(texture: np.ndarray, median: np.ndarray) -> np.ndarray:
     """Give a texture [H, W] uint8 the coarse light of another."""
     difference = shrink(median.astype(np.float32) - texture)
     light = cv2.GaussianBlur(difference, (0, 0), LIGHT_SCALE_PX / COARSE)

@@ -97,23 +97,23 @@ def lip_corrections(
         [T, N, 2] px of the window, N vertices.
     """
     head = mesh.face_model.vertices(geometry.template, geometry.expression[frames])
-    placed = np.stack(
-        [mesh.place(v, geometry, int(t), windows.window_from_image[t]) for v, t in zip(head, frames, strict=True)]
+    projected = np.stack(
+        [mesh.project(v, geometry, int(t), windows.window_from_image[t]) for v, t in zip(head, frames, strict=True)]
     )
     likest, distance = like_frames(lip_descriptors(head, geometry.template, geometry.rotation[frames]), frames)
-    left, top, right, bottom = lip_box(placed)
+    left, top, right, bottom = lip_box(projected)
     images = [windows[int(t)] for t in frames]
 
     def compare(position: int) -> np.ndarray:
         """Measure how far a frame's lips miss those of its K likest frames: [K, N, 2] px."""
         corner = np.array((left, top, 0), np.float32)
-        index, barycentric = rasterize(placed[position] - corner, mesh.triangles, bottom - top, right - left)
+        index, barycentric = rasterize(projected[position] - corner, mesh.triangles, bottom - top, right - left)
         others = likest[position]
-        places = np.ascontiguousarray(placed[others, :, :2].transpose(1, 0, 2).reshape(placed.shape[1], -1))
+        places = np.ascontiguousarray(projected[others, :, :2].transpose(1, 0, 2).reshape(projected.shape[1], -1))
         grids = interpolate(index, barycentric, mesh.triangles, places)
         image = np.ascontiguousarray(images[position][top:bottom, left:right])
         inside = (index >= 0).astype(np.float32)
-        points = placed[position, : len(near)][near, :2] - corner[:2]
+        points = projected[position, : len(near)][near, :2] - corner[:2]
         flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         flow.setVariationalRefinementIterations(0)  # measured: takes a quarter of the time and brings nothing
         steps = [
@@ -146,9 +146,9 @@ def like_frames(descriptors: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray
     return order, np.take_along_axis(distance, order, 1)
 
 
-def lip_box(placed: np.ndarray) -> tuple[int, int, int, int]:
+def lip_box(projected: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right, bottom px of the window's part that holds all lips of vertices [T, N, 3]."""
-    lips = placed[:, list(LIPS), :2]
+    lips = projected[:, list(LIPS), :2]
     low = np.clip(np.floor(lips.min((0, 1)) - BOX_MARGIN_PX), 0, (WINDOW_WIDTH - 16, WINDOW_HEIGHT - 16))
     high = np.clip(np.ceil(lips.max((0, 1)) + BOX_MARGIN_PX), low + 16, (WINDOW_WIDTH, WINDOW_HEIGHT))
     return (*low.astype(int).tolist(), *high.astype(int).tolist())

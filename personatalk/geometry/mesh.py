@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine
-from personatalk.geometry.face_model import FaceModel, add_rings, ring_triangles, smoothstep
+from personatalk.geometry.face_model import FaceModel, add_border, border_triangles, smoothstep
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.rasterizer import interpolate, rasterize
 
@@ -33,8 +33,8 @@ class FaceMesh:
 
     def __init__(self, face_model: FaceModel) -> None:
         self.face_model = face_model
-        self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, ring_triangles()]), np.int32)
-        self.canonical = add_rings(face_model.mean, face_model.mean)
+        self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, border_triangles()]), np.int32)
+        self.canonical = add_border(face_model.mean, face_model.mean)
         self._inwards = np.sign(normals(self.canonical, self.triangles)[:, 2:])
         centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
         radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
@@ -43,7 +43,7 @@ class FaceMesh:
         self.is_mouth_triangle = np.zeros(len(self.triangles), bool)
         self.is_mouth_triangle[first_mouth : len(face_model.triangles)] = True
 
-    def place(
+    def project(
         self, head_vertices: np.ndarray, geometry: FaceGeometry, frame: int, target_from_image: np.ndarray
     ) -> np.ndarray:
         """Carry head-space vertices of one frame into a window.
@@ -57,44 +57,44 @@ class FaceMesh:
         Returns:
             [N, 3] px of the window, rings included.
         """
-        full = add_rings(head_vertices, geometry.template)
+        full = add_border(head_vertices, geometry.template)
         image = geometry.project(full, slice(frame, frame + 1))[0]
         gain = np.float32(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
         return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(
             np.float32
         )
 
-    def geometry_map(self, placed: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+    def geometry_map(self, projected: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
         """Draw the face over the window at 1/4 of its size.
 
         Args:
-            placed: [N, 3] px of the window.
+            projected: [N, 3] px of the window.
             head_vertices: [V, 3] IOD.
             template: [V, 3] IOD.
 
         Returns:
             [8, H / 4, W / 4]: canonical x, y; displacement x, y, z; inside of the mouth; face; lip region.
         """
-        displacement = np.zeros((len(placed), 3), np.float32)  # the rings do not move
+        displacement = np.zeros((len(projected), 3), np.float32)  # the rings do not move
         displacement[: len(template)] = head_vertices.astype(np.float32) - template.astype(np.float32)
-        ones = np.ones((len(placed), 1), np.float32)
+        ones = np.ones((len(projected), 1), np.float32)
         attributes = np.concatenate(
             [self.canonical[:, :2], displacement * DISPLACEMENT_GAIN, 0 * ones, ones, self.lip_region[:, None]], 1
         ).astype(np.float32)
         height, width = WINDOW_HEIGHT // MAP_STRIDE, WINDOW_WIDTH // MAP_STRIDE
-        index, barycentric = rasterize(placed / np.float32(MAP_STRIDE), self.triangles, height, width)
+        index, barycentric = rasterize(projected / np.float32(MAP_STRIDE), self.triangles, height, width)
         maps = interpolate(index, barycentric, self.triangles, attributes)
         maps[5] = self.is_mouth_triangle[index] & (index >= 0)
         return maps
 
-    def mask(self, placed_template: np.ndarray, template: np.ndarray, height: int, width: int) -> np.ndarray:
+    def mask(self, projected_template: np.ndarray, template: np.ndarray, height: int, width: int) -> np.ndarray:
         """Draw the region that is rendered anew.
 
         It follows the template under the head's pose, reaches below any chin that may drop, and so
         tells nothing of the true mouth.
 
         Args:
-            placed_template: [N, 3] px, the template with rings, placed.
+            projected_template: [N, 3] px, the template with rings, projected.
             template: [V, 3] IOD.
             height: px.
             width: px.
@@ -102,10 +102,10 @@ class FaceMesh:
         Returns:
             [height, width] in [0, 1]
         """
-        index, barycentric = rasterize(placed_template, self.triangles, height, width)
-        flat = add_rings(template, template)[:, :2] - np.array(MASK_CENTRE, np.float32)
+        index, barycentric = rasterize(projected_template, self.triangles, height, width)
+        flat = add_border(template, template)[:, :2] - np.array(MASK_CENTRE, np.float32)
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
-        return _egg(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
+        return _elliptical_mask(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
 
     def region(
         self, geometry: FaceGeometry, frame: int, index: np.ndarray, own_vertices: np.ndarray | None,
@@ -123,16 +123,21 @@ class FaceMesh:
         Returns:
             [H, W] in [0, 1]
         """
-        placed_template = self.place(geometry.template, geometry, frame, target_from_image)
-        mask = self.mask(placed_template, geometry.template, *index.shape)
+        projected_template = self.project(geometry.template, geometry, frame, target_from_image)
+        mask = self.mask(projected_template, geometry.template, *index.shape)
         if own_vertices is None:
             return mask
-        own_placed = self.place(own_vertices, geometry, frame, target_from_image)
+        own_projected = self.project(own_vertices, geometry, frame, target_from_image)
         scale = float(geometry.scale[frame]) * np.sqrt(abs(np.linalg.det(target_from_image[:, :2])))
-        return self.blend_mask(mask, index, placed_template, own_placed, scale)
+        return self.blend_mask(mask, index, projected_template, own_projected, scale)
 
     def blend_mask(
-        self, mask: np.ndarray, index: np.ndarray, placed_template: np.ndarray, own_placed: np.ndarray, scale: float
+        self,
+        mask: np.ndarray,
+        index: np.ndarray,
+        projected_template: np.ndarray,
+        own_projected: np.ndarray,
+        scale: float,
     ) -> np.ndarray:
         """Narrow a mask down to where a driven face may replace the source: over either of the two, and close by.
 
@@ -142,8 +147,8 @@ class FaceMesh:
         Args:
             mask: [H, W] in [0, 1], of `mask`.
             index: [H, W] of `rasterize`, the driven face with rings.
-            placed_template: [N, 3] px, as for `mask`.
-            own_placed: [N, 3] px, the source's own face in the same picture.
+            projected_template: [N, 3] px, as for `mask`.
+            own_projected: [N, 3] px, the source's own face in the same picture.
             scale: px per IOD.
 
         Returns:
@@ -152,11 +157,11 @@ class FaceMesh:
         Ours: the paper does not say how a face is put back into its frame.
         """
         num_face = len(self.face_model.triangles)
-        own, _ = rasterize(own_placed, self.triangles[:num_face], *index.shape)
+        own, _ = rasterize(own_projected, self.triangles[:num_face], *index.shape)
         outside = ((index < 0) | (index >= num_face)) & (own < 0)
         distance = cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, 3)
         mask = mask * (1 - smoothstep(distance, BLEND_MARGIN * scale, 2 * BLEND_MARGIN * scale))
-        edge_on = facing(placed_template, self.triangles) < EDGE_ON
+        edge_on = facing(projected_template, self.triangles) < EDGE_ON
         edge_on[:num_face] = False
         mask[outside & edge_on[index]] = 0
         side = 2 * round(BLEND_FADE * scale / 2) + 1
@@ -164,17 +169,17 @@ class FaceMesh:
 
     def mouth_normals(self, template: np.ndarray) -> np.ndarray:
         """[P, 3] normals of the vertices of the lip region of a template [V, 3] IOD, into the head, as long as 1."""
-        inwards = normals(add_rings(template, template), self.triangles) * self._inwards
+        inwards = normals(add_border(template, template), self.triangles) * self._inwards
         count = len(self.lip_region)
         summed = np.stack([np.bincount(self.triangles.ravel(), axis.repeat(3), count) for axis in inwards.T], 1)
         summed = summed[self.lip_region > 0.5]
         return (summed / np.linalg.norm(summed, axis=1, keepdims=True)).astype(np.float32)
 
-    def correspondence(self, placed: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
+    def correspondence(self, projected: np.ndarray, references: np.ndarray, height: int, width: int) -> np.ndarray:
         """Find where each pixel of the target lies in each reference.
 
         Args:
-            placed: [N, 3] px of the target, the target's grid.
+            projected: [N, 3] px of the target, the target's grid.
             references: [R, N, 2] px, each in its own image.
             height: px of the target's grid.
             width: px of the target's grid.
@@ -182,16 +187,16 @@ class FaceMesh:
         Returns:
             [R, height, width, 2] px; far outside (OUTSIDE_PX) where the target has no face.
         """
-        index, barycentric = rasterize(placed, self.triangles, height, width)
+        index, barycentric = rasterize(projected, self.triangles, height, width)
         count = len(references)
-        attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(placed), 2 * count), np.float32)
+        attributes = np.ascontiguousarray(references.transpose(1, 0, 2).reshape(len(projected), 2 * count), np.float32)
         grids = interpolate(index, barycentric, self.triangles, attributes, OUTSIDE_PX)
         return grids.reshape(count, 2, height, width).transpose(0, 2, 3, 1)
 
 
-def facing(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """[F] in [0, 1], cosine of the angle at which each triangle [F, 3] of placed vertices [N, 3] px is seen."""
-    normal = normals(placed, triangles)
+def facing(projected: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[F] in [0, 1], cosine of the angle at which each triangle [F, 3] of projected vertices [N, 3] px is seen."""
+    normal = normals(projected, triangles)
     return np.abs(normal[:, 2]) / (np.linalg.norm(normal, axis=1) + 1e-9)
 
 
@@ -202,7 +207,7 @@ def normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _egg(index, barycentric, triangles, flat, below):
+def _elliptical_mask(index, barycentric, triangles, flat, below):
     """Fill [H, W] with 1 around the origin of `flat` [N, 2], fading to 0 where the egg ends, `below` it and above."""
     filled = np.zeros(index.shape, np.float32)
     for row in range(index.shape[0]):

@@ -51,7 +51,7 @@ class GeometryModel(nn.Module):
         self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
         self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
         # what the head gets wrong with everyone, by what it reads, so that a person's own way can be told from it
-        self.register_buffer("habit", torch.zeros(config.expression_dim, config.dim))
+        self.register_buffer("population_residual", torch.zeros(config.expression_dim, config.dim))
         for field in fields(Style):  # the average style of the training speakers, and the deviation between them
             single = (config.expression_dim,) if field.name in ("mean", "rest") else (len(STYLE_VERTICES), 3)
             self.register_buffer(f"average_{field.name}", torch.zeros(single))

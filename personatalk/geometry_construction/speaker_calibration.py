@@ -27,19 +27,19 @@ SPEAKING = 0.99  # of the gate, above which somebody speaks
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnSpeech:
+class SpeakerCalibration:
     """What a clip's own sound says.
 
     Attributes:
         offset_s: by which the picture comes after the sound; None where it was not measured or could not be.
         confidence: of the offset, in natural logarithms of the odds.
-        belongs: whether the sound is this face's, as far as the network can tell.
+        in_sync: whether the sound is this face's, as far as the network can tell.
         speech_s: seconds of speech that the calibration rests on; 0 where there is none.
     """
 
     offset_s: float | None = None
     confidence: float = 0.0
-    belongs: bool = False
+    in_sync: bool = False
     speech_s: float = 0.0
 
     def report(self) -> dict[str, float | bool | None]:
@@ -47,13 +47,13 @@ class OwnSpeech:
         return {
             "offset_s": None if self.offset_s is None else round(self.offset_s, 3),
             "confidence": round(self.confidence, 2),
-            "belongs": self.belongs,
+            "in_sync": self.in_sync,
             "calibrated_on_s": round(self.speech_s, 2),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnSpeechListener:
+class SpeakerCalibrator:
     """Takes a video's own sound as evidence of how its person speaks.
 
     Attributes:
@@ -68,23 +68,23 @@ class OwnSpeechListener:
 
     def listen(
         self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, options: DubbingOptions
-    ) -> tuple[GeometryModel, OwnSpeech]:
+    ) -> tuple[GeometryModel, SpeakerCalibration]:
         """Measure a video's offset and calibrate stage 1 to it, as far as the options and the sound allow.
 
         Only the first 20 s are listened to. A video without sound, or with another's, changes nothing.
         """
         if not (options.measure_offset or options.calibrate):
-            return model, OwnSpeech()
+            return model, SpeakerCalibration()
         try:
             waveform = read_audio(video)[: int(MAX_S * SAMPLE_RATE)]
         except MediaError:
-            return model, OwnSpeech()
+            return model, SpeakerCalibration()
         features = self.encoder.encode(waveform)
         if features.values.shape[1] != self.network.config.audio_dim:
-            return model, OwnSpeech()
+            return model, SpeakerCalibration()
         heard = beginning(geometry, MAX_S)
         own = find_offset(self.network, features, heard, self.face_model)
-        if options.calibrate and own.belongs:
+        if options.calibrate and own.in_sync:
             offset_s = own.offset_s if options.measure_offset else 0.0
             strength = min(options.style_strength, 1.0)
             model, seconds = calibrate(model, features, heard, style, offset_s=offset_s, strength=strength)
@@ -102,12 +102,12 @@ def beginning(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
 
 def find_offset(
     network: SyncNetwork, features: SpeechFeatures, geometry: FaceGeometry, face_model: FaceModel
-) -> OwnSpeech:
+) -> SpeakerCalibration:
     """Measure how far a clip's sound is from its picture, and whether it belongs to the face at all."""
     found = measure_synchrony(network, features, geometry, face_model)
     if found is None:
-        return OwnSpeech()
-    return OwnSpeech(offset_s=found.offset_s, confidence=found.confidence, belongs=found.belongs)
+        return SpeakerCalibration()
+    return SpeakerCalibration(offset_s=found.offset_s, confidence=found.confidence, in_sync=found.in_sync)
 
 
 @torch.inference_mode()
@@ -142,7 +142,9 @@ def calibrate(
         return model, 0.0
     inputs, said = last_layer(model, features, times[trusted], style)
     missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim]) - said
-    weight = ridge(inputs.double(), missed.double() - inputs.double() @ model.habit.double().T, frame_s=step)
+    weight = ridge(
+        inputs.double(), missed.double() - inputs.double() @ model.population_residual.double().T, frame_s=step
+    )
     return with_correction(model, strength * weight, inputs.mean(0)), seconds
 
 

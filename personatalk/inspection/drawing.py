@@ -61,11 +61,11 @@ def mark(picture: np.ndarray, x: float, y: float, colour: Sequence[int] = (255, 
     return picture
 
 
-def shade(placed: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def shade(projected: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw a mesh as a plaster face.
 
     Args:
-        placed: [N, 3] px, z away from the camera.
+        projected: [N, 3] px, z away from the camera.
         triangles: [F, 3].
         height: px.
         width: px.
@@ -73,19 +73,19 @@ def shade(placed: np.ndarray, triangles: np.ndarray, height: int, width: int) ->
     Returns:
         picture [height, width, 3] uint8, alpha [height, width] in [0, 1].
     """
-    index, barycentric = rasterize(np.ascontiguousarray(placed, np.float32), triangles, height, width)
-    normals = interpolate(index, barycentric, triangles, vertex_normals(placed, triangles))
+    index, barycentric = rasterize(np.ascontiguousarray(projected, np.float32), triangles, height, width)
+    normals = interpolate(index, barycentric, triangles, vertex_normals(projected, triangles))
     normals /= np.maximum(np.linalg.norm(normals, axis=0), 1e-6)
     light = 0.35 + 0.65 * np.clip(np.einsum("chw,c->hw", normals, LIGHT), 0, 1)
     return np.clip(light[..., None] * SKIN * 1.15, 0, 255).astype(np.uint8), (index >= 0).astype(np.float32)
 
 
-def vertex_normals(placed: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def vertex_normals(projected: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """[N, 3] normals that point to the camera's side, area-weighted over the triangles."""
-    a, b, c = (placed[triangles[:, corner]] for corner in range(3))
+    a, b, c = (projected[triangles[:, corner]] for corner in range(3))
     flat = np.cross(b - a, c - a)
     flat *= -np.sign(flat[:, 2:] + 1e-12)
-    normals = np.zeros((len(placed), 3), np.float32)
+    normals = np.zeros((len(projected), 3), np.float32)
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], flat)
     return normals

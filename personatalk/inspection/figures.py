@@ -98,7 +98,7 @@ def figures(inspection: Inspection) -> list[Figure]:
         found.append(
             Figure(
                 name=f"switching of {kind} references", value=round(value, 3) if np.isfinite(value) else None,
-                unit="of the weight, a frame", meaning="share of the weight that changes references; 0 is calm",
+                unit="of the weight, a frame", meaning="share of the weight that changes references; 0 is steady",
             )
         )  # fmt: skip
     return found

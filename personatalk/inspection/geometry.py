@@ -39,19 +39,19 @@ def skin_triangles(inspection: Inspection) -> np.ndarray:
     return np.ascontiguousarray(mesh.triangles[:count][~mesh.is_mouth_triangle[:count]])
 
 
-def draw_mesh(picture: np.ndarray, placed: np.ndarray, triangles: np.ndarray, colour: np.ndarray) -> np.ndarray:
+def draw_mesh(picture: np.ndarray, projected: np.ndarray, triangles: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Lay a plaster face over a picture, its lips outlined.
 
     Args:
         picture: [H, W, 3] uint8.
-        placed: [V, 3] px.
+        projected: [V, 3] px.
         triangles: [F, 3].
         colour: of the lips' outline.
     """
-    face, alpha = shade(placed, triangles, *picture.shape[:2])
+    face, alpha = shade(projected, triangles, *picture.shape[:2])
     drawn = blend(picture, face, MESH_ALPHA * alpha)
     for line in LIP_LINES:
-        drawn = outline(drawn, placed[None, list(line), :2], colour)
+        drawn = outline(drawn, projected[None, list(line), :2], colour)
     return drawn
 
 
@@ -70,8 +70,8 @@ def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
         ("estimated: what the source did", inspection.source_vertices[t], SOURCE_RGB),
         ("driven: what the speech asks for", inspection.driven_vertices[t], DRIVEN_RGB),
     ):
-        placed = inspection.mesh.place(vertices, posed, t, affine)[:NUM_VERTICES]
-        drawn = draw_mesh(inspection.portrait(t, "source"), placed, triangles, colour)
+        projected = inspection.mesh.project(vertices, posed, t, affine)[:NUM_VERTICES]
+        drawn = draw_mesh(inspection.portrait(t, "source"), projected, triangles, colour)
         shown.append(caption(drawn, name, colour))
     shown.append(caption(inspection.portrait(t), f"the dub at {inspection.times[t]:.2f} s (frame {t})", (0, 0, 0)))
     return tiles(shown, 2)

@@ -82,8 +82,8 @@ def texture_coordinates(inspection: Inspection) -> np.ndarray:
     t = most_frontal(inspection)
     posed = inspection.posed
     affine = portrait_from_image(posed)[t]
-    placed = inspection.mesh.place(inspection.source_vertices[t], posed, t, affine)[:NUM_VERTICES, :2]
-    return np.clip(placed / (PORTRAIT_WIDTH, PORTRAIT_HEIGHT), 0, 1).astype(np.float32)
+    projected = inspection.mesh.project(inspection.source_vertices[t], posed, t, affine)[:NUM_VERTICES, :2]
+    return np.clip(projected / (PORTRAIT_WIDTH, PORTRAIT_HEIGHT), 0, 1).astype(np.float32)
 
 
 def eye_triangles() -> np.ndarray:

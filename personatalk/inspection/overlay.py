@@ -51,11 +51,13 @@ def _write(inspection: Inspection, video: Path, path: Path, which: str, has_open
         for t, frame in enumerate(read_frames(video)):
             image = frame.image
             if t < inspection.num_frames and posed.valid[t]:
-                placed = inspection.mesh.place(vertices[t], posed, t, np.eye(2, 3, dtype=np.float32))[:NUM_VERTICES]
-                face, alpha = draw(placed, triangles, *image.shape[:2])
+                projected = inspection.mesh.project(vertices[t], posed, t, np.eye(2, 3, dtype=np.float32))[
+                    :NUM_VERTICES
+                ]
+                face, alpha = draw(projected, triangles, *image.shape[:2])
                 image = blend(image, face, MESH_ALPHA * alpha)
                 for line in LIP_LINES:
-                    image = outline(image, placed[None, list(line), :2], colour)
+                    image = outline(image, projected[None, list(line), :2], colour)
             writer.write(image, frame.pts)
     return path
 
@@ -72,7 +74,7 @@ class OpenGlShader:
         self._renderer: pyrender.OffscreenRenderer | None = None
 
     def __call__(
-        self, placed: np.ndarray, triangles: np.ndarray, height: int, width: int
+        self, projected: np.ndarray, triangles: np.ndarray, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw [N, 3] px: picture [height, width, 3] uint8, alpha [height, width] in [0, 1]."""
         pyrender = self._pyrender
@@ -80,7 +82,7 @@ class OpenGlShader:
             self._renderer = pyrender.OffscreenRenderer(width, height)
         scene = pyrender.Scene(bg_color=(0, 0, 0, 0), ambient_light=(0.2, 0.2, 0.2))
         # pixels to OpenGL: y up, z to the viewer, the origin in the middle
-        points = (placed - (width / 2, height / 2, 0)) * (1, -1, -1)
+        points = (projected - (width / 2, height / 2, 0)) * (1, -1, -1)
         material = pyrender.MetallicRoughnessMaterial(
             baseColorFactor=(*(SKIN / 255), 1.0), metallicFactor=0.0, roughnessFactor=0.9, doubleSided=True
         )

@@ -141,13 +141,13 @@ class Recorder:
         mesh, posed, source = self._scene.mesh, self._scene.posed, self._scene.source
         vertices = mesh.face_model.vertices(posed.template, posed.expression[position])
         own_vertices = mesh.face_model.vertices(source.template, source.expression[self._scene.order[position]])
-        placed = mesh.place(vertices, posed, position, np.eye(2, 3, dtype=np.float32))
-        self._chips.append([cut_face_chip(picture, placed) for picture in (image, dubbed)])
-        left, top = np.maximum(np.floor(placed.min(0)[:2]).astype(int), 0)
-        right, bottom = np.ceil(placed.max(0)[:2]).astype(int)
+        projected = mesh.project(vertices, posed, position, np.eye(2, 3, dtype=np.float32))
+        self._chips.append([cut_face_chip(picture, projected) for picture in (image, dubbed)])
+        left, top = np.maximum(np.floor(projected.min(0)[:2]).astype(int), 0)
+        right, bottom = np.ceil(projected.max(0)[:2]).astype(int)
         crop_from_image = np.array(((1, 0, -left), (0, 1, -top)), np.float32)
         parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
-        in_crop = placed - np.array((left, top, 0), np.float32)
+        in_crop = projected - np.array((left, top, 0), np.float32)
         index, _ = rasterize(in_crop, mesh.triangles, *parts[0].shape[:2])
         mask = mesh.region(posed, position, index, own_vertices, crop_from_image) > 0
         self._seams.append(seam_gradient_ratio(*parts, mask))

@@ -24,7 +24,7 @@ from personatalk.inspection.references import (
     reference_timeline,
     strategy_picture,
 )
-from personatalk.inspection.styles import openness_picture, style_map_picture, style_on_face
+from personatalk.inspection.styles import aperture_picture, style_map_picture, style_on_face
 
 GALLERY_COLUMNS, GALLERY_WIDTH, GALLERY_COLUMN_LETTERS = 4, 288, 29
 
@@ -48,7 +48,7 @@ def write_sheets(inspection: Inspection, folder: Path, t: int | None = None) -> 
         "curves": lambda: curves_picture(inspection, t),
         "style_map": lambda: style_map_picture(inspection),
         "style_on_face": lambda: style_on_face(inspection),
-        "openness": lambda: openness_picture(inspection, t),
+        "openness": lambda: aperture_picture(inspection, t),
         "reference_timeline": lambda: reference_timeline(inspection),
         "reference_strategies": lambda: strategy_picture(inspection),
         "lip_references": lambda: gallery_sheet(inspection, "lip"),

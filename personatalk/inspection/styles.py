@@ -177,7 +177,7 @@ def openness_curves(inspection: Inspection) -> dict[str, np.ndarray]:
     """The mouth over time beside the voice.
 
     Returns:
-        time_s, driven_openness, source_openness, driven_spread, source_spread (IOD), level_db (below full scale) and
+        time_s, driven_aperture, source_aperture, driven_width, source_width (IOD), level_db (below full scale) and
         is_silent; [T] each.
     """
     level = voice_level(inspection.waveform)
@@ -187,16 +187,16 @@ def openness_curves(inspection: Inspection) -> dict[str, np.ndarray]:
     driven, source = inspection.driven_vertices, inspection.source_vertices
     return {
         "time_s": inspection.times,
-        "driven_openness": lip_aperture(driven),
-        "source_openness": lip_aperture(source),
-        "driven_spread": mouth_width(driven),
-        "source_spread": mouth_width(source),
+        "driven_aperture": lip_aperture(driven),
+        "source_aperture": lip_aperture(source),
+        "driven_width": mouth_width(driven),
+        "source_width": mouth_width(source),
         "level_db": level_db,
         "is_silent": level_db < max(np.quantile(level, 0.9) - SILENCE_DB, FLOOR_DB + 1),
     }
 
 
-def openness_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
+def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
     """Draw openness and spread over time above the waveform, silence shaded; a line marks t.
 
     Returns:
@@ -250,11 +250,11 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
 def _paint(inspection: Inspection, vertices: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Draw a face from the front, coloured by values [V] in [0, 1], with some of the light of a plaster face."""
     triangles = skin_triangles(inspection)
-    placed = (vertices - (*FACE_CENTRE, 0)) * FACE_SCALE + (FACE_PX / 2, FACE_PX / 2, 0)
-    placed = np.ascontiguousarray(placed[:NUM_VERTICES], np.float32)
-    index, barycentric = rasterize(placed, triangles, FACE_PX, FACE_PX)
+    projected = (vertices - (*FACE_CENTRE, 0)) * FACE_SCALE + (FACE_PX / 2, FACE_PX / 2, 0)
+    projected = np.ascontiguousarray(projected[:NUM_VERTICES], np.float32)
+    index, barycentric = rasterize(projected, triangles, FACE_PX, FACE_PX)
     value = interpolate(index, barycentric, triangles, np.ascontiguousarray(values[:, None], np.float32))[0]
-    plaster, alpha = shade(placed, triangles, FACE_PX, FACE_PX)
+    plaster, alpha = shade(projected, triangles, FACE_PX, FACE_PX)
     light = plaster.mean(-1, keepdims=True) / np.float32(235)
     painted = np.clip(heat(value) * (0.5 + 0.6 * light), 0, 255).astype(np.uint8)
     return blend(np.full_like(plaster, 255), blend(plaster, painted, np.clip(4 * value, 0, 1)), alpha)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from personatalk.metrics.attention import attention_change, offset_change
 from personatalk.metrics.geometry import (
+    aperture_scores,
     best_lag,
     correlation,
     deviation_ratio,
     jitter,
     lip_velocity_error,
     lip_vertex_error,
-    openness_scores,
 )
 from personatalk.metrics.identity import identity_distance
 from personatalk.metrics.image import (
@@ -36,7 +36,7 @@ __all__ = [
     "lip_vertex_error",
     "lpips_distance",
     "offset_change",
-    "openness_scores",
+    "aperture_scores",
     "psnr",
     "seam_gradient_ratio",
     "sharpness_ratio",

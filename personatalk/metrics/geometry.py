@@ -38,10 +38,10 @@ def jitter(series: np.ndarray) -> float:
     return float(np.linalg.norm(second.reshape(len(second), -1), axis=1).mean())
 
 
-def openness_scores(output: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def aperture_scores(output: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Compare how the mouth opens: [T, V, 3] each."""
     a, b = lip_aperture(output), lip_aperture(truth)
-    return {"openness_r": correlation(a, b), "deviation_ratio": deviation_ratio(a, b)}
+    return {"aperture_r": correlation(a, b), "deviation_ratio": deviation_ratio(a, b)}
 
 
 def best_lag(output: np.ndarray, truth: np.ndarray, max_lag: int) -> tuple[int, float]:

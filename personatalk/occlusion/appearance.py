@@ -27,7 +27,7 @@ MIN_MODEL_FRAMES = 5  # where fewer show a place without an occluder, all count
 REACH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # by how far the fit may be wrong
 SPREADS = 2.0  # deviations over time that count as the face's own
 FLOOR_LAB = np.float32((6, 4, 4))  # so do such differences
-NOVEL = 4.0  # Lab distance from all that is the face's own, averaged over 3 px
+OUTLIER = 4.0  # Lab distance from all that is the face's own, averaged over 3 px
 MAX_STRETCH = 1.8  # of skin seen from the side, which is not looked at
 LIGHT_STRIDE = 2
 LOWEST_COLOUR, BIN_LAB, NUM_BINS = np.float32((0, -40, -40)), np.float32((6.25, 5, 5)), 16
@@ -70,14 +70,14 @@ class ColourWindows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class FrameAppearance:
     """What a frame's window shows beside what the clip's face explains, on the window's grid.
 
     Attributes:
         lab: [H, W, 3] in the clip's common light.
         common: [H, W, 3] Lab, the clip's common texture seen through this frame's mesh.
         spread: [H, W, 3] Lab, its deviation over time.
-        novelty: [H, W] Lab distance from all that the face explains.
+        outlier_distance: [H, W] Lab distance from all that the face explains.
         skin: [H, W] bool, inside the mask, away from the lips, and seen from the front.
         lips: [H, W] bool, the lips and what lies between them and beside them.
         others: [H, W] bool, all of the mesh but the lips, seen from the front.
@@ -87,7 +87,7 @@ class Look:
     lab: np.ndarray
     common: np.ndarray
     spread: np.ndarray
-    novelty: np.ndarray
+    outlier_distance: np.ndarray
     skin: np.ndarray
     lips: np.ndarray
     others: np.ndarray
@@ -107,11 +107,11 @@ class Appearance:
         self.mesh, self.geometry, self.windows = mesh, geometry, windows
         self.valid = np.flatnonzero(geometry.valid[: len(windows)])
         frontal = int(self.valid[geometry.rotation[self.valid, 2, 2].argmax()])
-        placed = mesh.place(geometry.template, geometry, frontal, windows.window_from_image[frontal])
-        self._canonical = np.ascontiguousarray(placed[:, :2])
-        index, barycentric = rasterize(placed, mesh.triangles, HEIGHT, WIDTH)
-        mask = mesh.mask(placed, geometry.template, HEIGHT, WIDTH)
-        hull = cv2.convexHull(placed[list(LIPS), :2].astype(np.float32))
+        projected = mesh.project(geometry.template, geometry, frontal, windows.window_from_image[frontal])
+        self._canonical = np.ascontiguousarray(projected[:, :2])
+        index, barycentric = rasterize(projected, mesh.triangles, HEIGHT, WIDTH)
+        mask = mesh.mask(projected, geometry.template, HEIGHT, WIDTH)
+        hull = cv2.convexHull(projected[list(LIPS), :2].astype(np.float32))
         lips = cv2.fillConvexPoly(np.zeros((HEIGHT, WIDTH), np.uint8), np.round(hull - 0.5).astype(np.int32), 1)
         near = cv2.distanceTransform(1 - lips, cv2.DIST_L2, 5) < LIP_MARGIN_IOD * PX_PER_IOD
         face = (index >= 0) & (index < len(mesh.face_model.triangles)) & ~near
@@ -119,9 +119,9 @@ class Appearance:
         self._mask = mask
         self._learn(index, barycentric)
 
-    def _placed(self, frame: int) -> np.ndarray:
+    def _projected(self, frame: int) -> np.ndarray:
         head = self.mesh.face_model.vertices(self.geometry.template, self.geometry.expression[frame : frame + 1])[0]
-        return self.mesh.place(head, self.geometry, frame, self.windows.window_from_image[frame])
+        return self.mesh.project(head, self.geometry, frame, self.windows.window_from_image[frame])
 
     def _learn(self, index: np.ndarray, barycentric: np.ndarray) -> None:
         """Find common texture and spread, in the common light, without what is novel in single frames."""
@@ -129,7 +129,7 @@ class Appearance:
         textures, seen = [], []
         for frame in frames:
             grid = interpolate(
-                index, barycentric, self.mesh.triangles, np.ascontiguousarray(self._placed(int(frame))[:, :2])
+                index, barycentric, self.mesh.triangles, np.ascontiguousarray(self._projected(int(frame))[:, :2])
             )
             textures.append(sample(self.windows[int(frame)], grid))
             seen.append((stretch(grid) > 1 / MAX_STRETCH) & (index >= 0))
@@ -138,12 +138,14 @@ class Appearance:
         spread = 1.48 * np.median(np.abs(np.stack(textures) - common), 0)
         for _ in range(2):
             counted = use & (self._regions[..., 2] > 0)
-            lit = np.stack([t - light(t - common, spread, c) for t, c in zip(textures, counted, strict=True)])
+            lit = np.stack(
+                [t - fit_illumination(t - common, spread, c) for t, c in zip(textures, counted, strict=True)]
+            )
             common = masked_median(lit, use)
             spread = 1.48 * masked_median(np.abs(lit - common), use)
             low, high = common - SPREADS * spread, common + SPREADS * spread
             self._low, self._high = cv2.erode(low, REACH) - FLOOR_LAB, cv2.dilate(high, REACH) + FLOOR_LAB
-            novel = np.stack([cv2.blur(beyond(x, self._low, self._high), (3, 3)) > NOVEL for x in lit])
+            novel = np.stack([cv2.blur(beyond(x, self._low, self._high), (3, 3)) > OUTLIER for x in lit])
             use = seen & ~novel
             few = use.sum(0) < MIN_MODEL_FRAMES
             use[:, few] = seen[:, few]
@@ -152,19 +154,20 @@ class Appearance:
         clean = (novel & skin).sum((1, 2)) < 0.01 * skin.sum()
         self.mouth_colours = colour_density(lit[clean if clean.any() else slice(None)][:, lips])
 
-    def look(self, frame: int) -> Look:
+    def look(self, frame: int) -> FrameAppearance:
         """Compare a frame with the clip's face."""
-        index, barycentric = rasterize(self._placed(frame), self.mesh.triangles, HEIGHT, WIDTH)
+        index, barycentric = rasterize(self._projected(frame), self.mesh.triangles, HEIGHT, WIDTH)
         grid = interpolate(index, barycentric, self.mesh.triangles, self._canonical)
         inside = index >= 0
         facing = inside & (stretch(grid) < MAX_STRETCH)
         regions = sample(self._regions, grid, cv2.INTER_NEAREST) * inside[..., None] > 0
         common, spread = sample(self._common, grid), sample(self._spread, grid)
         lab = self.windows[frame]
-        lab = lab - light(lab - common, spread, regions[..., 2] & facing)
-        novelty = cv2.blur(beyond(lab, sample(self._low, grid), sample(self._high, grid)), (3, 3))
-        return Look(
-            lab=lab, common=common, spread=spread, novelty=novelty * inside, skin=regions[..., 0] & facing,
+        lab = lab - fit_illumination(lab - common, spread, regions[..., 2] & facing)
+        outlier_distance = cv2.blur(beyond(lab, sample(self._low, grid), sample(self._high, grid)), (3, 3))
+        return FrameAppearance(
+            lab=lab, common=common, spread=spread, outlier_distance=outlier_distance * inside,
+            skin=regions[..., 0] & facing,
             lips=regions[..., 1], others=regions[..., 3] & ~regions[..., 1] & facing,
             mask=sample(self._mask, grid) * inside,
         )  # fmt: skip
@@ -183,7 +186,7 @@ def colour_density(lab: np.ndarray) -> np.ndarray:
 
 
 def density_of(lab: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """Look colours [..., 3] up in what `colour_density` counted."""
+    """FrameAppearance colours [..., 3] up in what `colour_density` counted."""
     return density[tuple(np.moveaxis(_bins(lab), -1, 0))]
 
 
@@ -224,7 +227,7 @@ def stretch(grid: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def light(difference: np.ndarray, spread: np.ndarray, use: np.ndarray) -> np.ndarray:
+def fit_illumination(difference: np.ndarray, spread: np.ndarray, use: np.ndarray) -> np.ndarray:
     """Fit the light of a frame: L changes linearly over the window, a and b alike everywhere; outliers count little.
 
     Args:

@@ -66,7 +66,7 @@ class HandTracker:
         return Hands(static_image_mode=True, max_num_hands=2, model_complexity=0)
 
     def look(self, frame: int, image: np.ndarray) -> None:
-        """Look at the next frame [H, W, 3] uint8."""
+        """FrameAppearance at the next frame [H, W, 3] uint8."""
         if frame >= len(self._geometry) or not self._geometry.valid[frame]:
             return
         view = warp_image(image, self._view_from_image(frame), VIEW_PX, VIEW_PX)

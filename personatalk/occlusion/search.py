@@ -51,7 +51,7 @@ class OcclusionSearch:
         self._colours.append(frame.image)
 
     def look(self, frame: Frame) -> None:
-        """Look for hands."""
+        """FrameAppearance for hands."""
         self._hands.look(frame.index, frame.image)
 
     def find(self, refined: FaceGeometry, mesh: FaceMesh, *, tick: Tick = no_tick) -> Occlusion:

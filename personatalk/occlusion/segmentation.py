@@ -22,11 +22,11 @@ from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.occlusion.appearance import (
     HEIGHT,
-    NOVEL,
+    OUTLIER,
     WIDTH,
     Appearance,
     ColourWindows,
-    Look,
+    FrameAppearance,
     colour_density,
     density_of,
 )
@@ -35,7 +35,7 @@ from personatalk.progress import Tick, no_tick
 
 MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
 MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
-WEAK_NOVELTY, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
+WEAK_OUTLIER, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
 MIN_RUN = 3  # frames
 INNER_MASK, MIN_ENTRY_PX = 0.5, 8  # what has no part outside of the inner mask did not come in from anywhere
 OCCLUDED_SHARE = 0.01  # of the mask; such frames are no references
@@ -97,7 +97,7 @@ def find_occlusion(
     geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, hands: dict[int, np.ndarray] | None = None,
     tick: Tick = no_tick,
 ) -> Occlusion:  # fmt: skip
-    """Look for things in front of the lower face of a clip.
+    """FrameAppearance for things in front of the lower face of a clip.
 
     Args:
         geometry: of the clip.
@@ -141,7 +141,7 @@ def find_occlusion(
     if found:
         for order in (frames, frames[::-1]):
             spread_in_time(appearance, found, order)
-    kept = calm(found)
+    kept = filter_over_time(found)
     share, masks = np.zeros(len(geometry), np.float32), {}
     for frame, mask in kept.items():
         region = appearance.look(frame).mask
@@ -151,9 +151,9 @@ def find_occlusion(
     return Occlusion(window_from_image=windows.window_from_image, masks=masks, share=share)
 
 
-def find_seeds(look: Look) -> np.ndarray | None:
+def find_seeds(look: FrameAppearance) -> np.ndarray | None:
     """Find what is surely none of the face: [H, W] bool; None where no region of it hides enough skin."""
-    novel = (look.novelty > NOVEL) & look.others
+    novel = (look.outlier_distance > OUTLIER) & look.others
     on_skin = novel & look.skin
     num_skin = look.skin.sum()
     if not MIN_SHARE * num_skin <= on_skin.sum() <= MAX_SHARE * num_skin:
@@ -167,7 +167,9 @@ def find_seeds(look: Look) -> np.ndarray | None:
     return hides[labels]
 
 
-def follow(look: Look, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np.ndarray | None = None) -> np.ndarray:
+def follow(
+    look: FrameAppearance, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np.ndarray | None = None
+) -> np.ndarray:
     """Follow an occluder from its seeds over its own colours, to where the face is likelier.
 
     It must come in from outside of the mask, and hide more than lips.
@@ -185,7 +187,7 @@ def follow(look: Look, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np
     spread = 3 + look.spread
     square = (((look.lab - look.common) / spread) ** 2).sum(-1)
     face = np.exp(-0.5 * np.minimum(square, 60)) / ((2 * np.pi) ** 1.5 * spread.prod(-1))
-    face = np.maximum(face, 1e-6 * (look.novelty < 1)) + 1e-8
+    face = np.maximum(face, 1e-6 * (look.outlier_distance < 1)) + 1e-8
     face = np.where(look.lips, np.maximum(face, density_of(look.lab, mouth_colours)), face)
     highest = np.where(look.lips, MAX_LIP_LOGIT, MAX_LOGIT)
     logit = np.clip(np.log(occluder / face), MIN_LOGIT, highest) + BIAS
@@ -216,7 +218,7 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
             continue
         look = appearance.look(frame)
         near = cv2.dilate(found[before].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        seeds = (look.novelty > WEAK_NOVELTY) & look.others & near
+        seeds = (look.outlier_distance > WEAK_OUTLIER) & look.others & near
         if (seeds & look.skin).sum() < WEAK_SHARE * look.skin.sum():
             continue
         colours = colour_density(appearance.look(before).lab[found[before]])
@@ -225,7 +227,7 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
             found[frame] = mask
 
 
-def calm(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def filter_over_time(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Fill what drops out for a frame, and forget what is not seen for MIN_RUN frames on end."""
     frames, calmed = sorted(found), {}
     nothing = np.zeros((HEIGHT, WIDTH), bool)

@@ -32,7 +32,7 @@ MAX_SHIFT = 15  # frames either way
 NUM_SHIFTS = 2 * STEPS_PER_FRAME * MAX_SHIFT + 1
 MIN_OVERLAP = 0.6  # of the mouth's frames must be heard at a shift for it to be considered
 AWAY = 3 * STEPS_PER_FRAME  # half frames from the best shift, where the evidence against it is read
-BELONGS = 6.0  # confidence per root of a second of what belongs
+IN_SYNC_CONFIDENCE = 6.0  # confidence per root of a second of what in_sync
 MEL_DIM = 160  # two columns of 80 bands
 
 
@@ -54,9 +54,9 @@ class Synchrony:
     seen_s: float = 1.0
 
     @property
-    def belongs(self) -> bool:
+    def in_sync(self) -> bool:
         """Whether the sound may be taken for the face's own: chance peaks grow with the root of the length."""
-        return self.confidence >= BELONGS * self.seen_s**0.5
+        return self.confidence >= IN_SYNC_CONFIDENCE * self.seen_s**0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ class GeometryTrainingConfig(TrainingConfig):
         min_fit: clips whose sound fits the face less than this are left out.
         measured_offsets: offsets and fit are those measured by `train sync`, where it ran, not the manifest's.
         noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
-        spoilt_share: share of excerpts with noise added to the voice.
+        augmented_share: share of excerpts with noise added to the voice.
         jitter_s: seconds by which the sound may be moved either way.
         loss_weights: as above. The loss "closure" does harm, measured; lips are shut by what is read off afterwards.
     """
@@ -64,10 +64,10 @@ class GeometryTrainingConfig(TrainingConfig):
     min_fit: float = 0.3
     measured_offsets: bool = True
     noise_share: float = 0.06
-    spoilt_share: float = 0.4
+    augmented_share: float = 0.4
     jitter_s: float = 0.02
     loss_weights: dict[str, float] = field(
-        default_factory=lambda: dict(vertex=1.0, velocity=2.0, openness=0.25, closure=0.0, deviation=0.3, sync=2.0)
+        default_factory=lambda: dict(vertex=1.0, velocity=2.0, aperture=0.25, closure=0.0, deviation=0.3, sync=2.0)
     )
 
 

@@ -29,7 +29,7 @@ def write_speech(path: Path, waveform: np.ndarray, encoder: SpeechEncoder, *, se
     rng = np.random.default_rng(seed)
     arrays = {}
     for variant in VARIANTS:
-        sound = waveform if variant == "clean" else spoil(waveform, rng)
+        sound = waveform if variant == "clean" else augment(waveform, rng)
         features = encoder.encode(sound)
         arrays[f"{variant}_values"] = features.values.numpy().astype(np.float16)
         arrays[f"{variant}_level_db"] = features.level_db.numpy()
@@ -48,7 +48,7 @@ def read_speech(path: Path) -> dict[str, SpeechFeatures]:
         }
 
 
-def spoil(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add noise 5 to 25 dB below the voice, tilt the spectrum, and change the gain.
 
     Args:

@@ -69,7 +69,7 @@ def _geometry(geometry: FaceGeometry, vertices: np.ndarray) -> dict[str, Any]:
         "face_scale_px": _rounded(np.median(geometry.scale[valid])),
         "yaw_pitch_roll": _rounded(angles),
         "openness": {"mean": _rounded(opening[valid].mean()), "deviation": _rounded(opening[valid].std())},
-        "openness_per_frame": _rounded(opening),
+        "aperture_per_frame": _rounded(opening),
         "usable": valid.tolist(),
     }
 
@@ -91,7 +91,7 @@ def _with_speech(
         "driven": {
             "num_frames": len(timeline.order),
             "openness": {"mean": _rounded(opening.mean()), "deviation": _rounded(opening.std())},
-            "openness_per_frame": _rounded(opening),
+            "aperture_per_frame": _rounded(opening),
         },
         "references": {
             "strategy": options.reference_strategy,

@@ -19,7 +19,7 @@ from personatalk.webapp.analysis import analyse
 from personatalk.webapp.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
 from personatalk.webapp.gpu import on_gpu
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.queue import Line
+from personatalk.webapp.queue import RunQueue
 from personatalk.webapp.sessions import Sessions
 from personatalk.webapp.speed import SpeedRecord
 from personatalk.webapp.summaries import in_visitors_words, summarise, without_folders
@@ -99,7 +99,7 @@ class Dubber:
 
     def __init__(self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, speed: SpeedRecord) -> None:
         self.pipeline, self.sessions, self.limits, self.speed = pipeline, sessions, limits, speed
-        self.line = Line(limits.queue)  # the pipeline is not to be run from two threads
+        self.line = RunQueue(limits.queue)  # the pipeline is not to be run from two threads
         self.run_in = on_gpu(self._run_in)
 
     def check(self, request: Request) -> None:

@@ -15,7 +15,7 @@ from personatalk.inspection.attention import (
 from personatalk.inspection.prior import prior_picture
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Look, Panel, add_gallery, add_panel, add_picture
+from personatalk.webapp.panels import Panel, PanelContext, add_gallery, add_panel, add_picture
 
 START_X, START_Y = PICTURE_WIDTH // 2, round(0.62 * PICTURE_HEIGHT)  # about the lips
 
@@ -42,7 +42,7 @@ def _clicked(event: gr.SelectData) -> tuple[int, int]:
     return int(event.index[0]), int(event.index[1])
 
 
-def _move(look: Look, kind: str, x: float, y: float) -> list[Any]:
+def _move(look: PanelContext, kind: str, x: float, y: float) -> list[Any]:
     inspection, t, x, y = look.inspection, look.t, int(x), int(y)
     return [
         look.picture(f"colours_{kind}_{t}", lambda: attention_colours(inspection, t, kind)),

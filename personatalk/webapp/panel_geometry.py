@@ -10,7 +10,7 @@ from personatalk.inspection.geometry import curves_picture, geometry_picture, sa
 from personatalk.inspection.glb import geometry_glb
 from personatalk.inspection.overlay import geometry_overlay
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Look, Panel, add_panel, add_picture
+from personatalk.webapp.panels import Panel, PanelContext, add_panel, add_picture
 
 
 def add_geometry() -> Panel:
@@ -39,13 +39,13 @@ def add_geometry() -> Panel:
     )  # fmt: skip
 
 
-def _fill(look: Look, textured: bool) -> list[Any]:
+def _fill(look: PanelContext, textured: bool) -> list[Any]:
     name = "geometry_textured.glb" if textured else "geometry.glb"
     glb = look.file(name, lambda path: geometry_glb(look.inspection, path, textured=textured))
     return [glb, glb, look.file("geometry.npz", lambda path: save_mesh(look.inspection, look.t, path))]
 
 
-def _move(look: Look, textured: bool) -> list[Any]:
+def _move(look: PanelContext, textured: bool) -> list[Any]:
     t = look.t
     return [
         look.picture(f"geometry_{t}", lambda: geometry_picture(look.inspection, t)),
@@ -54,6 +54,6 @@ def _move(look: Look, textured: bool) -> list[Any]:
     ]
 
 
-def _overlay(look: Look, textured: bool) -> list[Any]:
+def _overlay(look: PanelContext, textured: bool) -> list[Any]:
     path = look.file("overlay.mp4", lambda path: geometry_overlay(look.inspection, look.video, path))
     return [gr.Video(path, visible=True)]

@@ -13,7 +13,7 @@ from personatalk.inspection.references import (
     strategy_picture,
 )
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Look, Panel, add_gallery, add_panel, add_picture, as_table
+from personatalk.webapp.panels import Panel, PanelContext, add_gallery, add_panel, add_picture, as_table
 
 OWN = strings.REFERENCES_OWN[1]
 
@@ -34,7 +34,7 @@ def add_references() -> Panel:
     return Panel(accordion=accordion, settings=[strategy], whole=[lip, face, timeline, compared, table], fill=_fill)
 
 
-def _fill(look: Look, strategy: str) -> list[Any]:
+def _fill(look: PanelContext, strategy: str) -> list[Any]:
     inspection, chosen = look.inspection, None if strategy == OWN else strategy
     return [
         look.gallery(f"lip_{strategy}", lambda: reference_gallery(inspection, "lip", chosen)),

@@ -9,7 +9,7 @@ import gradio as gr
 
 from personatalk.inspection.figures import figures, seen_figures, stage_table
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Look, Panel, add_panel, as_table
+from personatalk.webapp.panels import Panel, PanelContext, add_panel, as_table
 
 
 def add_stages() -> Panel:
@@ -24,7 +24,7 @@ def add_stages() -> Panel:
     )  # fmt: skip
 
 
-def _fill(look: Look) -> list[Any]:
+def _fill(look: PanelContext) -> list[Any]:
     return [
         as_table([_readable_stage(row) for row in stage_table(look.inspection)], strings.STAGES_TABLE),
         as_table([asdict(figure) for figure in figures(look.inspection)], strings.FIGURES_TABLE),
@@ -40,5 +40,5 @@ def _readable_stage(row: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(strings.STAGES_COLUMNS, texts, strict=True))
 
 
-def _measure_dub(look: Look) -> list[Any]:
+def _measure_dub(look: PanelContext) -> list[Any]:
     return [as_table([asdict(figure) for figure in seen_figures(look.inspection, look.video)], strings.SEEN_TABLE)]

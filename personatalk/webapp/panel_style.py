@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from personatalk.inspection.styles import openness_picture, style_map_picture, style_on_face
+from personatalk.inspection.styles import aperture_picture, style_map_picture, style_on_face
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Look, Panel, add_panel, add_picture
+from personatalk.webapp.panels import Panel, PanelContext, add_panel, add_picture
 
 
 def add_style() -> Panel:
@@ -21,12 +21,12 @@ def add_style() -> Panel:
     return Panel(accordion=accordion, whole=[speakers, face], fill=_fill, moment=[curves], move=_move)
 
 
-def _fill(look: Look) -> list[Any]:
+def _fill(look: PanelContext) -> list[Any]:
     return [
         look.picture("style_map", lambda: style_map_picture(look.inspection)),
         look.picture("style_face", lambda: style_on_face(look.inspection)),
     ]
 
 
-def _move(look: Look) -> list[Any]:
-    return [look.picture(f"openness_{look.t}", lambda: openness_picture(look.inspection, look.t))]
+def _move(look: PanelContext) -> list[Any]:
+    return [look.picture(f"openness_{look.t}", lambda: aperture_picture(look.inspection, look.t))]

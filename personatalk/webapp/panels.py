@@ -28,7 +28,7 @@ MAX_LOADED = 4  # recordings held in memory, all visitors together
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class PanelContext:
     """What is being looked at.
 
     Attributes:
@@ -94,7 +94,7 @@ class Panel:
         """All that the panel shows."""
         return self.whole + self.moment
 
-    def show(self, look: Look, *settings: Any) -> list[Any]:
+    def show(self, look: PanelContext, *settings: Any) -> list[Any]:
         """Values of `outputs`."""
         return [*self.fill(look, *settings), *self.move(look, *settings)]
 
@@ -219,7 +219,7 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
         if not opened or not _is_ready(outcome):
             values = [gr.skip() for _ in range(count)]
         else:
-            look = Look(
+            look = PanelContext(
                 inspection=recordings.load(outcome), video=outcome.video, folder=outcome.folder,
                 t=min(int(t), outcome.num_frames - 1),
             )  # fmt: skip

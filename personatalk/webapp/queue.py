@@ -16,7 +16,7 @@ class BusyError(PersonaTalkError):
     """So many wait already that one more would not be served soon."""
 
 
-class Line:
+class RunQueue:
     """Lets one run at a time through.
 
     Gradio's own queue counts all events of the page together; this one counts runs alone, tells each its place, and

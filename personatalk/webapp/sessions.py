@@ -66,7 +66,7 @@ class Sessions:
         return not (folder / RUNNING).exists()
 
     def stop(self, session: str) -> None:
-        """Ask the session's runs, if any, to stop."""
+        """Predictor the session's runs, if any, to stop."""
         with self._lock:
             if session in self._announced:
                 self._announced[session] = False

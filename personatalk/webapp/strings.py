@@ -21,7 +21,7 @@ LIMITS_NOTE = (
     "MP4, MOV, WebM and the like, any size of picture, the face seen from the front; speech as a sound file, or from "
     "your microphone. Clip and speech up to {seconds} and {megabytes} MB each."
 )
-RUN_HEADING = "**4. Look at two seconds first, or dub all of it**"
+RUN_HEADING = "**4. PanelContext at two seconds first, or dub all of it**"
 PREVIEW_BUTTON = "Preview two seconds"
 DUB_BUTTON = "Dub"
 STOP_BUTTON = "Stop"
@@ -128,7 +128,7 @@ def rough_time(seconds: float) -> str:
 
 
 # the research panels
-INSIDE_HEADING = "## Look inside"
+INSIDE_HEADING = "## PanelContext inside"
 INSIDE_EMPTY = "Dub something, preview it, or see an example; then each panel below shows what happened inside."
 INSIDE_GONE = "The files of this result were deleted after an hour. Dub again to look inside."
 INSIDE_READY = "Open a panel to see what happened inside."

@@ -50,6 +50,6 @@ def summarise(result: DubbingResult) -> str:
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
     if result.num_passed_through:
         lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
-    if result.report.get("mouth_openness", {}).get("deviation", 1.0) < AT_REST:
+    if result.report.get("lip_aperture", {}).get("deviation", 1.0) < AT_REST:
         lines.append(strings.SUMMARY_SILENT)
     return "\n".join(lines)

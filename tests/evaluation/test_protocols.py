@@ -105,8 +105,8 @@ def test_correlation_agrees_with_numpy_and_refuses_stillness():
 
 def test_openness_scores_of_a_halved_mouth():
     opening = np.abs(np.sin(np.arange(40) / 3))
-    scores = metrics.openness_scores(face(0.5 * opening), face(opening))
-    assert scores == pytest.approx({"openness_r": 1.0, "deviation_ratio": 0.5})
+    scores = metrics.aperture_scores(face(0.5 * opening), face(opening))
+    assert scores == pytest.approx({"aperture_r": 1.0, "deviation_ratio": 0.5})
 
 
 def test_lip_errors_of_a_shift_and_of_a_shake():
@@ -159,7 +159,7 @@ def test_a_known_face_survives_the_round_trip(face_model):
     noisy = round_trip_figures(known_face(face_model, noise_iod=0.02, seed=0), face_model)
     assert clean["lips_%"] < 1
     assert clean["rotation_error_deg"] < 0.5
-    assert clean["openness_r"] > 0.99
+    assert clean["aperture_r"] > 0.99
     assert noisy["lips_%"] > clean["lips_%"]
 
 

@@ -14,11 +14,11 @@ from window_clips import pictures, tiny_renderer, window_clip
 from personatalk import metrics
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.baselines import baselines, pick_nearest, pick_other, smooth_over_time, warp_frame
-from personatalk.evaluation.judging import Judges, RunTruth, lip_mask, paint_chip, put_into
+from personatalk.evaluation.judging import Judges, RunTruth, fill_chip, lip_mask, put_into
 from personatalk.evaluation.renderers import without
-from personatalk.evaluation.repainting import are_far, model_painter, rank_references
+from personatalk.evaluation.repainting import are_far, rank_references, renderer_method
 from personatalk.evaluation.windows import (
-    Painted,
+    MethodOutput,
     allowed_references,
     choose_runs,
     masks_of,
@@ -77,9 +77,9 @@ def test_baselines_look_no_nearer(mesh):
 
 def test_a_frame_warped_to_its_own_geometry_is_itself_and_a_moved_face_moves(mesh):
     clip = window_clip(mesh, 2)
-    own, (mask,) = warp_frame(clip, 0, clip.placed[0], mesh), masks_of(clip, np.array([0]), mesh)
+    own, (mask,) = warp_frame(clip, 0, clip.projected[0], mesh), masks_of(clip, np.array([0]), mesh)
     assert np.abs(own.astype(int) - clip.images[0])[mask > 0].max() <= 8  # interpolation in steps of 1/32 px
-    moved, inside = warp_frame(clip, 0, clip.placed[0] + np.float32((5, 0, 0)), mesh), np.roll(mask > 0, 5, axis=1)
+    moved, inside = warp_frame(clip, 0, clip.projected[0] + np.float32((5, 0, 0)), mesh), np.roll(mask > 0, 5, axis=1)
     assert np.abs(moved.astype(int) - np.roll(clip.images[0], 5, axis=1))[inside].mean() < 3
 
 
@@ -89,7 +89,7 @@ def test_what_is_painted_stays_inside_the_mask(mesh):
     painted = put_into(clip.images[:2], np.full_like(clip.images[:2], 200), masks)
     assert np.array_equal(painted[masks == 0], clip.images[:2][masks == 0])
     assert (painted[masks == 1] == 200).all()
-    lips = np.stack([lip_mask(placed, *masks.shape[1:]) for placed in clip.placed[:2]])
+    lips = np.stack([lip_mask(projected, *masks.shape[1:]) for projected in clip.projected[:2]])
     assert masks[lips].mean() > 0.99
 
 
@@ -108,12 +108,12 @@ def test_smoothing_over_time_by_hand():
 
 def test_other_mouths_are_rendered_where_a_demand_says_so(mesh):
     clip, run, model = window_clip(mesh, 5), np.array([40]), tiny_renderer()
-    own = model_painter(model, mesh)(clip, run).images
-    same = model_painter(model, mesh, demand=lambda c: c.head_vertices.copy())(clip, run).images
+    own = renderer_method(model, mesh)(clip, run).images
+    same = renderer_method(model, mesh, demand=lambda c: c.head_vertices.copy())(clip, run).images
     assert np.array_equal(same, own)
-    opened = model_painter(model, mesh, demand=lambda c: c.head_vertices + np.float32(0.05))(clip, run).images
+    opened = renderer_method(model, mesh, demand=lambda c: c.head_vertices + np.float32(0.05))(clip, run).images
     assert np.abs(opened - own).max() > 1
-    assert model_painter(model, mesh, demand=lambda c: None)(clip, run) is None
+    assert renderer_method(model, mesh, demand=lambda c: None)(clip, run) is None
 
 
 @pytest.mark.parametrize("attention", ["anchored", "dense"])
@@ -123,7 +123,7 @@ def test_the_true_mouth_never_reaches_what_is_rendered(mesh, attention):
 
     def render():
         clip.kept.clear()
-        return model_painter(model, mesh)(clip, run).images
+        return renderer_method(model, mesh)(clip, run).images
 
     before = render()
     hidden = masks_of(clip, run, mesh)[0] > 0
@@ -146,7 +146,7 @@ def test_what_is_judged_is_what_a_dub_renders(mesh):
     frames = (Frame(index=i, time=i / 25, image=images[i], pts=i, time_base=Fraction(1, 25)) for i in range(75))
     references.gather(frames, model)
     dub = ClipRenderer(model, mesh, geometry, vertices, references)
-    painted = model_painter(model, mesh)(clip, run)
+    painted = renderer_method(model, mesh)(clip, run)
     for row, frame in enumerate(run.tolist()):
         rendered = dub.render(frame, images[frame])
         assert rendered.lip_frames.tolist() == painted.lip_frames[row].tolist()
@@ -163,27 +163,27 @@ def test_nothing_is_painted_where_all_references_lie_too_near(mesh):
     references.lip_indices = np.full(len(references.lip_indices), 47)
     ranks = rank_references(model, clip, mesh, clip.head_vertices, run, strategy="coverage")
     assert not are_far(ranks, run)
-    assert model_painter(model, mesh)(clip, run) is None
+    assert renderer_method(model, mesh)(clip, run) is None
 
 
 def test_parts_that_are_taken_away_are_away_and_the_rest_is_the_same(mesh):
     clip, model, run = window_clip(mesh, 8), tiny_renderer(), np.arange(30, 32)
-    whole = model_painter(model, mesh)(clip, run).rendering
-    bare = without(model, has_decoder=False, has_light_fill=False)
-    plain = model_painter(bare, mesh, has_texture_prior=False)(clip, run).rendering
+    whole = renderer_method(model, mesh)(clip, run).rendering
+    bare = without(model, has_decoder=False, has_colour_transfer=False)
+    plain = renderer_method(bare, mesh, has_texture_prior=False)(clip, run).rendering
     assert whole.residual.abs().max() > 0
     assert plain.residual.abs().max() == 0
     torch.testing.assert_close(plain.lip.weights, whole.lip.weights)
-    still = model_painter(without(model, max_offset_px=0.0), mesh)(clip, run).rendering
+    still = renderer_method(without(model, max_offset_px=0.0), mesh)(clip, run).rendering
     assert whole.lip.offsets.abs().max() > 0.1
     assert still.lip.offsets.abs().max() == 0
 
 
 def test_without_lip_references_both_layers_look_at_the_same_frames(mesh):
     clip, model, run = window_clip(mesh, 8), tiny_renderer(), np.arange(30, 32)
-    painted = model_painter(model, mesh, has_lip_references=False)(clip, run)
+    painted = renderer_method(model, mesh, has_lip_references=False)(clip, run)
     assert np.array_equal(painted.lip_frames, painted.face_frames)
-    own = model_painter(model, mesh)(clip, run)
+    own = renderer_method(model, mesh)(clip, run)
     assert np.array_equal(painted.face_frames, own.face_frames)
     assert not np.array_equal(painted.images, own.images)
 
@@ -210,17 +210,17 @@ def test_offsets_are_followed_with_their_reference():
 def test_true_frames_are_as_good_as_can_be_and_others_are_not(mesh, judges):
     clip, run = window_clip(mesh, 9), np.arange(30, 36)
     truth = RunTruth(clip, run, mesh, judges)
-    perfect = truth.figures(Painted(images=clip.images[run].astype(np.float32)))
+    perfect = truth.figures(MethodOutput(images=clip.images[run].astype(np.float32)))
     assert perfect["psnr_lips"] == np.inf
     assert (perfect["sharpness_lips"], perfect["seam"]) == pytest.approx((1, 1))
     assert (perfect["identity"], perfect["flicker"], perfect["lpips_lips"]) == pytest.approx((0, 0, 0), abs=1e-6)
-    blurred = truth.figures(Painted(images=np.stack([cv2.blur(image, (31, 31)) for image in clip.images[run]])))
+    blurred = truth.figures(MethodOutput(images=np.stack([cv2.blur(image, (31, 31)) for image in clip.images[run]])))
     assert blurred["identity"] > 0
     assert blurred["sharpness_lips"] < 0.1
-    painted = truth.figures(model_painter(tiny_renderer(), mesh)(clip, run))
+    painted = truth.figures(renderer_method(tiny_renderer(), mesh)(clip, run))
     assert 0 < painted["lip_attention_change"] < 1
     assert painted["offset_change_px"] > 0
-    assert "offset_change_px" not in truth.figures(model_painter(tiny_renderer("dense"), mesh)(clip, run))
+    assert "offset_change_px" not in truth.figures(renderer_method(tiny_renderer("dense"), mesh)(clip, run))
 
 
 def test_a_painted_window_comes_to_lie_on_the_face_of_its_chip(mesh):
@@ -228,11 +228,11 @@ def test_a_painted_window_comes_to_lie_on_the_face_of_its_chip(mesh):
     clip.chips[0] = 0
     flat = replace(clip, images=np.zeros_like(clip.images))
     ramp = np.broadcast_to(np.arange(192, dtype=np.float32)[None, :, None], (160, 192, 3))
-    carried = paint_chip(flat, 0, ramp)
+    carried = fill_chip(flat, 0, ramp)
     corners = np.array([[80.5, 60.5], [120.5, 100.5]], np.float32)
     image = (corners - clip.window[0][:, 2]) @ np.linalg.inv(clip.window[0][:, :2]).T
     affine = chip_from_image(clip.landmarks(0))
     places = image @ affine[:, :2].T + affine[:, 2]
     for (x, y), value in zip(places, (80, 120), strict=True):
         assert float(carried[int(y), int(x), 0]) == pytest.approx(value, abs=2)
-    assert np.array_equal(paint_chip(clip, 1, clip.images[1]), clip.chips[1])
+    assert np.array_equal(fill_chip(clip, 1, clip.images[1]), clip.chips[1])

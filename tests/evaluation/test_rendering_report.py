@@ -20,7 +20,7 @@ from personatalk.evaluation.native import Place, largest_faces
 from personatalk.evaluation.page_parts import best_method
 from personatalk.evaluation.renderers import load_renderer, renderer_rows
 from personatalk.evaluation.rendering_page import OURS, amplified_difference, draw_clip, write_page
-from personatalk.evaluation.repainting import model_painter
+from personatalk.evaluation.repainting import renderer_method
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 
@@ -72,7 +72,7 @@ def test_weights_are_loaded_with_the_configuration_beside_them(tmp_path):
 def test_the_page_shows_large_frames_and_no_clip_by_its_name(mesh, judges, tmp_path):
     clip, run = window_clip(mesh, 11), np.arange(30, 36)
     truth = RunTruth(clip, run, mesh, judges)
-    methods = {**baselines(mesh), OURS: model_painter(tiny_renderer(), mesh)}
+    methods = {**baselines(mesh), OURS: renderer_method(tiny_renderer(), mesh)}
     painted = {name: paint(clip, run) for name, paint in methods.items()}
     figures = {name: truth.figures(result) for name, result in painted.items()}
     shown = draw_clip(tmp_path, 3, truth, 2, source=pictures(11)[32], painted=painted, figures=figures)

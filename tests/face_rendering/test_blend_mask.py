@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.geometry.face_model import FaceModel, add_rings
+from personatalk.geometry.face_model import FaceModel, add_border
 from personatalk.geometry.mesh import FaceMesh, facing
 from personatalk.geometry.rasterizer import rasterize
 from personatalk.pipeline import load_pipeline
@@ -28,7 +28,7 @@ def place(mesh: FaceMesh, *, yaw: float = 0.0, drop: float = 0.0) -> np.ndarray:
     mean = mesh.face_model.mean
     near_chin = np.exp(-np.square((mean[:, :2] - mean[CHIN, :2]) / 0.45).sum(1))
     vertices = mean + drop * near_chin[:, None] * np.array([0, 1, 0], np.float32)
-    turned = add_rings(vertices, mean) @ Rotation.from_euler("y", yaw, degrees=True).as_matrix().T
+    turned = add_border(vertices, mean) @ Rotation.from_euler("y", yaw, degrees=True).as_matrix().T
     return (turned * SCALE + np.array([WIDTH / 2, 60, 0])).astype(np.float32)
 
 
@@ -39,9 +39,9 @@ def masks(mesh: FaceMesh, driven: np.ndarray, own: np.ndarray, template: np.ndar
     return mask, mesh.blend_mask(mask, index, template, own, SCALE), index
 
 
-def covers(mesh: FaceMesh, placed: np.ndarray) -> np.ndarray:
+def covers(mesh: FaceMesh, projected: np.ndarray) -> np.ndarray:
     """[H, W] bool: the face without its rings."""
-    return rasterize(placed, mesh.triangles[: len(mesh.face_model.triangles)], HEIGHT, WIDTH)[0] >= 0
+    return rasterize(projected, mesh.triangles[: len(mesh.face_model.triangles)], HEIGHT, WIDTH)[0] >= 0
 
 
 @pytest.mark.parametrize("driven_drop, own_drop", [(0.0, 0.0), (0.15, 0.0), (0.0, 0.15)])
@@ -71,8 +71,8 @@ def test_a_chin_that_hung_lower_than_the_driven_one_is_painted_over(mesh):
 
 @pytest.mark.parametrize("yaw", [-50.0, -35.0, 0.0, 35.0, 50.0])
 def test_the_mask_fades_in_pixels_however_the_face_is_turned(mesh, yaw):
-    placed = place(mesh, yaw=yaw)
-    mask, blended, _ = masks(mesh, placed, placed, placed)
+    projected = place(mesh, yaw=yaw)
+    mask, blended, _ = masks(mesh, projected, projected, projected)
 
     def steepest(values: np.ndarray) -> float:
         return max(np.abs(np.diff(values, axis=0)).max(), np.abs(np.diff(values, axis=1)).max())
@@ -85,9 +85,9 @@ def test_the_mask_fades_in_pixels_however_the_face_is_turned(mesh, yaw):
 
 @pytest.mark.parametrize("yaw", [-50.0, 50.0])
 def test_rings_seen_edge_on_show_nothing(mesh, yaw):
-    placed = place(mesh, yaw=yaw)
-    mask, blended, index = masks(mesh, placed, placed, placed)
-    squeezed = (facing(placed, mesh.triangles) < 0.3)[index] & (index >= len(mesh.face_model.triangles))
+    projected = place(mesh, yaw=yaw)
+    mask, blended, index = masks(mesh, projected, projected, projected)
+    squeezed = (facing(projected, mesh.triangles) < 0.3)[index] & (index >= len(mesh.face_model.triangles))
     assert (squeezed & (mask > 0.5)).sum() > 20
     assert blended[squeezed].max() == 0
 
@@ -123,7 +123,7 @@ def test_a_dub_leaves_neck_and_collar_as_they_are(tmp_path):
 
         def lay(expression, position=position):
             vertices = scene.mesh.face_model.vertices(scene.posed.template, expression)
-            return scene.mesh.place(vertices, scene.posed, position, np.eye(2, 3, dtype=np.float32))
+            return scene.mesh.project(vertices, scene.posed, position, np.eye(2, 3, dtype=np.float32))
 
         faces = [lay(scene.posed.expression[position]), lay(scene.source.expression[scene.order[position]])]
         triangles = scene.mesh.triangles[: len(scene.mesh.face_model.triangles)]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from personatalk.face_rendering.colour_transfer import PRIOR_TRUST, LightFill, PriorPull, fill_inwards, soften
+from personatalk.face_rendering.colour_transfer import PRIOR_TRUST, ColourTransfer, PriorBlend, fill_inwards, soften
 from personatalk.face_rendering.config import RendererConfig
 
 HEIGHT, WIDTH = 64, 96
 
 
-def relight(image: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
+def match_illumination(image: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
     known = torch.ones(1, 1, HEIGHT, WIDTH)
     known[..., 16:48, 24:72] = 0
-    fill = LightFill(RendererConfig(dim=8))
+    fill = ColourTransfer(RendererConfig(dim=8))
     face = torch.ones(1, 1, HEIGHT // 4, WIDTH // 4)
     query = torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4)
     with torch.no_grad():
@@ -24,14 +24,14 @@ def relight(image: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
 def test_an_even_change_of_light_is_carried_into_the_hole():
     texture = 0.3 + 0.2 * torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     change = torch.tensor([0.05, 0.02, -0.04])[None, :, None, None]
-    light = relight(texture + change, texture)
+    light = match_illumination(texture + change, texture)
     torch.testing.assert_close(light, change.expand_as(light), atol=2e-3, rtol=0)
 
 
 def test_a_slope_of_light_is_followed():
     texture = torch.full((1, 3, HEIGHT, WIDTH), 0.4)
     slope = torch.linspace(-0.06, 0.06, WIDTH).expand(1, 3, HEIGHT, WIDTH)
-    light = relight(texture + slope, texture)
+    light = match_illumination(texture + slope, texture)
     error = light - F.avg_pool2d(slope, 4)
     assert error.abs().mean() < 0.015  # without the fill: 0.03
     assert light[..., 8, 6].mean() < -0.01 < 0.01 < light[..., 8, 17].mean()
@@ -41,13 +41,13 @@ def test_something_in_the_way_is_not_taken_for_light():
     texture = torch.full((1, 3, HEIGHT, WIDTH), 0.4)
     image = texture.clone()
     image[..., :, 76:] = 0.95  # a hand beside the mouth
-    light = relight(image, texture)
+    light = match_illumination(image, texture)
     assert light[..., 6:10, 8:16].abs().max() < 0.01
 
 
 def test_without_a_difference_nothing_is_added():
     texture = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
-    assert relight(texture, texture).abs().max() < 1e-6
+    assert match_illumination(texture, texture).abs().max() < 1e-6
 
 
 def test_where_nothing_is_known_nothing_is_added():
@@ -58,7 +58,7 @@ def test_where_nothing_is_known_nothing_is_added():
 def pull(prior: torch.Tensor, texture: torch.Tensor) -> torch.Tensor:
     config = RendererConfig(dim=8)
     with torch.no_grad():
-        return PriorPull(config)(
+        return PriorBlend(config)(
             prior, query=torch.zeros(1, 8, HEIGHT // 4, WIDTH // 4), halved=F.avg_pool2d(texture, 2)
         )
 

@@ -58,11 +58,11 @@ def paste(mesh: FaceMesh, image: np.ndarray, source: np.ndarray) -> tuple[np.nda
     geometry = make_geometry(mesh)
     affine = window_from_image(geometry)[0]
     crop, reference = cut_crop(image, affine), cut_crop(source, affine)
-    placed = mesh.place(geometry.template, geometry, 0, crop.crop_from_image)
+    projected = mesh.project(geometry.template, geometry, 0, crop.crop_from_image)
     height, width = crop.image.shape[:2]
-    mask = mesh.mask(placed, geometry.template, height, width)
-    index, barycentric = rasterize(placed, mesh.triangles, height, width)
-    both = np.stack([placed[:, :2]] * 2)
+    mask = mesh.mask(projected, geometry.template, height, width)
+    index, barycentric = rasterize(projected, mesh.triangles, height, width)
+    both = np.stack([projected[:, :2]] * 2)
     result = composite(crop, mask, index, barycentric, mesh.triangles, [reference] * 2, both, make_plan(mesh))
     return result, mask
 
@@ -89,14 +89,14 @@ def test_the_same_pose_copies_native_pixels_exactly(mesh):
 def test_mask_depends_on_pose_alone(mesh):
     geometry = make_geometry(mesh)
     affine = window_from_image(geometry)[0]
-    placed = mesh.place(geometry.template, geometry, 0, affine)
-    mask = mesh.mask(placed, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+    projected = mesh.project(geometry.template, geometry, 0, affine)
+    mask = mesh.mask(projected, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH)
     spoken = geometry.expression.copy()
     spoken[:, :4] = 3
     assert not np.allclose(mesh.face_model.vertices(geometry.template, spoken), geometry.template, atol=0.02)
     other = FaceGeometry(**{**vars(geometry), "expression": spoken})
     np.testing.assert_array_equal(window_from_image(other)[0], affine)
-    again = mesh.mask(mesh.place(other.template, other, 0, affine), other.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+    again = mesh.mask(mesh.project(other.template, other, 0, affine), other.template, WINDOW_HEIGHT, WINDOW_WIDTH)
     np.testing.assert_array_equal(mask, again)
 
 

@@ -64,7 +64,7 @@ def native_mask(scene, *, is_blended: bool = False):
     size = pictures.shape[1:3]
     whole = np.eye(2, 3, dtype=np.float32)
     vertices = mesh.face_model.vertices(geometry.template, geometry.expression[TARGET])
-    index, _ = rasterize(mesh.place(vertices, geometry, TARGET, whole), mesh.triangles, *size)
+    index, _ = rasterize(mesh.project(vertices, geometry, TARGET, whole), mesh.triangles, *size)
     return mesh.region(geometry, TARGET, index, vertices if is_blended else None, whole)
 
 

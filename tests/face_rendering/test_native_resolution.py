@@ -80,8 +80,8 @@ def render(mesh: FaceMesh, geometry: FaceGeometry, stirred: bool = False) -> tup
     source = picture(texture, geometry, TARGET)
     rendered = ClipRenderer(model, mesh, geometry, vertices, references).render(TARGET, source)
     assert rendered.is_dubbed
-    placed = mesh.place(geometry.template, geometry, TARGET, np.eye(2, 3, dtype=np.float32))
-    return rendered.image, source, mesh.mask(placed, geometry.template, HEIGHT, WIDTH)
+    projected = mesh.project(geometry.template, geometry, TARGET, np.eye(2, 3, dtype=np.float32))
+    return rendered.image, source, mesh.mask(projected, geometry.template, HEIGHT, WIDTH)
 
 
 def sharpness(image: np.ndarray, inside: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.precision import _made_up_frame, fastest_format, prepare, render_in
+from personatalk.face_rendering.precision import _made_up_frame, fastest_precision, prepare, render_in
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.pipeline import load_pipeline
 
@@ -29,12 +29,12 @@ def test_reduced_precision_stays_within_half_a_level_on_average(renderer):
     assert 0 < difference.max() <= 2 / 255 and difference.mean() < 0.5 / 255
 
 
-@pytest.mark.parametrize(("number_format", "most"), [(torch.float32, 0.01), (torch.bfloat16, 2.0)])
+@pytest.mark.parametrize(("precision", "most"), [(torch.float32, 0.01), (torch.bfloat16, 2.0)])
 @torch.inference_mode()
-def test_a_prepared_renderer_renders_the_same_and_the_given_one_stays(renderer, number_format, most):
+def test_a_prepared_renderer_renders_the_same_and_the_given_one_stays(renderer, precision, most):
     inputs, before = _made_up_frame(renderer), {k: v.clone() for k, v in renderer.state_dict().items()}
     expected = render_in(torch.float32, renderer, *inputs)
-    result = render_in(number_format, prepare(renderer, number_format), *inputs)
+    result = render_in(precision, prepare(renderer, precision), *inputs)
     assert (result.faces - expected.faces).abs().max() <= most / 255
     for name, value in renderer.state_dict().items():
         assert value.is_contiguous() and value.dtype == torch.float32 and torch.equal(value, before[name])
@@ -49,29 +49,29 @@ def test_the_faster_format_is_chosen_and_emulation_is_tried_once(
 ):
     passes, clock = {torch.float32: 0, torch.bfloat16: 0}, [0.0]
 
-    def timed(number_format, model, *inputs):
-        passes[number_format] += 1
-        clock[0] += float32_s if number_format == torch.float32 else bfloat16_s
+    def timed(precision, model, *inputs):
+        passes[precision] += 1
+        clock[0] += float32_s if precision == torch.float32 else bfloat16_s
         return type("Rendering", (), {"faces": torch.zeros(1)})
 
     monkeypatch.setattr("personatalk.face_rendering.precision.render_in", timed)
     monkeypatch.setattr("personatalk.face_rendering.precision.time.thread_time", lambda: clock[0])
-    fastest_format.cache_clear()
-    assert fastest_format(renderer) == expected
+    fastest_precision.cache_clear()
+    assert fastest_precision(renderer) == expected
     assert passes[torch.bfloat16] == (1 if bfloat16_s > 0.1 else 4)
 
 
 def test_a_format_that_changes_the_picture_is_refused(renderer, monkeypatch):
     clock = [0.0]
 
-    def wrong(number_format, model, *inputs):
-        clock[0] += 0.01 if number_format == torch.float32 else 0.001
-        return type("Rendering", (), {"faces": torch.full((1,), 0.02 * (number_format == torch.bfloat16))})
+    def wrong(precision, model, *inputs):
+        clock[0] += 0.01 if precision == torch.float32 else 0.001
+        return type("Rendering", (), {"faces": torch.full((1,), 0.02 * (precision == torch.bfloat16))})
 
     monkeypatch.setattr("personatalk.face_rendering.precision.render_in", wrong)
     monkeypatch.setattr("personatalk.face_rendering.precision.time.thread_time", lambda: clock[0])
-    fastest_format.cache_clear()
-    assert fastest_format(renderer) == torch.float32
+    fastest_precision.cache_clear()
+    assert fastest_precision(renderer) == torch.float32
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -19,11 +19,11 @@ from personatalk.face_rendering.reference_bank import (
 )
 from personatalk.face_rendering.reference_selection import (
     MIN_GAP,
-    counting,
-    hidden_share,
+    active_references,
     rank_face_references,
     rank_lip_references,
     select_lip_references,
+    self_occlusion,
 )
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
@@ -103,12 +103,12 @@ def test_the_skin_around_the_mouth_looks_at_the_camera(mouth_normals):
 
 def test_a_mouth_is_hidden_where_the_head_was_turned_away_and_nothing_is_hidden_from_a_turned_one(mouth_normals):
     degrees = (0, 20, 40, 60, 80, 100)
-    from_the_front = hidden_share(mouth_normals, turned(*degrees), turned(0)[0])
+    from_the_front = self_occlusion(mouth_normals, turned(*degrees), turned(0)[0])
     assert from_the_front[0] == 0 and from_the_front[-1] > 0.5
     assert (np.diff(from_the_front) >= 0).all()
-    assert hidden_share(mouth_normals, turned(*degrees), turned(60)[0])[:4] == pytest.approx(0, abs=0.02)
-    assert hidden_share(mouth_normals, turned(-50), turned(50)[0]) > 0.2
-    assert hidden_share(mouth_normals, turned(0, 90), turned(180)[0]).tolist() == [0, 0]
+    assert self_occlusion(mouth_normals, turned(*degrees), turned(60)[0])[:4] == pytest.approx(0, abs=0.02)
+    assert self_occlusion(mouth_normals, turned(-50), turned(50)[0]) > 0.2
+    assert self_occlusion(mouth_normals, turned(0, 90), turned(180)[0]).tolist() == [0, 0]
 
 
 def test_references_that_hide_the_mouth_stand_back(shapes):
@@ -166,7 +166,7 @@ def test_timeline_keeps_or_fills_the_time():
 
 def test_references_without_any_say_are_left_out_whatever_the_scale():
     log_weights = np.log(np.array([0.5, 1e-9, 0.004, 0.3])) - 40
-    assert counting(log_weights).tolist() == [0, 2, 3]
+    assert active_references(log_weights).tolist() == [0, 2, 3]
 
 
 def test_banks_of_large_faces_are_smaller_so_that_they_fit_in_memory():

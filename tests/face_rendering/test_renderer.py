@@ -62,7 +62,7 @@ def test_order_of_references_does_not_matter(attention):
 
 
 def test_untrained_anchored_attention_is_the_warp_through_the_mesh():
-    model = DualAttentionRenderer(replace(TINY, has_light_fill=False)).eval()
+    model = DualAttentionRenderer(replace(TINY, has_colour_transfer=False)).eval()
     lip, face = make_references(model, 3, 1), make_references(model, 2, 2)
     with torch.no_grad():
         texture = model(make_target(), lip, face).lip.texture

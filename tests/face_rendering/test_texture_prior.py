@@ -13,7 +13,7 @@ from personatalk.face_rendering.reference_selection import MIN_GAP
 from personatalk.face_rendering.texture_prior import (
     MIN_TEXTURES,
     TexturePrior,
-    krige,
+    gp_weights,
     mix_textures,
     spread_frames,
     texture_frame,
@@ -40,11 +40,11 @@ class Scene:
         self.count = len(self.geometry)
 
     def place(self, vertices, frame):
-        return self.mesh.place(vertices, self.geometry, frame, self.affines[frame])
+        return self.mesh.project(vertices, self.geometry, frame, self.affines[frame])
 
     def mask(self, frame):
-        placed = self.place(self.geometry.template, frame)
-        return self.mesh.mask(placed, self.geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH) > 0
+        projected = self.place(self.geometry.template, frame)
+        return self.mesh.mask(projected, self.geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH) > 0
 
     def windows(self, inside, around):
         """[T, 160, 192, 3] uint8 of two levels for each frame."""
@@ -61,15 +61,15 @@ class Scene:
 
     def predict(self, prior, windows, frame=TARGET, vertices=None):
         vertices = self.vertices[frame] if vertices is None else vertices
-        target, placed = make_target(self.mesh, self.geometry, vertices, self.affines[frame], frame, windows[frame])
+        target, projected = make_target(self.mesh, self.geometry, vertices, self.affines[frame], frame, windows[frame])
         here = slice(frame, frame + 1)
         (mouth,) = lip_descriptors(vertices[None], self.geometry.template, self.geometry.rotation[here])
-        return prior.predict(target["image"], placed, vertices, mouth, frame)
+        return prior.predict(target["image"], projected, vertices, mouth, frame)
 
     def level(self, prediction, frame=TARGET, lips=True):
         """Mean level deep inside the mask, of the lips or of the skin."""
-        placed = self.place(self.vertices[frame], frame)
-        raster = rasterize(placed / 2, self.mesh.triangles, WINDOW_HEIGHT // 2, WINDOW_WIDTH // 2)
+        projected = self.place(self.vertices[frame], frame)
+        raster = rasterize(projected / 2, self.mesh.triangles, WINDOW_HEIGHT // 2, WINDOW_WIDTH // 2)
         share = interpolate(*raster, self.mesh.triangles, self.mesh.lip_region[:, None])[0]
         deep = cv2.erode(self.mask(frame)[::2, ::2].astype(np.uint8), np.ones((9, 9))) > 0
         region = deep & ((share > 0.99) if lips else (share == 0))
@@ -88,7 +88,7 @@ def test_weights_are_those_of_the_kriging_system():
     covariance = np.exp(-np.square(points[:, None] - points).sum(-1)) + 0.1 * np.eye(20)
     towards = np.exp(-np.square(points - target).sum(-1))
     allowed = random.random(20) > 0.3
-    weights = krige(np.linalg.inv(covariance), towards, allowed)
+    weights = gp_weights(np.linalg.inv(covariance), towards, allowed)
     rows = np.flatnonzero(allowed)
     system = np.ones((len(rows) + 1, len(rows) + 1))  # with the Lagrange multiplier of the weights' sum
     system[:-1, :-1], system[-1, -1] = covariance[np.ix_(rows, rows)], 0

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_clip
-from test_geometry_model import CONFIG, random_style, speech
+from test_model import CONFIG, random_style, speech
 
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import (
     MAX_S,
-    OwnSpeech,
-    OwnSpeechListener,
+    SpeakerCalibration,
+    SpeakerCalibrator,
     beginning,
     calibrate,
     last_layer,
@@ -108,7 +108,7 @@ def test_the_models_own_weights_stay(model):
 
 def test_what_everybody_does_is_not_taken_for_the_persons_own(model):
     geometry, own = person(model, 16)
-    model.habit.copy_(own)
+    model.population_residual.copy_(own)
     changed, _ = calibrate(model, speech(16), geometry, random_style(), offset_s=0.0)
     assert (changed.head.weight - model.head.weight).abs().max() < 1e-3
 
@@ -121,20 +121,20 @@ def test_too_little_speech_changes_nothing(model, features):
 
 def test_a_video_without_sound_changes_nothing(model, tmp_path):
     clip = write_clip(tmp_path / "mute.mp4")
-    listener = OwnSpeechListener(encoder=None, network=None, face_model=None)
+    listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
     heard = listener.listen(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
-    assert heard == (model, OwnSpeech())
+    assert heard == (model, SpeakerCalibration())
 
 
 def test_both_switches_off_listen_to_nothing(model, tmp_path):
-    listener = OwnSpeechListener(encoder=None, network=None, face_model=None)
+    listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
     options = DubbingOptions(measure_offset=False, calibrate=False)
     assert listener.listen(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
 
 
 def test_the_report_is_json():
-    own = OwnSpeech(offset_s=0.0412345, confidence=12.345, belongs=True, speech_s=2.5)
-    expected = {"offset_s": 0.041, "confidence": 12.35, "belongs": True, "calibrated_on_s": 2.5}
+    own = SpeakerCalibration(offset_s=0.0412345, confidence=12.345, in_sync=True, speech_s=2.5)
+    expected = {"offset_s": 0.041, "confidence": 12.35, "in_sync": True, "calibrated_on_s": 2.5}
     assert json.loads(json.dumps(own.report())) == pytest.approx(expected, abs=0.01)
 
 

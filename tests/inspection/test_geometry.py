@@ -160,8 +160,8 @@ def test_the_picture_of_the_geometry_shows_the_driven_lips_where_they_are(inspec
     t = int(inspection.kept[4])
     picture = geometry_picture(inspection, t).astype(int)
     affine = portrait_from_image(inspection.posed)[t]
-    placed = inspection.mesh.place(inspection.driven_vertices[t], inspection.posed, t, affine)
-    column, row = placed[list(OUTER_LIPS), :2].astype(int).T
+    projected = inspection.mesh.project(inspection.driven_vertices[t], inspection.posed, t, affine)
+    column, row = projected[list(OUTER_LIPS), :2].astype(int).T
     driven = picture[picture.shape[0] // 2 + 3 :, :416]  # the third of four
     assert (np.abs(driven[row, column] - DRIVEN_RGB).max(-1) < 40).mean() > 0.8
 
@@ -194,8 +194,10 @@ def test_overlay_lies_on_the_face_and_nowhere_else(inspection, clip_of_the_run, 
     path = geometry_overlay(inspection, clip_of_the_run, tmp_path / "overlay.mp4", has_opengl=False)
     frames = [frame.image for frame in read_frames(path)]
     assert len(frames) == inspection.num_frames
-    placed = inspection.mesh.place(inspection.driven_vertices[30], inspection.posed, 30, np.eye(2, 3, dtype=np.float32))
-    nose, (left, top) = placed[1].astype(int), placed[:NUM_VERTICES, :2].min(0).astype(int)
+    projected = inspection.mesh.project(
+        inspection.driven_vertices[30], inspection.posed, 30, np.eye(2, 3, dtype=np.float32)
+    )
+    nose, (left, top) = projected[1].astype(int), projected[:NUM_VERTICES, :2].min(0).astype(int)
     assert frames[30][nose[1], nose[0]].mean() > 90
     assert frames[30][: top - 8].mean() < 50 and frames[30][:, : left - 8].mean() < 50
 
@@ -205,14 +207,14 @@ def test_opengl_draws_the_face_where_the_own_rasterizer_does(inspection):
 
     try:
         draw = OpenGlShader()
-        placed = inspection.mesh.place(
+        projected = inspection.mesh.project(
             inspection.driven_vertices[9], inspection.posed, 9, np.eye(2, 3, dtype=np.float32)
         )
-        placed = placed[:NUM_VERTICES]
-        picture, alpha = draw(placed, skin_triangles(inspection), 300, 280)
+        projected = projected[:NUM_VERTICES]
+        picture, alpha = draw(projected, skin_triangles(inspection), 300, 280)
     except Exception as error:
         pytest.skip(f"no OpenGL here: {error}")
-    own, own_alpha = shade(placed, skin_triangles(inspection), 300, 280)
+    own, own_alpha = shade(projected, skin_triangles(inspection), 300, 280)
     assert (alpha == own_alpha).mean() > 0.985 and own_alpha.mean() > 0.02
     both = (alpha > 0) & (own_alpha > 0)
     assert np.corrcoef(picture[both].mean(-1), own[both].mean(-1))[0, 1] > 0.6

@@ -12,8 +12,8 @@ from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.styles import (
     TRAITS,
     StyleMap,
+    aperture_picture,
     openness_curves,
-    openness_picture,
     runs,
     style_map,
     style_map_picture,
@@ -116,8 +116,8 @@ def test_silence_is_marked_where_the_voice_is_silent(inspection):
     curves = openness_curves(inspection)
     np.testing.assert_array_equal(curves["is_silent"][: NUM_FRAMES // 3 - 1], True)
     np.testing.assert_array_equal(curves["is_silent"][NUM_FRAMES // 3 + 1 :], False)
-    np.testing.assert_allclose(curves["driven_openness"], curves["source_openness"][::-1], atol=1e-6)
-    assert (openness_picture(inspection, 5) != openness_picture(inspection, 40)).any()
+    np.testing.assert_allclose(curves["driven_aperture"], curves["source_aperture"][::-1], atol=1e-6)
+    assert (aperture_picture(inspection, 5) != aperture_picture(inspection, 40)).any()
 
 
 def test_frames_after_the_end_of_the_speech_are_silent(inspection):

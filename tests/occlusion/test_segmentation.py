@@ -25,7 +25,7 @@ from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import Frame, read_frames
 from personatalk.occlusion.appearance import ColourWindows
-from personatalk.occlusion.segmentation import Occlusion, calm, find_occlusion, soften
+from personatalk.occlusion.segmentation import Occlusion, filter_over_time, find_occlusion, soften
 
 CLIP = Path(__file__).parents[2] / "assets" / "grid_speaker.mp4"
 SAME = np.eye(2, 3, dtype=np.float32)
@@ -167,8 +167,8 @@ def test_hidden_pixels_are_left_as_they_are(scene, cup):
     _, result = dub(scene, images, occlusion, position)
     front = occlusion.on_crop(position, SAME, *result.shape[:2])
     mesh, geometry, _ = scene
-    placed = mesh.place(geometry.template, geometry, position, SAME)
-    inside = mesh.mask(placed, geometry.template, *result.shape[:2]) > 0.5
+    projected = mesh.project(geometry.template, geometry, position, SAME)
+    inside = mesh.mask(projected, geometry.template, *result.shape[:2]) > 0.5
     assert (inside & (front == 1)).sum() > 500
     assert np.array_equal(result[front == 1], images[position][front == 1])
     assert (result != images[position]).any(-1)[inside & (front == 0)].mean() > 0.5
@@ -210,6 +210,6 @@ def test_a_mask_comes_back_where_it_was(scene):
 
 def test_single_frames_are_filled_or_forgotten():
     mask = np.ones((80, 96), bool)
-    calmed = calm({5: mask, 6: mask, 8: mask, 20: mask, 30: mask, 31: mask})
+    calmed = filter_over_time({5: mask, 6: mask, 8: mask, 20: mask, 30: mask, 31: mask})
     assert sorted(calmed) == [5, 6, 7, 8]
-    assert calm({}) == {}
+    assert filter_over_time({}) == {}

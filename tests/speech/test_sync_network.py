@@ -82,7 +82,7 @@ def test_flat_evidence_has_no_confidence():
 
 def test_a_longer_clip_needs_more_evidence():
     short = Synchrony(offset_s=0.0, confidence=12.0, evidence=np.zeros(NUM_SHIFTS), seen_s=2.0)
-    assert short.belongs and not replace(short, seen_s=16.0).belongs
+    assert short.in_sync and not replace(short, seen_s=16.0).in_sync
 
 
 def test_too_short_or_unseen_is_not_judged(judge, sound, lips):

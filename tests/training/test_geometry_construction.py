@@ -31,7 +31,7 @@ from personatalk.training.geometry_construction.train import (
 )
 from personatalk.training.loop import TrainState, train
 from personatalk.training.preprocess import Clip
-from personatalk.training.speech_cache import NOISES, cache_speech, make_noise, read_speech, spoil
+from personatalk.training.speech_cache import NOISES, augment, cache_speech, make_noise, read_speech
 
 TINY = GeometryModelConfig(
     audio_dim=4, expression_dim=2, dim=16, heads=2, depth=1, style_tokens=2, window_frames=2, context_frames=3,
@@ -39,8 +39,8 @@ TINY = GeometryModelConfig(
 )  # fmt: skip
 CONFIG = GeometryTrainingConfig(
     num_steps=150, batch_size=8, learning_rate=1e-2, warmup_steps=10, ema_decay=0.9, num_frames=20, min_style_frames=10,
-    noise_share=0.0, spoilt_share=0.0, jitter_s=0.0,
-    loss_weights={"vertex": 1.0, "velocity": 2.0, "openness": 0.25, "closure": 0.8, "deviation": 0.3},
+    noise_share=0.0, augmented_share=0.0, jitter_s=0.0,
+    loss_weights={"vertex": 1.0, "velocity": 2.0, "aperture": 0.25, "closure": 0.8, "deviation": 0.3},
 )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def test_noise_is_finite_and_as_loud_as_said(kind):
 
 def test_spoiling_leaves_the_voice_audible():
     voice = np.sin(np.arange(16_000) / 9).astype(np.float32) * 0.3
-    spoilt = spoil(voice, np.random.default_rng(0))
+    spoilt = augment(voice, np.random.default_rng(0))
     assert np.corrcoef(voice, spoilt)[0, 1] > 0.6 and not np.allclose(voice, spoilt)
 
 

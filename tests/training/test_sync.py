@@ -18,14 +18,14 @@ from personatalk.training.geometry_construction.losses import SpeechMetric, sync
 from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
 from personatalk.training.preprocess import Clip
 from personatalk.training.sync.clean_corpus import counts_of, measure_corpus
-from personatalk.training.sync.dataset import SyncClip, SyncDataset, fold_of, spoil_mel
+from personatalk.training.sync.dataset import SyncClip, SyncDataset, augment_mel, fold_of
 from personatalk.training.sync.train import (
     SHIFT_FRAMES,
     found_offsets,
     learn_prior,
     learn_to_tell,
     measure_clips,
-    strangers,
+    mismatched_negatives,
     train_sync,
 )
 
@@ -76,7 +76,7 @@ def test_cleaning_moves_clips_and_drops_strangers(network):
     clips += [replace(sync_clip(300 + i), sounds=sync_clip(400 + i).sounds) for i in range(3)]
     rows = measure_clips(clips, lambda clip: network)
     assert {row.offset for row in rows[:30]} == {2.5}
-    assert min(row.belongs for row in rows[:30]) > 0.5 > max(row.belongs for row in rows[30:])
+    assert min(row.in_sync for row in rows[:30]) > 0.5 > max(row.in_sync for row in rows[30:])
     counts = counts_of(rows, [clip.clip for clip in clips])
     assert (counts["kept"], counts["dropped"]) == (30, 3)
     assert counts["kept and moved by more than a frame"] == 30
@@ -95,7 +95,7 @@ def test_a_corpus_is_measured_with_the_network_that_is_there(network, tmp_path, 
 def test_offsets_take_the_place_of_the_manifests(tmp_path):
     clips = [sync_clip(0, told=1.0).clip, sync_clip(1, told=1.0).clip]
     assert with_measured_offsets(clips, tmp_path) == clips
-    write_offsets([MeasuredClip(name="1", offset=-2.5, belongs=0.25)], tmp_path)
+    write_offsets([MeasuredClip(name="1", offset=-2.5, in_sync=0.25)], tmp_path)
     known, measured = with_measured_offsets(clips, tmp_path)
     assert known == clips[0]
     assert (measured.offset, measured.fit) == (-2.5, 0.25)
@@ -143,18 +143,18 @@ def test_traits_tell_own_sounds_from_others():
     random = np.random.default_rng(0)
     own, others = random.normal(2, 1, (200, 3)), random.normal(-2, 1, (200, 3))
     own[:10] = others[:10]  # these do not belong
-    belongs = learn_to_tell(own, others)
-    assert belongs[10:].mean() > 0.95 and belongs[:10].mean() < 0.3
+    in_sync = learn_to_tell(own, others)
+    assert in_sync[10:].mean() > 0.95 and in_sync[:10].mean() < 0.3
 
 
 def test_strangers_are_other_persons():
     clips = [sync_clip(seed) for seed in range(3)]
-    assert [other.clip.person for other in strangers(clips)] == ["1", "2", "0"]
+    assert [other.clip.person for other in mismatched_negatives(clips)] == ["1", "2", "0"]
 
 
 def test_a_spoilt_spectrogram_is_still_near_itself():
     values = torch.randn(50, 160, generator=torch.Generator().manual_seed(0)).cumsum(0)
-    spoilt = spoil_mel(values, np.random.default_rng(0))
+    spoilt = augment_mel(values, np.random.default_rng(0))
     assert spoilt.shape == values.shape and not torch.equal(spoilt, values)
     assert np.corrcoef(spoilt.flatten(), values.flatten())[0, 1] > 0.9
 

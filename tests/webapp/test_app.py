@@ -279,10 +279,10 @@ def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
     report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
     assert report["clip"]["num_frames"] == 30 and report["track"]["frames_with_face"] == 30
     assert 40 < report["geometry"]["face_scale_px"] < 90
-    assert len(report["geometry"]["yaw_pitch_roll"]) == len(report["geometry"]["openness_per_frame"]) == 30
+    assert len(report["geometry"]["yaw_pitch_roll"]) == len(report["geometry"]["aperture_per_frame"]) == 30
     assert np.abs(report["geometry"]["yaw_pitch_roll"]).max() < 30  # he looks into the camera
     assert report["style"]["deviation"] > 0
-    assert len(report["driven"]["openness_per_frame"]) == 30
+    assert len(report["driven"]["aperture_per_frame"]) == 30
     assert set(report["references"]["lip_frames"]) <= set(range(30))
     silent = client.predict(clip=handle_file(clip), api_name="/analyze")
     assert "driven" not in silent and silent["style"] == report["style"]

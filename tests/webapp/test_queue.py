@@ -8,7 +8,7 @@ import time
 import pytest
 
 from personatalk.errors import CancelledError
-from personatalk.webapp.queue import BusyError, Line
+from personatalk.webapp.queue import BusyError, RunQueue
 
 
 def wait_until(happened, seconds: float = 5) -> None:
@@ -19,7 +19,7 @@ def wait_until(happened, seconds: float = 5) -> None:
 
 
 def test_runs_come_one_at_a_time_in_the_order_of_their_coming():
-    line, order, inside, most = Line(8), [], [], []
+    line, order, inside, most = RunQueue(8), [], [], []
 
     def run(number: int) -> None:
         with line.turn(lambda before: told.add((number, before))):
@@ -41,7 +41,7 @@ def test_runs_come_one_at_a_time_in_the_order_of_their_coming():
 
 
 def test_a_full_line_refuses_and_says_how_many_wait():
-    line = Line(1)
+    line = RunQueue(1)
     waits, threads = threading.Event(), []
 
     def run() -> None:
@@ -60,7 +60,7 @@ def test_a_full_line_refuses_and_says_how_many_wait():
 
 
 def test_who_gives_up_leaves_the_line():
-    line = Line(2)
+    line = RunQueue(2)
 
     def give_up(before: int) -> None:
         raise CancelledError("no longer wanted")

@@ -45,5 +45,5 @@ def test_a_report_names_files_without_their_folders():
 def test_a_summary_says_that_no_voice_was_heard():
     result = SimpleNamespace(num_frames=9, fps=25.0, num_passed_through=0, timings={"all": 1.0})
     for deviation, silent in ((0.0, True), (0.05, False)):
-        result.report = {"mouth_openness": {"mean": 0.02, "deviation": deviation}}
+        result.report = {"lip_aperture": {"mean": 0.02, "deviation": deviation}}
         assert (strings.SUMMARY_SILENT in summarise(result)) is silent

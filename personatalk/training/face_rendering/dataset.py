@@ -87,7 +87,7 @@ class ClipFrames:
             self.prior = TexturePrior(mesh, self.geometry, frames)
 
     def _place(self, mesh: FaceMesh, t: int) -> np.ndarray:
-        return mesh.place(self.head_vertices[t], self.geometry, t, self.affines[t])
+        return mesh.project(self.head_vertices[t], self.geometry, t, self.affines[t])
 
 
 class RendererDataset:
@@ -155,15 +155,15 @@ class RendererDataset:
         lip_frames = [self.reference(clip, int(bank[i])) for i in lips]
         face_frames = [self.reference(clip, int(keys[i])) for i in faces]
         vertices = clip.head_vertices[frame] + disturbance
-        target, placed = make_target(
+        target, projected = make_target(
             self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
         )
         target["prior"] = nothing_predicted()
         if prior:
             here = slice(frame, frame + 1)
             (mouth,) = lip_descriptors(vertices[None], clip.geometry.template, clip.geometry.rotation[here])
-            target["prior"] = prior.predict(target["image"], placed, vertices, mouth, frame)
-        grids = correspondences(self.mesh, placed, lip_frames + face_frames)
+            target["prior"] = prior.predict(target["image"], projected, vertices, mouth, frame)
+        grids = correspondences(self.mesh, projected, lip_frames + face_frames)
         return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
 
     def disturbance(self, clip: ClipFrames, rng: np.random.Generator) -> np.ndarray:

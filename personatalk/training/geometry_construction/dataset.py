@@ -168,7 +168,7 @@ class GeometryDataset:
             expression = style.rest.expand(len(frames), -1)
             valid = inside
         else:
-            features = clip.speech[VARIANTS[int(rng.random() < self.config.spoilt_share)]]
+            features = clip.speech[VARIANTS[int(rng.random() < self.config.augmented_share)]]
             times = times + rng.uniform(-1, 1) * self.config.jitter_s
             expression, valid = torch.from_numpy(clip.expression[frames]), clip.valid[frames] & inside
         heard = (times >= 0) & (times < features.duration) & inside

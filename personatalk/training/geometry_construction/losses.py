@@ -142,7 +142,7 @@ def geometry_losses(
     return {
         "vertex": masked_mean(metric.squared(predicted - target), valid),
         "velocity": masked_mean(metric.squared(predicted.diff(dim=1) - target.diff(dim=1)), both),
-        "openness": masked_mean(error.square(), valid),
+        "aperture": masked_mean(error.square(), valid),
         "closure": masked_mean(error.clamp(min=0).square(), valid & (should_open < CLOSED_PERCENT)),
         "deviation": deviation_loss(opened[..., None], should_open[..., None], valid)
         + deviation_loss(predicted * metric.gram.diagonal().sqrt(), target * metric.gram.diagonal().sqrt(), valid),

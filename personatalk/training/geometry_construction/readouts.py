@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 CLOSED_IOD = 0.015  # inner lips nearer than this are shut
 MIN_SECONDS = 4.0  # of clips that are worth listening to
-HABIT_PRIOR = 300.0  # frames
+POPULATION_PRIOR = 300.0  # frames
 CLOSURE_DECAY, VOICE_DECAY = 3e-3, 1e-3
 LOUD_DB = -40.0  # features that are louder have something in them to be told
 VOICE_STEP = 6  # every so many of a clip's features are learnt from
@@ -50,7 +50,7 @@ class Readings:
 def fit_readouts(
     model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, noises: list[SpeechFeatures] = ()
 ) -> None:
-    """Fill the model's closure head and its habit from training clips of 4 s or more, the trained network as it is.
+    """Fill the closure head and the population-mean residual of a trained model, from training clips of 4 s or more.
 
     Args:
         noises: in which nobody speaks; without them everything stays a voice.
@@ -69,8 +69,10 @@ def fit_readouts(
             for name in ("hidden", "missed", "inputs", "closed")
         }
     )
-    habit = ridge(readings.hidden.double(), readings.missed.double(), frame_s=1 / GRID_RATE, prior=HABIT_PRIOR)
-    model.habit.copy_(habit)
+    population_residual = ridge(
+        readings.hidden.double(), readings.missed.double(), frame_s=1 / GRID_RATE, prior=POPULATION_PRIOR
+    )
+    model.population_residual.copy_(population_residual)
     fit_closure(model, readings)
     if noises:
         fit_voice(model, clips, noises)

@@ -98,7 +98,7 @@ def train_final(
 def counts_of(measured: list[MeasuredClip], clips: list[Clip]) -> dict[str, float]:
     """Count what became of the clips of the manifest."""
     guessed = {clip.name: clip.offset for clip in clips}
-    kept = [row for row in measured if row.belongs >= KEPT]
+    kept = [row for row in measured if row.in_sync >= KEPT]
     return {
         "clips with sound": len(clips),
         "measured": len(measured),

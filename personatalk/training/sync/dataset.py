@@ -163,12 +163,12 @@ class SyncDataset:
         return {
             "lips": torch.from_numpy(clip.lips[frames]),
             "seen": torch.from_numpy(clip.valid[frames] & inside),
-            "sound": spoil_mel(values, rng) if self.is_mel else values,
+            "sound": augment_mel(values, rng) if self.is_mel else values,
             "heard": torch.from_numpy((moments >= 0) & (moments < sound.duration)),
         }
 
 
-def spoil_mel(values: Tensor, rng: np.random.Generator) -> Tensor:
+def augment_mel(values: Tensor, rng: np.random.Generator) -> Tensor:
     """Tilt a log-mel spectrogram [N, 160], change its loudness, hide some bands, add noise."""
     bands = values.unflatten(1, (2, -1)).clone()
     height = torch.linspace(-1, 1, bands.shape[-1])

@@ -1,4 +1,4 @@
-"""The sync networks' training on real clips, and what they are for: each clip's offset, and whether it belongs."""
+"""The sync networks' training on real clips, and what they are for: each clip's offset, and whether it in_sync."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from personatalk.training.sync.dataset import SyncBatch, SyncClip, SyncDataset
 logger = logging.getLogger(__name__)
 
 PRIOR_ROUNDS, PRIOR_FLOOR = 8, 1e-3
-BELONGS_PRIOR = 0.8  # share of clips with sound whose sound is the face's, before anything is measured
+IN_SYNC_PRIOR = 0.8  # share of clips with sound whose sound is the face's, before anything is measured
 SHIFT_FRAMES = (np.arange(NUM_SHIFTS) - (NUM_SHIFTS - 1) // 2) / STEPS_PER_FRAME
 
 
@@ -129,7 +129,7 @@ def measure_clips(clips: list[SyncClip], network_of: Callable[[SyncClip], SyncNe
         network_of: the network for a clip: one that has not learnt from its person.
     """
     own, swapped, kept = [], [], []
-    for clip, other in zip(clips, strangers(clips), strict=True):
+    for clip, other in zip(clips, mismatched_negatives(clips), strict=True):
         network = network_of(clip)
         found, false = (synchrony_of(network, c.sounds[0], clip.lips, clip.valid, clip.times) for c in (clip, other))
         if found is not None and false is not None:
@@ -139,17 +139,17 @@ def measure_clips(clips: list[SyncClip], network_of: Callable[[SyncClip], SyncNe
     likelihood = np.stack([softmax(found.evidence) for found in own])
     prior = learn_prior(likelihood)
     lengths = np.array([len(clip.times) for clip in kept])
-    belongs = learn_to_tell(traits(own, lengths, prior), traits(swapped, lengths, prior))
+    in_sync = learn_to_tell(traits(own, lengths, prior), traits(swapped, lengths, prior))
     rows = []
-    for clip, share, probability in zip(kept, likelihood, belongs, strict=True):
+    for clip, share, probability in zip(kept, likelihood, in_sync, strict=True):
         posterior = share * prior
         near = np.abs(np.arange(NUM_SHIFTS) - posterior.argmax()) <= STEPS_PER_FRAME
         shift = float((posterior * SHIFT_FRAMES)[near].sum() / posterior[near].sum())
-        rows.append(MeasuredClip(name=clip.clip.name, offset=round(-2 * shift) / 2 + 0.0, belongs=float(probability)))
+        rows.append(MeasuredClip(name=clip.clip.name, offset=round(-2 * shift) / 2 + 0.0, in_sync=float(probability)))
     return rows
 
 
-def strangers(clips: list[SyncClip]) -> list[SyncClip]:
+def mismatched_negatives(clips: list[SyncClip]) -> list[SyncClip]:
     """For each clip the next one of another person that is as long, or nearly; itself where there is none."""
     found = []
     for index, clip in enumerate(clips):
@@ -182,7 +182,7 @@ def learn_to_tell(own: np.ndarray, swapped: np.ndarray) -> np.ndarray:
         return loss
 
     optimizer.step(closure)
-    odds = (values[: len(own)] @ weight.detach()).exp() * BELONGS_PRIOR / (1 - BELONGS_PRIOR)
+    odds = (values[: len(own)] @ weight.detach()).exp() * IN_SYNC_PRIOR / (1 - IN_SYNC_PRIOR)
     return (odds / (1 + odds)).numpy()
 
 
