@@ -10,7 +10,7 @@ import pytest
 
 ROOMS = {
     "errors": [], "options": [], "progress": [], "concurrency": [], "checkpoints": [],
-    "media": ["colour", "container", "decode", "sound", "encode", "timeline"],
+    "media": ["sameness", "colour", "container", "decode", "sound", "encode", "timeline"],
     "geometry": ["tracking", "face_model", "mouth", "landmark_fitting", "camera", "rasterizer", "mesh",
                  "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
