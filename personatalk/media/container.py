@@ -28,7 +28,7 @@ def open_media(path: Path) -> InputContainer:
         raise MediaError(f"{path.name} is a text file, whatever its name says; give a video or audio file.")
     try:
         # the prefix keeps libav from taking a colon in a name for a protocol
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(_why_unreadable(path, head)) from error
     if container.format.name == "image2" or container.format.name.endswith("_pipe"):

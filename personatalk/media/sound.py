@@ -16,9 +16,10 @@ from personatalk.media.container import decoded, open_media
 
 COPIED_CODECS = ("aac", "mp3", "alac")  # MP4 carries them and players expect them there
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}  # by number of channels
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}  # by number of channels
 AAC_BITS_PER_CHANNEL = 128_000
 MIN_MP3_RATE = 16000  # Hz; MP4 has no MPEG-2.5
+MAX_CHANNELS = 64  # libswresample's limit
 MAX_GAP_S = 0.005  # rounded timestamps stay below; anything longer is a real gap
 
 
@@ -29,37 +30,47 @@ def read_audio(path: Path, sample_rate: int = 16000) -> np.ndarray:
         sample_rate: Hz of what is returned.
 
     Returns:
-        [S] float32 in [-1, 1]: the mean of all channels, from the stream's first sample on.
+        [S] float32 in [-1, 1]: the mean of all channels, from the stream's first sample on, clipped as players do.
 
     Raises:
-        MediaError: no such file, no sound in it, sound of no length, or broken.
+        MediaError: no such file, no sound in it, sound of no length, of too many channels, with values that are no
+            numbers, or broken.
     """
     path = Path(path)
-    with open_media(path) as container:
-        stream = audio_stream(container, path)
-        frames = _resampled(decoded(container, stream), sample_rate)
-        pieces = [frame.to_ndarray().mean(0, dtype=np.float32) for frame in frames]
+    try:
+        with open_media(path) as container:
+            pieces = list(_means_of_channels(decoded(container, audio_stream(container, path)), sample_rate))
+    except av.error.FFmpegError as error:
+        raise MediaError(f"The sound in {path.name} cannot be converted ({error}); export it as WAV.") from error
     if not sum(map(len, pieces)):
         raise MediaError(f"The sound in {path.name} is 0 s long, or broken; give a recording that holds speech.")
-    return np.concatenate(pieces)
+    waveform = np.concatenate(pieces)
+    if not np.isfinite(waveform).all():
+        raise MediaError(f"The sound in {path.name} is broken: some samples are not finite numbers; export it again.")
+    return np.clip(waveform, -1, 1, out=waveform)
 
 
 def audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
     """Return a file's first audio stream.
 
     Raises:
-        MediaError: there is none.
+        MediaError: there is none, or it has more channels than can be converted.
     """
     if not container.streams.audio:
         raise MediaError(f"{path.name} has no sound in it; give a file with an audio stream.")
-    return container.streams.audio[0]
+    stream = container.streams.audio[0]
+    num_channels = stream.codec_context.layout.nb_channels
+    if num_channels > MAX_CHANNELS:
+        raise MediaError(f"{path.name} has {num_channels} channels of sound; give a file with at most {MAX_CHANNELS}.")
+    return stream
 
 
 def add_sound(output: OutputContainer, container: InputContainer, path: Path) -> Iterator[av.Packet]:
     """Add a file's sound to an MP4 and return its packets, to be muxed in order.
 
-    Sound starts at 0 s and is whole: copied bit by bit if MP4 can carry it, else encoded as AAC
-    at its own rate and with its own channels.
+    Sound starts at 0 s and is whole: its packets are copied if MP4 can carry them, else it is encoded as AAC at its
+    own rate and with its own channels. Channels for which AAC has no places are mixed: 7 to stereo, 9 and more to
+    their mean.
 
     Args:
         output: MP4 that is being set up.
@@ -73,32 +84,59 @@ def add_sound(output: OutputContainer, container: InputContainer, path: Path) ->
     first_pts = _copyable_from(path)
     if first_pts is not None:
         return _copied(container, source, output.add_stream_from_template(source), first_pts)
-    context = source.codec_context
-    rate = min((known for known in AAC_RATES if known >= context.sample_rate), default=max(AAC_RATES))
-    layout = AAC_LAYOUTS.get(context.layout.nb_channels, "stereo")  # files often leave the layout open
+    rate, layout = _encoded_form(source)
     stream = output.add_stream("aac", rate=rate, layout=layout)
     stream.bit_rate = AAC_BITS_PER_CHANNEL * stream.layout.nb_channels
     return _encoded(decoded(container, source), stream)
 
 
-def _resampled(frames: Iterator[av.AudioFrame], rate: int, layout: str | None = None) -> Iterator[av.AudioFrame]:
-    """Convert to planar floats at one rate; a stream may change its form midway."""
+def _encoded_form(source: av.AudioStream) -> tuple[int, str]:
+    """Return the sample rate and channel layout that AAC has for a stream."""
+    context = source.codec_context
+    rate = min((known for known in AAC_RATES if known >= context.sample_rate), default=max(AAC_RATES))
+    num_channels = context.layout.nb_channels  # files often leave the layout open
+    return rate, AAC_LAYOUTS.get(num_channels, "stereo" if num_channels <= max(AAC_LAYOUTS) else "mono")
+
+
+def _means_of_channels(frames: Iterator[av.AudioFrame], rate: int) -> Iterator[np.ndarray]:
+    """Convert to the mean of all channels, float32 [S], at one rate.
+
+    Samples are unpacked in interleaved form: PyAV reads beyond the list of planes of a planar frame of eight or more
+    channels, which ends the process.
+    """
+    for frame in _resampled(frames, rate, sample_format="flt"):
+        yield frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(1, dtype=np.float32)
+
+
+def _resampled(
+    frames: Iterator[av.AudioFrame], rate: int, *, layout: str | None = None, sample_format: str = "fltp"
+) -> Iterator[av.AudioFrame]:
+    """Convert to floats at one rate, with the source's own layout if none is given; a stream may change its form."""
     resampler, form = None, None
     for frame in frames:
         if form != (frame.format.name, frame.layout.name, frame.sample_rate):
             if resampler is not None:
                 yield from resampler.resample(None)
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = AudioResampler(format="fltp", layout=layout or frame.layout, rate=rate)
+            resampler = AudioResampler(format=sample_format, layout=layout or frame.layout, rate=rate)
         frame.pts = None  # samples follow each other without gaps, as in the waveform
         yield from resampler.resample(frame)
     if resampler is not None:
         yield from resampler.resample(None)
 
 
+def _mixed(frames: Iterator[av.AudioFrame], rate: int) -> Iterator[av.AudioFrame]:
+    """Convert to one channel, the mean of all."""
+    for samples in _means_of_channels(frames, rate):
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        yield frame
+
+
 def _encoded(frames: Iterator[av.AudioFrame], stream: av.AudioStream) -> Iterator[av.Packet]:
-    num_samples = 0
-    for frame in _resampled(frames, stream.rate, stream.layout.name):
+    num_samples, layout = 0, stream.layout.name
+    mono = layout == "mono"  # libswresample would weigh the channels otherwise
+    for frame in _mixed(frames, stream.rate) if mono else _resampled(frames, stream.rate, layout=layout):
         frame.pts, frame.time_base = num_samples, Fraction(1, stream.rate)
         num_samples += frame.samples
         yield from stream.encode(frame)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -165,3 +166,27 @@ def test_names_that_look_like_addresses_are_files(tmp_path, samples, monkeypatch
         for frame in read_frames(path):
             writer.write(frame.image, frame.pts)
     assert len(_frames(output)) == 10
+
+
+def write_floats(path: Path, samples: np.ndarray) -> Path:
+    """Write [S] as a WAV file of 32-bit floats, whatever they are."""
+    data = samples.astype("<f4").tobytes()
+    header = struct.pack("<HHIIHH", 3, 1, 16000, 64000, 4, 32)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_sound_with_values_that_are_no_numbers_is_refused(tmp_path, value):
+    samples = voice(1.0, 16000)
+    samples[8000] = value
+    _check(read_audio, write_floats(tmp_path / "a.wav", samples), "not finite numbers")
+
+
+def test_sound_beyond_full_scale_is_clipped(tmp_path):
+    samples = voice(1.0, 16000)
+    samples[8000:8010] = 1e38
+    samples[9000] = -3
+    waveform = read_audio(write_floats(tmp_path / "a.wav", samples))
+    assert np.array_equal(waveform, np.clip(samples, -1, 1))
