@@ -34,7 +34,8 @@ from personatalk.occlusion.search import FaceEstimate, estimate_face
 from personatalk.occlusion.segmentation import Occlusion
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress, Run
-from personatalk.speech.encoders import SpeechEncoder, SpeechFeatures, load_speech_encoder
+from personatalk.speech.encoders import SpeechEncoder, load_speech_encoder
+from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.sync_network import load_sync_network
 
 VERSION = "0.1.0"
@@ -193,7 +194,7 @@ class DubbingPipeline:
         style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
         model, own = self.geometry_model, SpeakerCalibration()
         if self.speaker_calibration and (heard := style_video or video):
-            model, own = self.speaker_calibration.listen(Path(heard), style_geometry, style, model, options)
+            model, own = self.speaker_calibration.calibrate(Path(heard), style_geometry, style, model, options)
         speech = predict_expression(
             model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
             style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,

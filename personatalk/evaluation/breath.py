@@ -12,7 +12,7 @@ from personatalk.evaluation.speech import load_geometry_model, read_features
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import predict_expression
-from personatalk.speech.encoders import FEATURE_RATE, SpeechFeatures
+from personatalk.speech.features import FEATURE_RATE, SpeechFeatures
 
 MIN_STYLE_S = 2.0
 LOUD_DB = -40.0

@@ -22,7 +22,8 @@ from personatalk.geometry_construction.model import predict_expression
 from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import read_audio
-from personatalk.speech.encoders import SAMPLE_RATE, load_speech_encoder
+from personatalk.speech.encoders import load_speech_encoder
+from personatalk.speech.features import SAMPLE_RATE
 
 # (waveform [S] at 16 kHz, what is seen of a clip) -> openness [T] that stage 1 asks for at its frames
 Predictor = Callable[[np.ndarray, SeenFace], np.ndarray]

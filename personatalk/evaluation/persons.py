@@ -26,7 +26,8 @@ from personatalk.geometry_construction.model import GeometryModel, predict_expre
 from personatalk.geometry_construction.speaker_calibration import calibrate
 from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import read_audio
-from personatalk.speech.encoders import SAMPLE_RATE, load_speech_encoder
+from personatalk.speech.encoders import load_speech_encoder
+from personatalk.speech.features import SAMPLE_RATE
 from personatalk.speech.noises import NOISES, UNSEEN_NOISES, make_noise
 
 MIN_STYLE_S = 2.0  # of clips whose style is judged

@@ -30,7 +30,8 @@ from personatalk.geometry_construction.style import style_of
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import load_pipeline
 from personatalk.speech.encoders import load_speech_encoder
-from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony, mel_features
+from personatalk.speech.features import mel_spectrogram_features
+from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony
 
 
 def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
@@ -93,7 +94,7 @@ def network_judge(checkpoints: Path) -> Judge:
     face_model, network = FaceModel.load(checkpoints / FACE_MODEL_FILE), load_sync_network(checkpoints, "sync_judge")
 
     def judge(waveform: np.ndarray, geometry: FaceGeometry) -> Synchrony | None:
-        return measure_synchrony(network, mel_features(waveform), geometry, face_model)
+        return measure_synchrony(network, mel_spectrogram_features(waveform), geometry, face_model)
 
     return judge
 

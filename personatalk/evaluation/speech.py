@@ -31,7 +31,8 @@ from personatalk.geometry_construction.model import GeometryModel, predict_expre
 from personatalk.geometry_construction.speaker_calibration import calibrate, find_offset
 from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import read_audio
-from personatalk.speech.encoders import SpeechFeatures, features_at, load_speech_encoder
+from personatalk.speech.encoders import load_speech_encoder
+from personatalk.speech.features import SpeechFeatures, features_at
 from personatalk.speech.sync_network import SyncNetwork, load_sync_network
 
 MIN_SECONDS = 2.0

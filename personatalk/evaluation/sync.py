@@ -23,16 +23,15 @@ from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.style import style_of
 from personatalk.media import read_audio
-from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.features import SpeechFeatures, mel_spectrogram_features
 from personatalk.speech.sync_network import (
     NUM_SHIFTS,
     STEPS_PER_FRAME,
     Synchrony,
     SyncNetwork,
+    lip_features,
     load_sync_network,
-    mel_features,
-    see_lips,
-    synchrony_of,
+    measure_lip_synchrony,
 )
 
 MIN_DUB_S = 2.0
@@ -93,7 +92,10 @@ def frames_apart(first: SyncNetwork, second: SyncNetwork, seen: SeenClip) -> dic
 
     Where they agree against the manifest, its guess is at fault. Empty where the clip is too short for one.
     """
-    found = [synchrony_of(n, seen.sounds[n.config.sound], seen.lips, seen.valid, seen.times) for n in (first, second)]
+    found = [
+        measure_lip_synchrony(n, seen.sounds[n.config.audio], seen.lips, seen.valid, seen.times)
+        for n in (first, second)
+    ]
     if None in found:
         return {}
     apart = abs(found[0].offset_s - found[1].offset_s) * MANIFEST_RATE
@@ -112,12 +114,12 @@ def dub_figures(
     """Let stage 1 say another person's sentence in a person's style, and let the judge look at the mouth."""
     geometry = seen.geometry
     style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
-    sound = other.sounds["whisper"]
+    sound = other.sounds["speech"]
     times = torch.arange(int(sound.duration * MANIFEST_RATE), dtype=torch.float64) / MANIFEST_RATE
     said = predict_expression(model, sound, times, style).numpy()
     valid = np.ones(len(said), bool)
-    lips = see_lips(said, valid, geometry.template, face_model)
-    found = synchrony_of(judge, other.sounds[judge.config.sound], lips, valid, times.numpy())
+    lips = lip_features(said, valid, geometry.template, face_model)
+    found = measure_lip_synchrony(judge, other.sounds[judge.config.audio], lips, valid, times.numpy())
     error = np.inf if found is None else abs(found.offset_s) * MANIFEST_RATE
     return {
         "within_1_frame": float(error <= 1),
@@ -134,10 +136,10 @@ def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> See
     if geometry.valid.sum() < 10:
         return None
     sounds = {
-        "whisper": read_features(inputs, clip),
-        "mel": mel_features(read_audio(inputs.clip_path(clip))),
+        "speech": read_features(inputs, clip),
+        "mel": mel_spectrogram_features(read_audio(inputs.clip_path(clip))),
     }
-    lips = see_lips(geometry.expression, geometry.valid, geometry.template, face_model)
+    lips = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
     return SeenClip(clip=clip, geometry=geometry, lips=lips, valid=geometry.valid, times=geometry.times, sounds=sounds)
 
 
@@ -149,14 +151,14 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
         the evidence is greater where the manifest says than 3 to 9 frames away; in_sync, whether its own sound is
         taken for its own, and stranger_belongs, whether another person's is.
     """
-    sound = seen.sounds[network.config.sound]
+    sound = seen.sounds[network.config.audio]
     truth = seen.clip.offset_s * MANIFEST_RATE
     errors = {}
     for shift in SHIFTS:
-        found = synchrony_of(network, sound, seen.lips, seen.valid, seen.times + shift / MANIFEST_RATE)
+        found = measure_lip_synchrony(network, sound, seen.lips, seen.valid, seen.times + shift / MANIFEST_RATE)
         if found is not None:
             errors[shift] = abs(found.offset_s * MANIFEST_RATE - truth - shift)
-    found = synchrony_of(network, sound, seen.lips, seen.valid, seen.times)
+    found = measure_lip_synchrony(network, sound, seen.lips, seen.valid, seen.times)
     if found is None or not errors:
         return {}
     figures = {
@@ -167,7 +169,7 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
         "in_sync": float(found.in_sync),
     }
     if other is not None:
-        false = synchrony_of(network, other.sounds[network.config.sound], seen.lips, seen.valid, seen.times)
+        false = measure_lip_synchrony(network, other.sounds[network.config.audio], seen.lips, seen.valid, seen.times)
         figures["stranger_belongs"] = float(false is not None and false.in_sync)
     return figures
 
@@ -178,7 +180,7 @@ def beats_shifted(found: Synchrony, truth: float) -> float:
 
     def at(frames: float) -> float:
         step = middle - round(STEPS_PER_FRAME * frames)
-        return float(found.evidence[step]) if 0 <= step < NUM_SHIFTS else float("nan")
+        return float(found.log_odds[step]) if 0 <= step < NUM_SHIFTS else float("nan")
 
     others = np.array([at(truth + shift) for shift in FAR_SHIFTS])
     others = others[np.isfinite(others)]

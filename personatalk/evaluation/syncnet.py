@@ -27,7 +27,7 @@ from personatalk.evaluation.inputs import (
 )
 from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import Frame, probe_video, read_audio, read_frames
-from personatalk.speech.encoders import SAMPLE_RATE
+from personatalk.speech.features import SAMPLE_RATE
 
 CROP_PX = 224
 WINDOW_FRAMES = 5  # of 25 Hz; the sound's window is 20 columns of 100 Hz

@@ -62,18 +62,18 @@ class ClosureHead(nn.Module):
         upper, lower = LIP_ROWS
         return driven_gaps(expression, style.template[..., upper, :] - style.template[..., lower, :], self.gap_basis)
 
-    def opening(self, expression: Tensor, style: Style) -> Tensor:
+    def aperture(self, expression: Tensor, style: Style) -> Tensor:
         """Openness [..., T] IOD."""
         return gap_aperture(self.gaps(expression, style))
 
     def inputs(self, hidden: Tensor, expression: Tensor, style: Style) -> Tensor:
         """What the decision is made from, [..., T, num_inputs]; the arguments are those of `forward`."""
-        opening = self.opening(expression, style)
+        opening = self.aperture(expression, style)
         logs = (opening + LOG_FLOOR_IOD).log()
         around = torch.stack([logs.roll(shift, -1) for shift in NEIGHBOURS] + [opening], -1)
         known = torch.stack([style.rest, style.mean], -2)
         _, lower = LIP_ROWS
-        person = torch.cat([self.opening(known, style), style.vertex_deviation[..., lower, 1]], -1)
+        person = torch.cat([self.aperture(known, style), style.vertex_deviation[..., lower, 1]], -1)
         person = person[..., None, :].expand(*opening.shape, NUM_PERSON)
         return torch.cat([hidden, around, person], -1)
 
@@ -90,7 +90,7 @@ class ClosureHead(nn.Module):
         """
         return self.linear((self.inputs(hidden, expression, style) - self.mean) / self.deviation)[..., 0]
 
-    def amount(self, logits: Tensor) -> Tensor:
+    def strength(self, logits: Tensor) -> Tensor:
         """How far to shut the lips, in [0, 1]."""
         low, high = self.bounds
         share = ((logits.sigmoid() - low) / (high - low)).clamp(0, 1)

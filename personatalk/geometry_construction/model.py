@@ -13,7 +13,7 @@ from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.layers import DecoderLayer, band
 from personatalk.geometry_construction.lip_closure import ClosureHead
 from personatalk.geometry_construction.style import STYLE_VERTICES, Style
-from personatalk.speech.encoders import SpeechFeatures, sample_rows
+from personatalk.speech.features import SpeechFeatures, sample_rows
 from personatalk.speech.voice_activity import VoiceDetector, speech_gate
 
 CHUNK_FRAMES = 150  # of the grid of time, 6 s at 25 Hz: memory grows with its square
@@ -225,7 +225,7 @@ def _read(
         stop = min(start + chunk_frames, last + 1)
         hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style, phase)
         predicted = model.read_out(hidden[None], style.batched())[0]
-        closed = model.closure.amount(model.closure(hidden, predicted, style))
+        closed = model.closure.strength(model.closure(hidden, predicted, style))
         expression.append(predicted[model.reach : model.reach + stop - start])
         amount.append(closed[model.reach : model.reach + stop - start])
     return sample_rows(torch.cat(expression), places - first), sample_rows(torch.cat(amount), places - first)

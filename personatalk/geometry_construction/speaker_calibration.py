@@ -17,7 +17,8 @@ from personatalk.geometry_construction.model import GeometryModel, hidden_on_gri
 from personatalk.geometry_construction.style import Style
 from personatalk.media import read_audio
 from personatalk.options import DubbingOptions
-from personatalk.speech.encoders import SAMPLE_RATE, SpeechEncoder, SpeechFeatures, sample_rows
+from personatalk.speech.encoders import SpeechEncoder
+from personatalk.speech.features import SAMPLE_RATE, SpeechFeatures, sample_rows
 from personatalk.speech.sync_network import SyncNetwork, measure_synchrony
 
 MAX_S = 20.0  # of own speech that is listened to
@@ -66,7 +67,7 @@ class SpeakerCalibrator:
     network: SyncNetwork
     face_model: FaceModel
 
-    def listen(
+    def calibrate(
         self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, options: DubbingOptions
     ) -> tuple[GeometryModel, SpeakerCalibration]:
         """Measure a video's offset and calibrate stage 1 to it, as far as the options and the sound allow.
@@ -82,7 +83,7 @@ class SpeakerCalibrator:
         features = self.encoder.encode(waveform)
         if features.values.shape[1] != self.network.config.audio_dim:
             return model, SpeakerCalibration()
-        heard = beginning(geometry, MAX_S)
+        heard = first_seconds(geometry, MAX_S)
         own = find_offset(self.network, features, heard, self.face_model)
         if options.calibrate and own.in_sync:
             offset_s = own.offset_s if options.measure_offset else 0.0
@@ -92,7 +93,7 @@ class SpeakerCalibrator:
         return model, own if options.measure_offset else replace(own, offset_s=None)
 
 
-def beginning(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
+def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
     """The first seconds of a geometry, on a clock that starts with it."""
     times = geometry.times - geometry.times[0]
     kept = times < seconds
@@ -140,7 +141,7 @@ def calibrate(
     seconds = float(trusted.sum()) * step
     if seconds < MIN_S:
         return model, 0.0
-    inputs, said = last_layer(model, features, times[trusted], style)
+    inputs, said = hidden_and_prediction(model, features, times[trusted], style)
     missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim]) - said
     weight = ridge(
         inputs.double(), missed.double() - inputs.double() @ model.population_residual.double().T, frame_s=step
@@ -148,7 +149,9 @@ def calibrate(
     return with_correction(model, strength * weight, inputs.mean(0)), seconds
 
 
-def last_layer(model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style) -> tuple[Tensor, Tensor]:
+def hidden_and_prediction(
+    model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style
+) -> tuple[Tensor, Tensor]:
     """What the last layer of stage 1 reads [T, D] and says [T, K] at times [T] s, all of it at once."""
     rate = model.config.frame_rate
     last = int(float(times.max()) * rate) + 2

@@ -18,7 +18,8 @@ from personatalk.inspection.seen_face import see_face
 from personatalk.metrics.geometry import LIP_INDICES, correlation, deviation_ratio, jitter
 from personatalk.metrics.identity import FaceEmbedder, identity_distance
 from personatalk.pipeline import SAMPLE_RATE
-from personatalk.speech.sync_network import load_sync_network, measure_synchrony, mel_features
+from personatalk.speech.features import mel_spectrogram_features
+from personatalk.speech.sync_network import load_sync_network, measure_synchrony
 
 TOO_SHORT = "speech and face are there together for too short a time"
 JITTER_UNIT = "thousandths of the eyes' distance"
@@ -143,7 +144,7 @@ def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> li
     spoken = geometry.times <= len(inspection.waveform) / SAMPLE_RATE
     parts = {name: values[spoken] for name, values in vars(geometry).items() if name != "template"}
     geometry = FaceGeometry(template=geometry.template, **parts)
-    found = measure_synchrony(network, mel_features(inspection.waveform), geometry, inspection.face_model)
+    found = measure_synchrony(network, mel_spectrogram_features(inspection.waveform), geometry, inspection.face_model)
     values = (None, None) if found is None else (round(1000 * found.offset_s), round(found.confidence, 1))
     return [
         Figure(

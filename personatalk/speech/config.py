@@ -11,7 +11,7 @@ class SpeechEncoderConfig:
 
     Attributes:
         dim: width of the encoder.
-        output_layers: layers, counted from 1, whose outputs stand side by side in the features.
+        output_layers: layers, counted from 1, whose outputs are concatenated.
     """
 
     dim: int = 384
@@ -20,20 +20,20 @@ class SpeechEncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncConfig:
-    """The network that says whether a mouth and a sound belong together, and how far apart they are.
+    """The network that measures whether lips and audio are in sync, and the offset between them.
 
     Attributes:
-        sound: what it hears: "whisper", the features of stage 1, or "mel", a log-mel spectrogram.
-        audio_dim: width of what it hears.
-        lip_dim: width of what it sees: speech coefficients, openness and spread.
+        audio: its audio features: "speech", those of stage 1's speech encoder, or "mel", log-mel spectrograms.
+        audio_dim: width of the audio features.
+        lip_dim: width of the lip features: speech coefficients, lip aperture and mouth width.
         dim: width of its layers.
-        embedding_dim: width of the space in which the two meet.
-        audio_layers: convolutions over 5 moments of 20 ms.
-        lip_layers: convolutions over 5 frames of 40 ms; they see 2 frames more on either side each.
+        embedding_dim: width of the common embedding space.
+        audio_layers: convolutions over 5 steps of 20 ms.
+        lip_layers: convolutions over 5 frames of 40 ms; each adds 2 frames on either side to the receptive field.
         dropout: share of activations dropped in training.
     """
 
-    sound: str = "whisper"
+    audio: str = "speech"
     audio_dim: int = 768
     lip_dim: int = 34
     dim: int = 64
@@ -43,5 +43,5 @@ class SyncConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.sound not in ("whisper", "mel"):
-            raise ValueError(f"sound={self.sound!r} must be 'whisper' or 'mel'")
+        if self.audio not in ("speech", "mel"):
+            raise ValueError(f"audio={self.audio!r} must be 'speech' or 'mel'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from personatalk.speech.encoders import SAMPLE_RATE
+from personatalk.speech.features import SAMPLE_RATE
 
 NOISES = ("silence", "white", "pink", "brown", "hum", "chord", "reed")
 UNSEEN_NOISES = ("melody", "drums", "engine")  # in which nothing is trained, so that they can judge

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from personatalk.speech.encoders import SpeechFeatures, sample_rows
+from personatalk.speech.features import SpeechFeatures, sample_rows
 
 SILENT_DB, SPEAKING_DB = -58.0, -48.0  # the gate opens between them; loud speech is at -23 dB
 LEAD_S, HOLD_S = 0.36, 0.24  # people breathe in before they speak, and pauses shorter than this stay open

@@ -10,7 +10,8 @@ import torch
 
 from personatalk.errors import MediaError
 from personatalk.media import read_audio
-from personatalk.speech.encoders import SAMPLE_RATE, SpeechEncoder, SpeechFeatures
+from personatalk.speech.encoders import SpeechEncoder
+from personatalk.speech.features import SAMPLE_RATE, SpeechFeatures
 from personatalk.speech.noises import NOISES, make_noise
 from personatalk.training.preprocess import Clip
 

@@ -282,7 +282,7 @@ def test_motion_figures_tell_following_from_copying():
 
 
 def test_sync_figures_allow_for_a_lag_that_is_known():
-    late = Synchrony(offset_s=0.12, confidence=9.0, evidence=np.zeros(61))
+    late = Synchrony(offset_s=0.12, confidence=9.0, log_odds=np.zeros(61))
     assert sync_figures(late, expected=0)["sync_within_1_frame"] == 0
     assert sync_figures(late, expected=2) == {
         "offset_frames": pytest.approx(3),
@@ -322,7 +322,7 @@ def test_measured_offsets_take_the_place_of_guesses(tmp_path):
 def test_the_true_offset_must_win_over_others():
     evidence = np.zeros(61)
     evidence[30 - 4] = 1  # the picture comes two frames after the sound
-    found = Synchrony(offset_s=0.08, confidence=9.0, evidence=evidence)
+    found = Synchrony(offset_s=0.08, confidence=9.0, log_odds=evidence)
     assert beats_shifted(found, 2.0) == 1
     assert beats_shifted(found, -1.0) == 0
 

@@ -18,7 +18,7 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.seen_face import SeenFace
-from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.noises import UNSEEN_NOISES, make_noise
 
 

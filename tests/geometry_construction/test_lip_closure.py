@@ -46,14 +46,14 @@ def random_mouths(face_model, count=9):
 def test_openness_is_that_of_the_face_model(head, style, face_model):
     mouths = random_mouths(face_model)
     expected = driven_aperture(mouths.numpy(), face_model.mean, face_model)
-    torch.testing.assert_close(head.opening(mouths, style), torch.from_numpy(expected), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(head.aperture(mouths, style), torch.from_numpy(expected), atol=1e-5, rtol=1e-4)
 
 
 def test_shut_lips_are_shut_and_others_stay(head, style, face_model):
     mouths = random_mouths(face_model)
     amount = torch.tensor([0.0, 1.0] * 4 + [0.5])
     closed = head.close(mouths, amount, style)
-    before, after = head.opening(mouths, style), head.opening(closed, style)
+    before, after = head.aperture(mouths, style), head.aperture(closed, style)
     torch.testing.assert_close(closed[0], mouths[0])
     torch.testing.assert_close(after[1], LEFT_OPEN * before[1], atol=1e-4, rtol=1e-2)
     torch.testing.assert_close(after[-1], (1 - 0.5 * (1 - LEFT_OPEN)) * before[-1], atol=1e-4, rtol=1e-2)
@@ -72,7 +72,7 @@ def test_shutting_moves_the_face_least(head, style, face_model):
 
 def test_a_fresh_head_shuts_nothing(head, style, face_model):
     logits = head(torch.randn(9, 5), random_mouths(face_model), style)
-    assert head.amount(logits).max() == 0
+    assert head.strength(logits).max() == 0
 
 
 def test_it_learns_when_lips_are_shut(head, style, face_model):
@@ -82,7 +82,7 @@ def test_it_learns_when_lips_are_shut(head, style, face_model):
     inputs = head.inputs(hidden, mouths, style)
     with torch.no_grad():
         fit_closure_of(head, inputs, closed)
-        amount = head.amount(head(hidden, mouths, style))
+        amount = head.strength(head(hidden, mouths, style))
     sure = (hidden[:, 0] - 0.5).abs() > 0.3
     assert amount[closed & sure].min() > 0.9 and amount[~closed & sure].mean() < 0.25
 

@@ -14,7 +14,7 @@ from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.layers import LocalAttention, band
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.style import STYLE_VERTICES, Style, style_of
-from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.voice_activity import LEAD_S, speech_gate
 
 CONFIG = GeometryModelConfig(

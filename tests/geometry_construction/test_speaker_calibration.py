@@ -17,9 +17,9 @@ from personatalk.geometry_construction.speaker_calibration import (
     MAX_S,
     SpeakerCalibration,
     SpeakerCalibrator,
-    beginning,
     calibrate,
-    last_layer,
+    first_seconds,
+    hidden_and_prediction,
     ridge,
 )
 from personatalk.options import DubbingOptions
@@ -47,7 +47,7 @@ def person(model, seconds: float, offset_s: float = 0.0) -> tuple[FaceGeometry, 
     own = torch.randn(4, CONFIG.dim, generator=torch.Generator().manual_seed(3))
     times = torch.arange(int(seconds * 25), dtype=torch.float64) / 25 - offset_s
     with torch.no_grad():
-        hidden, said = last_layer(model, speech(seconds), times.clamp(0, seconds - 0.02), random_style())
+        hidden, said = hidden_and_prediction(model, speech(seconds), times.clamp(0, seconds - 0.02), random_style())
     return geometry_of((said + (hidden - hidden.mean(0)) @ own.T).numpy()), own
 
 
@@ -92,7 +92,7 @@ def test_more_speech_says_more_and_strength_scales_it(model):
     style = random_style()
     changes = []
     for seconds, strength in ((2, 1.0), (16, 1.0), (16, 0.5), (16, 0.0)):
-        part = beginning(geometry, seconds)
+        part = first_seconds(geometry, seconds)
         changed, _ = calibrate(model, speech(16), part, style, offset_s=0.0, strength=strength)
         changes.append((changed.head.weight - model.head.weight).norm().item())
     assert 0 < changes[0] < changes[1]
@@ -122,14 +122,14 @@ def test_too_little_speech_changes_nothing(model, features):
 def test_a_video_without_sound_changes_nothing(model, tmp_path):
     clip = write_clip(tmp_path / "mute.mp4")
     listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
-    heard = listener.listen(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
+    heard = listener.calibrate(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
     assert heard == (model, SpeakerCalibration())
 
 
 def test_both_switches_off_listen_to_nothing(model, tmp_path):
     listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
     options = DubbingOptions(measure_offset=False, calibrate=False)
-    assert listener.listen(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
+    assert listener.calibrate(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
 
 
 def test_the_report_is_json():
@@ -141,5 +141,5 @@ def test_the_report_is_json():
 def test_only_the_beginning_is_listened_to():
     geometry = geometry_of(np.zeros((1000, 4), np.float32))
     late = replace(geometry, times=geometry.times + 7)
-    part = beginning(late, MAX_S)
+    part = first_seconds(late, MAX_S)
     assert part.times[0] == 0 and part.times[-1] < MAX_S and len(part.expression) == len(part.valid) == 500

@@ -16,17 +16,16 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.media import read_audio
 from personatalk.speech.config import SyncConfig
-from personatalk.speech.encoders import SAMPLE_RATE
+from personatalk.speech.features import SAMPLE_RATE, mel_spectrogram_features
 from personatalk.speech.sync_network import (
     NUM_SHIFTS,
     Synchrony,
     SyncNetwork,
+    find_best_shift,
+    lip_features,
     load_sync_network,
+    measure_lip_synchrony,
     measure_synchrony,
-    mel_features,
-    read_evidence,
-    see_lips,
-    synchrony_of,
 )
 
 
@@ -37,7 +36,7 @@ def judge():
 
 @pytest.fixture(scope="module")
 def sound():
-    return mel_features(read_audio(DEFAULT_FOLDER.parent / "assets" / "speech_bridge.wav"))
+    return mel_spectrogram_features(read_audio(DEFAULT_FOLDER.parent / "assets" / "speech_bridge.wav"))
 
 
 @pytest.fixture(scope="module")
@@ -47,60 +46,60 @@ def lips():
 
 def test_a_picture_that_comes_later_has_a_greater_offset(judge, sound, lips):
     times, valid = 0.5 + np.arange(60) / 25, np.ones(60, bool)
-    before = synchrony_of(judge, sound, lips, valid, times)
-    after = synchrony_of(judge, sound, lips, valid, times + 2 / 25)
-    np.testing.assert_allclose(after.evidence[:-4], before.evidence[4:], atol=0.02)
+    before = measure_lip_synchrony(judge, sound, lips, valid, times)
+    after = measure_lip_synchrony(judge, sound, lips, valid, times + 2 / 25)
+    np.testing.assert_allclose(after.log_odds[:-4], before.log_odds[4:], atol=0.02)
 
 
 def test_the_frame_rate_of_the_picture_does_not_matter(judge, sound, lips):
     times = np.arange(60) / 25
     fine = np.arange(119) / 50
     doubled = np.stack([np.interp(fine, times, column) for column in lips.T], 1).astype(np.float32)
-    slow = synchrony_of(judge, sound, lips, np.ones(60, bool), times)
-    fast = synchrony_of(judge, sound, doubled, np.ones(119, bool), fine)
-    np.testing.assert_allclose(fast.evidence, slow.evidence, atol=0.05)
+    slow = measure_lip_synchrony(judge, sound, lips, np.ones(60, bool), times)
+    fast = measure_lip_synchrony(judge, sound, doubled, np.ones(119, bool), fine)
+    np.testing.assert_allclose(fast.log_odds, slow.log_odds, atol=0.05)
 
 
 def test_who_speaks_does_not_matter():
     face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
     expression = np.random.default_rng(0).normal(size=(20, face_model.num_speech)).astype(np.float32)
-    seen = see_lips(expression, np.ones(20, bool), face_model.mean, face_model)
-    shifted = see_lips(expression + 0.3, np.ones(20, bool), face_model.mean, face_model)
+    seen = lip_features(expression, np.ones(20, bool), face_model.mean, face_model)
+    shifted = lip_features(expression + 0.3, np.ones(20, bool), face_model.mean, face_model)
     np.testing.assert_allclose(seen[:, :-2], shifted[:, :-2], atol=1e-5)
 
 
 def test_the_peak_is_found_between_half_frames():
     steps = np.arange(NUM_SHIFTS)
-    found = read_evidence(-np.square(steps - 33.3) / 10)
+    found = find_best_shift(-np.square(steps - 33.3) / 10)
     assert found.offset_s == pytest.approx(-3.3 / 50, abs=1e-3)
     assert found.confidence > 5
 
 
 def test_flat_evidence_has_no_confidence():
-    assert read_evidence(np.zeros(NUM_SHIFTS)).confidence == 0
+    assert find_best_shift(np.zeros(NUM_SHIFTS)).confidence == 0
 
 
 def test_a_longer_clip_needs_more_evidence():
-    short = Synchrony(offset_s=0.0, confidence=12.0, evidence=np.zeros(NUM_SHIFTS), seen_s=2.0)
-    assert short.in_sync and not replace(short, seen_s=16.0).in_sync
+    short = Synchrony(offset_s=0.0, confidence=12.0, log_odds=np.zeros(NUM_SHIFTS), valid_s=2.0)
+    assert short.in_sync and not replace(short, valid_s=16.0).in_sync
 
 
 def test_too_short_or_unseen_is_not_judged(judge, sound, lips):
-    assert synchrony_of(judge, sound, lips[:12], np.ones(12, bool), np.arange(12) / 25) is None
-    assert synchrony_of(judge, sound, lips, np.zeros(60, bool), np.arange(60) / 25) is None
+    assert measure_lip_synchrony(judge, sound, lips[:12], np.ones(12, bool), np.arange(12) / 25) is None
+    assert measure_lip_synchrony(judge, sound, lips, np.zeros(60, bool), np.arange(60) / 25) is None
     face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
     geometry = fit_track(known_face(face_model, noise_iod=0, seed=4).track, face_model)
     assert measure_synchrony(judge, sound, replace(geometry, valid=geometry.valid & False), face_model) is None
 
 
 def test_sound_that_lies_elsewhere_is_not_judged(judge, sound, lips):
-    assert synchrony_of(judge, sound, lips, np.ones(60, bool), 1000 + np.arange(60) / 25) is None
+    assert measure_lip_synchrony(judge, sound, lips, np.ones(60, bool), 1000 + np.arange(60) / 25) is None
 
 
 @pytest.mark.parametrize("length", [1, 159, 16000])
 def test_any_sound_has_a_spectrogram(length):
     waveform = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
-    features = mel_features(waveform)
+    features = mel_spectrogram_features(waveform)
     assert features.values.shape == (max(1, -(-length // 320)), 160)
     assert torch.isfinite(features.values).all()
 
@@ -108,13 +107,13 @@ def test_any_sound_has_a_spectrogram(length):
 def test_a_spectrogram_shows_a_tone_when_it_sounds():
     times = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     tone = (0.3 * np.sin(2 * np.pi * 440 * times) * (times > 0.5)).astype(np.float32)
-    loud = mel_features(tone).values.mean(1)
+    loud = mel_spectrogram_features(tone).values.mean(1)
     assert loud[30:].mean() > loud[:20].mean() + 0.02 and loud[:20].std() < 0.01
 
 
 def test_unknown_sounds_and_missing_weights_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'chroma'"):
-        SyncConfig(sound="chroma")
+        SyncConfig(audio="chroma")
     with pytest.raises(CheckpointError, match="sync.json"):
         load_sync_network(tmp_path)
 
@@ -122,12 +121,12 @@ def test_unknown_sounds_and_missing_weights_are_refused(tmp_path):
 def test_two_networks_are_as_far_apart_as_their_offsets(judge, sound, lips):
     seen = SeenClip(
         clip=None, geometry=None, lips=lips, valid=np.ones(60, bool), times=np.arange(60) / 25,
-        sounds={"mel": sound, "whisper": None},
+        sounds={"mel": sound, "speech": None},
     )  # fmt: skip
     assert frames_apart(judge, judge, seen) == {"within_1_frame": 1.0, "error_frames": 0.0}
     torch.manual_seed(0)
     other = SyncNetwork(judge.config).eval()
-    both = [synchrony_of(n, sound, lips, seen.valid, seen.times).offset_s * 25 for n in (judge, other)]
+    both = [measure_lip_synchrony(n, sound, lips, seen.valid, seen.times).offset_s * 25 for n in (judge, other)]
     assert both[0] != both[1]
     assert frames_apart(judge, other, seen)["error_frames"] == pytest.approx(abs(both[0] - both[1]))
     assert frames_apart(judge, other, replace(seen, lips=lips[:12], valid=seen.valid[:12], times=seen.times[:12])) == {}

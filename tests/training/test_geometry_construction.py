@@ -12,7 +12,7 @@ from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel
-from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.features import SpeechFeatures
 from personatalk.training.config import GeometryTrainingConfig
 from personatalk.training.geometry_construction.dataset import GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.geometry_construction.losses import (

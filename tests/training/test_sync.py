@@ -11,8 +11,8 @@ import torch
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.face_model import FaceModel
 from personatalk.speech.config import SyncConfig
-from personatalk.speech.encoders import SpeechFeatures
-from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, SyncNetwork, see_lips
+from personatalk.speech.features import SpeechFeatures
+from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, SyncNetwork, lip_features
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.geometry_construction.losses import SpeechMetric, sync_loss
 from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
@@ -105,16 +105,16 @@ def test_the_right_shift_is_the_middle_one_of_a_batch():
     """The dataset takes the manifest's offset off: six features of the sound lie where the mouth is."""
     clip = sync_clip(0, offset=3.0, told=3.0)
     batch = SyncDataset([clip], replace(CONFIG, batch_size=1), is_mel=False).batch_at(0)
-    middle = batch.sound[0, 2 * MAX_SHIFT :: 2][: CONFIG.num_frames, :4]
-    heard = batch.heard[0, 2 * MAX_SHIFT :: 2][: CONFIG.num_frames]
+    middle = batch.audio[0, 2 * MAX_SHIFT :: 2][: CONFIG.num_frames, :4]
+    heard = batch.has_audio[0, 2 * MAX_SHIFT :: 2][: CONFIG.num_frames]
     assert (middle - batch.lips[0])[heard].abs().max() < 0.5
     assert np.corrcoef(middle[heard].flatten(), batch.lips[0][heard].flatten())[0, 1] > 0.98
 
 
 def test_batches_follow_from_the_step():
     dataset = SyncDataset([sync_clip(seed) for seed in range(3)], CONFIG, is_mel=False)
-    assert torch.equal(dataset.batch_at(2).sound, dataset.batch_at(2).sound)
-    assert not torch.equal(dataset.batch_at(2).sound, dataset.batch_at(3).sound)
+    assert torch.equal(dataset.batch_at(2).audio, dataset.batch_at(2).audio)
+    assert not torch.equal(dataset.batch_at(2).audio, dataset.batch_at(3).audio)
 
 
 def test_no_clips_are_refused():
@@ -164,10 +164,10 @@ def test_the_loss_sees_the_mouth_as_the_network_was_taught_to():
     random = np.random.default_rng(0)
     expression = random.normal(size=(30, face_model.num_speech)).astype(np.float32)
     valid = random.random(30) < 0.8
-    ours = SpeechMetric.of(face_model).see_lips(
+    ours = SpeechMetric.of(face_model).lip_features(
         torch.from_numpy(expression)[None], torch.from_numpy(face_model.mean)[None], torch.from_numpy(valid)[None]
     )
-    np.testing.assert_allclose(ours[0], see_lips(expression, valid, face_model.mean, face_model), atol=2e-3)
+    np.testing.assert_allclose(ours[0], lip_features(expression, valid, face_model.mean, face_model), atol=2e-3)
 
 
 def test_the_sync_loss_is_lowest_where_mouth_and_sound_fit(network):

@@ -13,7 +13,7 @@ from torch import Tensor
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.style import MIN_STYLE_FRAMES, Style, style_of
-from personatalk.speech.encoders import FEATURE_RATE, SpeechFeatures, sample_rows
+from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, sample_rows
 from personatalk.speech.sync_network import MAX_SHIFT, NUM_SHIFTS
 from personatalk.training.config import GeometryTrainingConfig
 from personatalk.training.offsets import with_measured_offsets
@@ -91,24 +91,24 @@ class GeometryBatch:
 
     Attributes:
         speech: [B, T, C] features.
-        heard: [B, T] bool, where there is sound.
+        has_audio: [B, T] bool, where there is sound.
         style: of B speakers, from other frames than the target's wherever the clip is long enough.
         expression: [B, T, K] the truth.
         valid: [B, T] bool, where the truth is to be trusted and sound was heard.
         template: [B, V, 3] IOD.
-        sound: [B, 2 * T + NUM_SHIFTS - 1, C] features at 50 Hz from 15 frames before to 15 after, where a sync
+        sync_audio: [B, 2 * T + NUM_SHIFTS - 1, C] features at 50 Hz from 15 frames before to 15 after, where a sync
             network listens; None where none does.
-        sound_heard: [B, 2 * T + NUM_SHIFTS - 1] bool; nowhere in noise, which belongs to no mouth.
+        sync_has_audio: [B, 2 * T + NUM_SHIFTS - 1] bool; nowhere in noise, which belongs to no mouth.
     """
 
     speech: Tensor
-    heard: Tensor
+    has_audio: Tensor
     style: Style
     expression: Tensor
     valid: Tensor
     template: Tensor
-    sound: Tensor | None = None
-    sound_heard: Tensor | None = None
+    sync_audio: Tensor | None = None
+    sync_has_audio: Tensor | None = None
 
 
 class GeometryDataset:
@@ -176,7 +176,7 @@ class GeometryDataset:
         return {
             **around,
             "speech": sample_rows(features.values, torch.from_numpy(times) * features.rate).float(),
-            "heard": torch.from_numpy(heard),
+            "has_audio": torch.from_numpy(heard),
             "style": style,
             "expression": expression,
             "valid": torch.from_numpy(valid & heard),
@@ -187,7 +187,7 @@ class GeometryDataset:
         moments = times[0] - MAX_SHIFT / GRID_RATE + np.arange(2 * len(times) + NUM_SHIFTS - 1) / FEATURE_RATE
         heard = (moments >= 0) & (moments < features.duration) & (not is_noise)
         values = sample_rows(features.values, torch.from_numpy(moments * features.rate)).float()
-        return {"sound": values, "sound_heard": torch.from_numpy(heard)}
+        return {"sync_audio": values, "sync_has_audio": torch.from_numpy(heard)}
 
     def _style(self, clip: SpokenClip, start: int, others: list[SpokenClip], rng: np.random.Generator) -> Style:
         """Take a style from frames that the target does not touch, a run of them of random length.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from personatalk.geometry.face_model import LIP_PAIRS, LIPS, MOUTH_CORNERS, FaceModel
 from personatalk.geometry.mouth import driven_gaps, gap_aperture, length, lip_gaps
-from personatalk.speech.sync_network import NUM_SHIFTS, SyncNetwork, evidence_of
+from personatalk.speech.sync_network import NUM_SHIFTS, SyncNetwork, shift_log_odds
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
@@ -76,8 +76,8 @@ class SpeechMetric:
         """
         return gap_aperture(driven_gaps(expression, PERCENT * lip_gaps(template), self.gap_basis))
 
-    def see_lips(self, expression: Tensor, template: Tensor, valid: Tensor) -> Tensor:
-        """Describe mouths as `sync.see_lips` does, so that gradients get through.
+    def lip_features(self, expression: Tensor, template: Tensor, valid: Tensor) -> Tensor:
+        """Describe mouths as `sync.lip_features` does, so that gradients get through.
 
         Args:
             expression: [B, T, K]
@@ -100,7 +100,7 @@ def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, sound: Tensor, 
 
     Args:
         network: frozen; hears what stage 1 hears.
-        lips: [B, T, L] of `SpeechMetric.see_lips`.
+        lips: [B, T, L] of `SpeechMetric.lip_features`.
         valid: [B, T] bool.
         sound: [B, 2 * T + NUM_SHIFTS - 1, C], see `SyncNetwork.embed`.
         heard: [B, 2 * T + NUM_SHIFTS - 1] bool.
@@ -108,7 +108,7 @@ def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, sound: Tensor, 
     Returns:
         [] mean over the excerpts that are seen and heard for long enough.
     """
-    evidence = evidence_of(network.embed(lips, valid, sound, heard))
+    evidence = shift_log_odds(network.embed(lips, valid, sound, heard))
     possible = torch.isfinite(evidence)
     logs = evidence.masked_fill(~possible, -1e4).log_softmax(1)
     middle = (NUM_SHIFTS - 1) // 2

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import GeometryModel, hidden_on_grid
-from personatalk.geometry_construction.speaker_calibration import last_layer, ridge
+from personatalk.geometry_construction.speaker_calibration import hidden_and_prediction, ridge
 from personatalk.geometry_construction.style import MIN_STYLE_FRAMES, Style, style_of
-from personatalk.speech.encoders import SpeechFeatures
+from personatalk.speech.features import SpeechFeatures
 from personatalk.training.geometry_construction.dataset import GRID_RATE, SpokenClip
 from personatalk.training.geometry_construction.losses import PERCENT, SpeechMetric
 
@@ -87,7 +87,7 @@ def read(model: GeometryModel, clip: SpokenClip, face_model: FaceModel) -> Readi
         return None
     style = style_of(clip.expression[:half], first, clip.template, face_model)
     features, times = clip.speech["clean"], torch.from_numpy(clip.times[judged])
-    hidden, said = last_layer(model, features, times.clamp(0, features.duration), style)
+    hidden, said = hidden_and_prediction(model, features, times.clamp(0, features.duration), style)
     missed = torch.from_numpy(clip.expression[judged]) - said
     inputs = closure_inputs(model, clip, style, judged)
     opening = driven_aperture(clip.expression[judged], clip.template, face_model)

@@ -110,11 +110,11 @@ class GeometryLosses:
 
     def __call__(self, model: nn.Module, batch: GeometryBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
-        predicted = model(batch.speech, batch.heard, batch.style)
+        predicted = model(batch.speech, batch.has_audio, batch.style)
         losses = geometry_losses(predicted, batch.expression, batch.valid, batch.template, self.metric)
-        if self.sync_network and batch.sound is not None:
-            lips = self.metric.see_lips(predicted, batch.template, batch.valid)
-            losses["sync"] = sync_loss(self.sync_network, lips, batch.valid, batch.sound, batch.sound_heard)
+        if self.sync_network and batch.sync_audio is not None:
+            lips = self.metric.lip_features(predicted, batch.template, batch.valid)
+            losses["sync"] = sync_loss(self.sync_network, lips, batch.valid, batch.sync_audio, batch.sync_has_audio)
         return losses
 
 

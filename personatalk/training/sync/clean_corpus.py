@@ -10,7 +10,8 @@ from pathlib import Path
 from personatalk.checkpoints import save_model
 from personatalk.geometry.face_model import FaceModel
 from personatalk.speech.config import SyncConfig
-from personatalk.speech.sync_network import MEL_DIM, SyncNetwork
+from personatalk.speech.features import MEL_FEATURE_DIM
+from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
 from personatalk.training.preprocess import Clip
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 JUDGE_FOLD = 0
 KEPT = 0.5  # probability from which a clip's sound counts as its own
 FIRST_STEPS = 300  # of the networks that measure; they are thrown away
-WHISPER = SyncConfig(sound="whisper")
-MEL = SyncConfig(sound="mel", audio_dim=MEL_DIM, audio_layers=3)
+SPEECH = SyncConfig(audio="speech")
+MEL = SyncConfig(audio="mel", audio_dim=MEL_FEATURE_DIM, audio_layers=3)
 STEPS = {"sync": 400, "sync_judge": 700}
 
 
@@ -46,9 +47,9 @@ def clean_corpus(
         counts of clips: measured, kept, dropped, and moved, which are kept but not where the manifest has them.
     """
     heard = [clip for clip in clips if clip.has_sound]
-    known = load_sync_clips(heard, corpus, face_model, "whisper")
+    known = load_sync_clips(heard, corpus, face_model, "speech")
     halves = {
-        fold: train_sync(_of_folds(known, {fold}), _with_steps(config, FIRST_STEPS), WHISPER, folder=folder / f"{fold}")
+        fold: train_sync(_of_folds(known, {fold}), _with_steps(config, FIRST_STEPS), SPEECH, folder=folder / f"{fold}")
         for fold in (1, 2)
     }
 
@@ -74,7 +75,7 @@ def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, ne
         counts of clips, as `clean_corpus` does.
     """
     heard = [clip for clip in clips if clip.has_sound]
-    measured = measure_clips(load_sync_clips(heard, corpus, face_model, "whisper"), lambda clip: network)
+    measured = measure_clips(load_sync_clips(heard, corpus, face_model, "speech"), lambda clip: network)
     write_offsets(measured, corpus)
     return counts_of(measured, heard)
 
@@ -86,8 +87,8 @@ def train_final(
     believed = {clip.name: clip for clip in with_measured_offsets(clips, corpus)}
     # the validation clips are judged by the manifest, which had no part in measuring
     cleaned = [clip if clip.split != "train" else believed[clip.name] for clip in clips]
-    for name, network_config, folds in (("sync", WHISPER, {1, 2}), ("sync_judge", MEL, {JUDGE_FOLD})):
-        known = load_sync_clips(cleaned, corpus, face_model, network_config.sound)
+    for name, network_config, folds in (("sync", SPEECH, {1, 2}), ("sync_judge", MEL, {JUDGE_FOLD})):
+        known = load_sync_clips(cleaned, corpus, face_model, network_config.audio)
         network = train_sync(
             _of_folds(known, folds), replace(_with_steps(config, STEPS[name]), min_fit=KEPT), network_config,
             folder=folder / name, held_out=[clip for clip in known if clip.clip.split == "val"],

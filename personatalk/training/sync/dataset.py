@@ -15,8 +15,8 @@ from personatalk.errors import MediaError
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.media import read_audio
-from personatalk.speech.encoders import FEATURE_RATE, SpeechFeatures, sample_rows
-from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, mel_features, see_lips
+from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, mel_spectrogram_features, sample_rows
+from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, lip_features
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.preprocess import Clip
 from personatalk.training.speech_cache import read_speech
@@ -32,7 +32,7 @@ class SyncClip:
     Attributes:
         clip: its row of the manifest.
         sounds: what is heard: as it is and, where there is one, spoilt.
-        lips: [T, L] of `see_lips`.
+        lips: [T, L] of `lip_features`.
         valid: [T] bool.
         times: [T] s of the picture; no offset is taken off.
     """
@@ -59,7 +59,7 @@ def cache_mel(clips: list[Clip], data: Path, corpus: Path) -> int:
         path = folder / f"{clip.name}.npz"
         if clip.has_sound and not path.exists():
             try:
-                features = mel_features(read_audio(data / clip.file))
+                features = mel_spectrogram_features(read_audio(data / clip.file))
             except MediaError:
                 continue
             np.savez(path, values=features.values.numpy().astype(np.float16), level_db=features.level_db.numpy())
@@ -67,16 +67,16 @@ def cache_mel(clips: list[Clip], data: Path, corpus: Path) -> int:
     return count
 
 
-def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, sound: str) -> list[SyncClip]:
+def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, audio: str) -> list[SyncClip]:
     """Load all clips with cached geometry and sound, whether or not the two are known to belong together.
 
     Args:
-        sound: "whisper" or "mel", what is heard.
+        audio: "speech" or "mel", see `SyncConfig.audio`.
     """
     loaded = []
     for clip in clips:
         geometry_path = corpus / "geometry" / f"{clip.name}.npz"
-        sound_path = corpus / {"whisper": "audio", "mel": "mel"}[sound] / f"{clip.name}.npz"
+        sound_path = corpus / {"speech": "audio", "mel": "mel"}[audio] / f"{clip.name}.npz"
         if not geometry_path.exists() or not sound_path.exists():
             continue
         geometry = FaceGeometry.load(geometry_path)
@@ -84,11 +84,11 @@ def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, soun
             continue
         grid = np.arange(geometry.times[0], geometry.times[-1] + 1e-6, 1 / LIP_RATE)
         rows = np.interp(grid, geometry.times, np.arange(len(geometry)))
-        lips = see_lips(geometry.expression, geometry.valid, geometry.template, face_model)
+        lips = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
         loaded.append(
             SyncClip(
                 clip=clip,
-                sounds=list(read_speech(sound_path).values()) if sound == "whisper" else [_read_mel(sound_path)],
+                sounds=list(read_speech(sound_path).values()) if audio == "speech" else [_read_mel(sound_path)],
                 lips=sample_rows(torch.from_numpy(lips), torch.from_numpy(rows)).numpy(),
                 valid=geometry.valid[np.floor(rows).astype(int)] & geometry.valid[np.ceil(rows).astype(int)],
                 times=grid,
@@ -104,12 +104,12 @@ def _read_mel(path: Path) -> SpeechFeatures:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncBatch:
-    """Mouths, and the sounds from 15 frames before to 15 after them; see `SyncNetwork.evidence`."""
+    """Mouths, and the sounds from 15 frames before to 15 after them; see `SyncNetwork.embed`."""
 
     lips: Tensor
-    seen: Tensor
-    sound: Tensor
-    heard: Tensor
+    valid: Tensor
+    audio: Tensor
+    has_audio: Tensor
 
 
 class SyncDataset:
@@ -162,9 +162,9 @@ class SyncDataset:
         values = sample_rows(sound.values, torch.from_numpy(moments * sound.rate)).float()
         return {
             "lips": torch.from_numpy(clip.lips[frames]),
-            "seen": torch.from_numpy(clip.valid[frames] & inside),
-            "sound": augment_mel(values, rng) if self.is_mel else values,
-            "heard": torch.from_numpy((moments >= 0) & (moments < sound.duration)),
+            "valid": torch.from_numpy(clip.valid[frames] & inside),
+            "audio": augment_mel(values, rng) if self.is_mel else values,
+            "has_audio": torch.from_numpy((moments >= 0) & (moments < sound.duration)),
         }
 
 

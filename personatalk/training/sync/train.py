@@ -18,8 +18,8 @@ from personatalk.speech.sync_network import (
     STEPS_PER_FRAME,
     Synchrony,
     SyncNetwork,
-    evidence_of,
-    synchrony_of,
+    measure_lip_synchrony,
+    shift_log_odds,
 )
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.loop import TrainState, train
@@ -46,16 +46,16 @@ class SyncLosses:
 
     def __call__(self, network: nn.Module, batch: SyncBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
-        embedded = network.embed(batch.lips, batch.seen, batch.sound, batch.heard)
-        evidence = evidence_of(embedded)
+        embedded = network.embed(batch.lips, batch.valid, batch.audio, batch.has_audio)
+        evidence = shift_log_odds(embedded)
         usable = torch.isfinite(evidence)
         believed = self.target * usable
         logs = evidence.masked_fill(~usable, -1e4).log_softmax(1)
         told = believed.sum(1)
         shift = -(believed * logs * usable).sum(1) / told.clamp(min=1e-6)
         middle = slice((NUM_SHIFTS - 1) // 2, -(NUM_SHIFTS - 1) // 2, STEPS_PER_FRAME)
-        sound = embedded.sound[:, middle] * embedded.heard[:, middle, None]
-        matches = torch.einsum("ite,jte->ij", embedded.mouth, sound)
+        sound = embedded.audio[:, middle] * embedded.has_audio[:, middle, None]
+        matches = torch.einsum("ite,jte->ij", embedded.lips, sound)
         own = torch.arange(len(matches))
         return {
             "shift": shift[told > 0].mean(),
@@ -76,7 +76,7 @@ def train_sync(
     torch.manual_seed(config.seed)
     network = SyncNetwork(network_config)
     clips = [clip for clip in clips if clip.clip.fit is not None and clip.clip.fit >= config.min_fit]
-    dataset = SyncDataset(clips, config, is_mel=network_config.sound == "mel")
+    dataset = SyncDataset(clips, config, is_mel=network_config.audio == "mel")
     set_statistics(network, clips)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     state = TrainState(model=network, optimizer=optimizer)
@@ -103,7 +103,7 @@ def found_offsets(network: SyncNetwork, clips: list[SyncClip]) -> dict[str, floa
     """How often the offset is found within a frame of the manifest's: `within_1` of clips of 4 s, of 2 s, of all."""
     rows = []
     for clip in clips:
-        found = synchrony_of(network.eval(), clip.sounds[0], clip.lips, clip.valid, clip.times)
+        found = measure_lip_synchrony(network.eval(), clip.sounds[0], clip.lips, clip.valid, clip.times)
         if found is not None and clip.clip.fit is not None and clip.clip.fit >= 0.3:
             error = found.offset_s * LIP_RATE - (clip.clip.offset or 0)
             rows.append((len(clip.times) / LIP_RATE, abs(error) <= 1.001, abs(error)))
@@ -131,12 +131,14 @@ def measure_clips(clips: list[SyncClip], network_of: Callable[[SyncClip], SyncNe
     own, swapped, kept = [], [], []
     for clip, other in zip(clips, mismatched_negatives(clips), strict=True):
         network = network_of(clip)
-        found, false = (synchrony_of(network, c.sounds[0], clip.lips, clip.valid, clip.times) for c in (clip, other))
+        found, false = (
+            measure_lip_synchrony(network, c.sounds[0], clip.lips, clip.valid, clip.times) for c in (clip, other)
+        )
         if found is not None and false is not None:
             own.append(found)
             swapped.append(false)
             kept.append(clip)
-    likelihood = np.stack([softmax(found.evidence) for found in own])
+    likelihood = np.stack([softmax(found.log_odds) for found in own])
     prior = learn_prior(likelihood)
     lengths = np.array([len(clip.times) for clip in kept])
     in_sync = learn_to_tell(traits(own, lengths, prior), traits(swapped, lengths, prior))
@@ -161,7 +163,7 @@ def mismatched_negatives(clips: list[SyncClip]) -> list[SyncClip]:
 
 def traits(found: list[Synchrony], lengths: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """What tells sounds that belong from others: [N, 3] where the evidence lies, how sharp it is, and for how long."""
-    place = [np.log(NUM_SHIFTS * (softmax(one.evidence) * prior).sum()) for one in found]
+    place = [np.log(NUM_SHIFTS * (softmax(one.log_odds) * prior).sum()) for one in found]
     sharpness = np.array([one.confidence for one in found]) / np.sqrt(lengths)
     return np.stack([np.array(place), sharpness, sharpness * np.log(lengths)], 1)
 
