@@ -11,8 +11,8 @@ import pytest
 ROOMS = {
     "errors": [], "options": [], "progress": [], "concurrency": [], "checkpoints": [],
     "media": ["sameness", "colour", "container", "decode", "sound", "encode", "timeline"],
-    "geometry": ["tracking", "face_model", "mouth", "landmark_fitting", "camera", "rasterizer", "mesh",
-                 "face_refinement", "lip_refinement", "estimation"],
+    "geometry": ["mediapipe_graphs", "tracking", "face_model", "mouth", "landmark_fitting", "camera", "rasterizer",
+                 "mesh", "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "voice_activity", "sync_network"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "speaker_calibration"],

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from personatalk.geometry.mediapipe_graphs import open_graph, restart_graph
+
 NUM_LANDMARKS = 478  # MediaPipe Face Mesh with refined lips and irises
 DETECTION_CONFIDENCE = 0.5
 WINDOW_SCALE = 2.0  # side of the search window over the side of the detected face box
@@ -60,8 +62,10 @@ class MediaPipeTracker:
         from mediapipe.python.solutions.face_detection import FaceDetection
         from mediapipe.python.solutions.face_mesh import FaceMesh
 
-        self._detector = FaceDetection(model_selection=1, min_detection_confidence=DETECTION_CONFIDENCE)
-        self._mesh = FaceMesh(refine_landmarks=True, max_num_faces=1)
+        self._detector = open_graph(
+            lambda: FaceDetection(model_selection=1, min_detection_confidence=DETECTION_CONFIDENCE)
+        )
+        self._mesh = open_graph(lambda: FaceMesh(refine_landmarks=True, max_num_faces=1))
         self._point = point
         self._window: tuple[int, int, int] | None = None  # left, top, side
 
@@ -112,7 +116,7 @@ class MediaPipeTracker:
         side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * (boxes[chosen, 2:] - boxes[chosen, :2]).max()))
         left, top = (centres[chosen] - side / 2).astype(int)
         self._window = (int(left), int(top), side)
-        self._mesh.reset()
+        restart_graph(self._mesh)
         return True
 
     def _landmarks_in_window(self, image: np.ndarray) -> np.ndarray | None:

@@ -15,6 +15,7 @@ import numpy as np
 from personatalk.geometry.camera import apply_affine, warp_image
 from personatalk.geometry.face_model import FACE_OVAL
 from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.mediapipe_graphs import open_graph
 
 if TYPE_CHECKING:
     from mediapipe.python.solutions.hands import Hands
@@ -63,10 +64,10 @@ class HandTracker:
         """Loaded when it is asked for: a style video is never looked at."""
         from mediapipe.python.solutions.hands import Hands
 
-        return Hands(static_image_mode=True, max_num_hands=2, model_complexity=0)
+        return open_graph(lambda: Hands(static_image_mode=True, max_num_hands=2, model_complexity=0))
 
     def look(self, frame: int, image: np.ndarray) -> None:
-        """FrameAppearance at the next frame [H, W, 3] uint8."""
+        """Look at the next frame [H, W, 3] uint8."""
         if frame >= len(self._geometry) or not self._geometry.valid[frame]:
             return
         view = warp_image(image, self._view_from_image(frame), VIEW_PX, VIEW_PX)
