@@ -1,1 +1,5 @@
 """Geometry of the face: model, camera, tracking, fitting, refinement."""
+
+from __future__ import annotations
+
+import personatalk.opencv  # noqa: F401 (says what to install where OpenCV cannot be loaded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import personatalk.opencv  # noqa: F401 (says what to install where OpenCV cannot be loaded)
 from personatalk.metrics.attention import attention_change, offset_change
 from personatalk.metrics.geometry import (
     aperture_scores,

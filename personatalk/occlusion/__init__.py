@@ -1,1 +1,5 @@
 """What stands in front of the face."""
+
+from __future__ import annotations
+
+import personatalk.opencv  # noqa: F401 (says what to install where OpenCV cannot be loaded)
