@@ -10,7 +10,8 @@ from conftest import CopyPipeline, FacelessPipeline
 
 from personatalk.cli import main as cli
 from personatalk.cli.main import main
-from personatalk.cli.training import EVALUATION_NAMES
+from personatalk.cli.training import EVALUATION_NAMES, named_paths
+from personatalk.errors import MediaError
 from personatalk.evaluation.protocols import EVALUATIONS
 
 
@@ -79,6 +80,16 @@ def test_evaluation_without_its_manifest_is_refused(tmp_path, capsys):
 
 def test_every_evaluation_has_its_command():
     assert sorted(EVALUATION_NAMES) == sorted(EVALUATIONS)
+
+
+def test_renderers_are_named_with_their_weights(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert named_paths([f"dense={tmp_path / 'a'}"]) == {"dense": tmp_path / "a"}
+    for wrong in ("dense", "=x", "dense=", f"dense={tmp_path / 'none'}"):
+        with pytest.raises(MediaError, match="NAME=PATH|there is no"):
+            named_paths([wrong])
+    with pytest.raises(MediaError, match="once"):
+        named_paths([f"a={tmp_path}"] * 2)
 
 
 def test_misspelt_training_option_is_refused(tmp_path, capsys):

@@ -180,7 +180,7 @@ def _track(arguments: argparse.Namespace) -> None:
     from personatalk.errors import NoFaceError
     from personatalk.geometry.tracking import MediaPipeTracker, track_face
     from personatalk.media import probe_video, read_frames
-    from personatalk.training.preprocess import save_track
+    from personatalk.training.corpus import save_track
 
     _refuse_output(arguments.output)
     info = probe_video(arguments.clip)

@@ -157,12 +157,12 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _train_face_model(arguments: argparse.Namespace) -> None:
+    from personatalk.training.corpus import cache_path, read_manifest
     from personatalk.training.face_model import learn_face_model
-    from personatalk.training.preprocess import read_manifest
 
     tracks: dict[str, list[Path]] = defaultdict(list)
     for clip in read_manifest(arguments.manifest):
-        path = arguments.corpus / "tracks" / f"{clip.name}.npz"
+        path = cache_path(arguments.corpus, "tracks", clip)
         if clip.split == "train" and len(tracks[clip.person]) < TRACKS_PER_PERSON and path.is_file():
             tracks[clip.person].append(path)
     paths = [path for some in tracks.values() for path in some]
@@ -176,7 +176,7 @@ def _train_face_model(arguments: argparse.Namespace) -> None:
 def _train_style_map(arguments: argparse.Namespace) -> None:
     from personatalk.geometry.face_model import FaceModel
     from personatalk.inspection.styles import STYLE_MAP_FILE
-    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.corpus import read_manifest
     from personatalk.training.style_map import learn_style_map
 
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
@@ -193,7 +193,7 @@ def _train_sync(arguments: argparse.Namespace) -> None:
     from personatalk.geometry.face_model import FaceModel
     from personatalk.speech.encoders import load_speech_encoder
     from personatalk.training.config import SyncTrainingConfig
-    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.corpus import read_manifest
     from personatalk.training.speech_cache import cache_speech
     from personatalk.training.sync.clean_corpus import clean_corpus
     from personatalk.training.sync.dataset import cache_mel
@@ -211,7 +211,7 @@ def _measure_offsets(arguments: argparse.Namespace) -> None:
     from personatalk.geometry.face_model import FaceModel
     from personatalk.speech.encoders import load_speech_encoder
     from personatalk.speech.sync_network import load_sync_network
-    from personatalk.training.preprocess import read_manifest
+    from personatalk.training.corpus import read_manifest
     from personatalk.training.speech_cache import cache_speech
     from personatalk.training.sync.clean_corpus import measure_corpus
 
@@ -231,8 +231,8 @@ def _train_geometry(arguments: argparse.Namespace) -> None:
     from personatalk.speech.encoders import load_speech_encoder
     from personatalk.speech.sync_network import load_sync_network
     from personatalk.training.config import GeometryTrainingConfig
+    from personatalk.training.corpus import read_manifest
     from personatalk.training.geometry_construction.train import train_geometry
-    from personatalk.training.preprocess import read_manifest
     from personatalk.training.speech_cache import cache_speech
 
     config = _config(GeometryTrainingConfig, arguments.config)
@@ -253,8 +253,8 @@ def _train_renderer(arguments: argparse.Namespace) -> None:
     from personatalk.checkpoints import save_model
     from personatalk.face_rendering.config import RendererConfig
     from personatalk.training.config import RendererTrainingConfig
+    from personatalk.training.corpus import read_manifest
     from personatalk.training.face_rendering.train import train_renderer
-    from personatalk.training.preprocess import read_manifest
 
     config = _config(RendererTrainingConfig, arguments.config)
     model_config = _config(RendererConfig, arguments.model_config)
@@ -267,13 +267,31 @@ def _train_renderer(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     _existing(arguments.manifest)
-    from personatalk.evaluation.inputs import EvaluationInputs, named_paths, to_markdown
+    from personatalk.evaluation.inputs import EvaluationInputs
     from personatalk.evaluation.protocols import run_evaluation
+    from personatalk.evaluation.report import to_markdown
 
     renderers = named_paths(arguments.renderer)
     names = ("data", "manifest", "corpus", "checkpoints", "output", "split", "limit", "syncnet", "sounds")
     inputs = EvaluationInputs(**{name: getattr(arguments, name) for name in names}, renderers=renderers)
     print(to_markdown(run_evaluation(arguments.what, inputs)))
+
+
+def named_paths(texts: list[str]) -> dict[str, Path]:
+    """Read NAME=PATH texts of a command line.
+
+    Raises:
+        MediaError: a text has no name or no path, a name is given twice, or nothing is at a path.
+    """
+    named: dict[str, Path] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path or name in named:
+            raise MediaError(f"{text!r} must be NAME=PATH, each name once")
+        if not Path(path).exists():
+            raise MediaError(f"{name}: there is no {path}; give a file of weights or the folder that holds it")
+        named[name] = Path(path)
+    return named
 
 
 def _existing(path: Path) -> Path:

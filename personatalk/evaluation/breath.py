@@ -6,13 +6,15 @@ import numpy as np
 import torch
 
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import EvaluationInputs, at_measured_offsets, report_of
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.persons import REST_IOD, read_speakers
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import load_geometry_model, read_features
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import predict_expression
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures
+from personatalk.training.corpus import with_measured_offsets
 
 MIN_STYLE_S = 2.0
 LOUD_DB = -40.0
@@ -31,7 +33,7 @@ def evaluate_breath(inputs: EvaluationInputs) -> dict:
     face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
     rows: dict[str, list[dict[str, float]]] = {"true mouth": [], "ours": []}
     speakers = read_speakers(inputs, face_model, MIN_STYLE_S)
-    aligned = at_measured_offsets([speaker.clip for speaker in speakers], inputs.corpus)
+    aligned = with_measured_offsets([speaker.clip for speaker in speakers], inputs.corpus, is_required=True)
     for speaker, clip in zip(speakers, aligned, strict=True):
         features, geometry = read_features(inputs, clip), speaker.geometry
         times = geometry.times - clip.offset_s

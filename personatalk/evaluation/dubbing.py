@@ -13,20 +13,15 @@ import soundfile
 from personatalk import metrics
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import (
-    MANIFEST_RATE,
-    Clip,
-    EvaluationInputs,
-    read_clips,
-    report_of,
-    spread_over_persons,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
 from personatalk.speech.sync_network import Synchrony
+from personatalk.training.corpus import MANIFEST_RATE, Clip, spread_over_persons
 
 MIN_SECONDS = 2.0  # of shorter clips it is only said what they kept, not how the mouth moves
 MAX_LAG = 8  # frames
@@ -54,7 +49,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Predictor, judge: 
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     embedder = FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES))
-    clips = spread_over_persons([c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound], inputs.limit)
+    clips = spread_over_persons([c for c in inputs.read_clips() if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}
     details, skipped = [], []
     for clip in clips:
@@ -74,7 +69,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Predictor, judge: 
                 continue
             kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
         figures = {**kept, **identity_figures(source, seen, embedder)}
-        if not clip.seconds < MIN_SECONDS:
+        if clip.is_long_enough(MIN_SECONDS):
             figures |= motion_figures(source, seen, ask(waveform, source.geometry))
             figures |= sync_figures(judge(waveform, seen.geometry), expected=0.0)
             own = judge(read_audio(video), source.geometry)
@@ -94,8 +89,8 @@ def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
     others = [other for other in clips[start + 1 :] + clips[:start] if other.person != clip.person]
     if not others:
         raise ValueError("dubs need clips with sound of at least two persons")
-    long_enough = (other for other in others if not other.seconds < clip.seconds)
-    return next(long_enough, max(others, key=lambda other: np.nan_to_num(other.seconds)))
+    long_enough = (other for other in others if clip.seconds is None or other.is_long_enough(clip.seconds))
+    return next(long_enough, max(others, key=lambda other: other.seconds or 0.0))
 
 
 def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[str, float]:

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.inputs import EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.camera import invert_affine, warp_image, window_from_image
 from personatalk.geometry.estimation import refine_face
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel, stability_weight
@@ -21,6 +22,7 @@ from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.geometry.tracking import NUM_LANDMARKS, FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import read_frames
+from personatalk.training.corpus import read_track, spread_over_persons
 
 FACE_MODEL_FILE = "face_model.safetensors"
 SYNTHETIC_SCALE_PX = 80.0
@@ -47,7 +49,7 @@ def evaluate_fitting(inputs: EvaluationInputs) -> dict:
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     rows, skipped = [], 0
-    for clip in spread_over_persons(read_clips(inputs.manifest, inputs.split), inputs.limit):
+    for clip in spread_over_persons(inputs.read_clips(), inputs.limit):
         track = read_track(inputs.corpus, clip)
         try:
             geometry = fit_track(track, face_model) if track is not None else None
@@ -58,7 +60,7 @@ def evaluate_fitting(inputs: EvaluationInputs) -> dict:
             continue
         rows.append(fitting_figures(track, geometry, face_model))
     table = {"tracked clips": rows, "rendered faces, tracked again": [], "the same, laid on what the frames show": []}
-    for clip in spread_over_persons(read_clips(inputs.manifest, inputs.split), RENDERED_CLIPS):
+    for clip in spread_over_persons(inputs.read_clips(), RENDERED_CLIPS):
         track = read_track(inputs.corpus, clip)
         if track is not None and track.detected.sum() >= RENDERED_MIN_FRAMES:
             frames = [frame.image for frame in read_frames(inputs.clip_path(clip))]

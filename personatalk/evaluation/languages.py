@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import (
-    Clip,
-    EvaluationInputs,
-    at_measured_offsets,
-    read_clips,
-    read_geometry,
-    report_of,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import (
     MIN_FIT,
     MIN_SECONDS,
@@ -34,6 +29,7 @@ from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import calibrate
 from personatalk.geometry_construction.style import style_of
+from personatalk.training.corpus import Clip, read_geometry, with_measured_offsets
 
 NAMES = {"en": "English", "ar": "Arabic"}
 MIN_WORDS = 8  # a person's clips shorter than 2 s, from which there are enough others for a style
@@ -50,16 +46,14 @@ def evaluate_languages(inputs: EvaluationInputs) -> dict:
         what `report_of` gives, a row for each language, length and method, with the counts of clips and persons.
     """
     face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
-    window_map = fit_linear_map(
-        inputs, face_model, reach_s=RIDGE_REACH_S, align=lambda clips: at_measured_offsets(clips, inputs.corpus)
-    )
-    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.fit < MIN_FIT]
-    usable = at_measured_offsets(usable, inputs.corpus)
+    align = partial(with_measured_offsets, corpus=inputs.corpus, is_required=True)
+    window_map = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S, align=align)
+    usable = align([c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT)])
     groups: dict[str, list[tuple[Clip, SpeechClip]]] = defaultdict(list)
     for clip in usable:
-        if not clip.seconds < MIN_SECONDS and (read := read_speech_clip(inputs, clip, face_model)) is not None:
+        if clip.is_long_enough(MIN_SECONDS) and (read := read_speech_clip(inputs, clip, face_model)) is not None:
             groups[NAMES.get(clip.language, "other or not stated")].append((clip, read))
-    for clip, read in read_words(inputs, [c for c in usable if c.seconds < MIN_SECONDS], face_model):
+    for clip, read in read_words(inputs, [c for c in usable if not c.is_long_enough(MIN_SECONDS)], face_model):
         groups[f"{NAMES.get(clip.language, 'other')}, single words"].append((clip, read))
     rows: dict[str, list[dict[str, float]]] = {}
     for group, clips in groups.items():

@@ -14,7 +14,8 @@ from personatalk import metrics
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.dubbing import MIN_SECONDS, foreign_clip
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import load_geometry_model
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture
@@ -24,6 +25,7 @@ from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import read_audio
 from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.features import SAMPLE_RATE
+from personatalk.training.corpus import Clip, spread_over_persons
 
 # (waveform [S] at 16 kHz, what is seen of a clip) -> openness [T] that stage 1 asks for at its frames
 Predictor = Callable[[np.ndarray, SeenFace], np.ndarray]
@@ -43,7 +45,7 @@ def evaluate_leak(inputs: EvaluationInputs, dub: Dub) -> dict:
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     ask = stage_one(inputs.checkpoints, face_model)
-    clips = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.seconds < MIN_SECONDS]
+    clips = [c for c in inputs.read_clips() if c.has_sound and c.is_long_enough(MIN_SECONDS)]
     chosen = spread_over_persons(clips, inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {}
     skipped = []

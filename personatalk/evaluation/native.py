@@ -12,11 +12,12 @@ import numpy as np
 from personatalk import metrics
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_track, report_of
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.judging import lip_mask
 from personatalk.evaluation.renderers import load_renderer
 from personatalk.evaluation.rendering import mean_figures
 from personatalk.evaluation.rendering_page import OURS
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.windows import WindowClip, choose_runs, read_windows
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.reference_bank import ClipReferences
@@ -26,6 +27,7 @@ from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import read_frames
+from personatalk.training.corpus import Clip, read_track
 
 NUM_PERSONS = 8  # whose largest clip is judged, unless a limit says otherwise
 FULL_STRENGTH = 0.99  # of a frame's dub; less is meant to show the source
@@ -55,7 +57,7 @@ def evaluate_native(inputs: EvaluationInputs) -> dict:
 def largest_faces(inputs: EvaluationInputs, count: int) -> list[tuple[Clip, float]]:
     """The clip in which each person's face is largest, of the persons with the largest: clip, px from brow to chin."""
     largest: dict[str, tuple[Clip, float]] = {}
-    for clip in read_clips(inputs.manifest, inputs.split):
+    for clip in inputs.read_clips():
         track = read_track(inputs.corpus, clip)
         if track is None or not track.detected.any():
             continue

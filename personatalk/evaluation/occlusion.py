@@ -8,8 +8,9 @@ import numpy as np
 
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_track, report_of, spread_over_persons
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.estimation import refine_face
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.face_refinement import GreyWindows
@@ -21,6 +22,7 @@ from personatalk.media import read_frames
 from personatalk.occlusion.appearance import HEIGHT, WIDTH, ColourWindows
 from personatalk.occlusion.hands import HandTracker
 from personatalk.occlusion.segmentation import Occlusion, find_occlusion
+from personatalk.training.corpus import Clip, read_track, spread_over_persons
 
 HIDES_SHARE = 0.03  # of the region, from which an occluder should be found
 CHEEKS = (50, 280)  # vertices where the skin's colour is read
@@ -38,7 +40,7 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
     mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
     rows: dict[str, list[dict[str, float]]] = {"as it is": [], **{kind: [] for kind in KINDS}, "other mouths": []}
     fired, skipped = {}, []
-    clips = spread_over_persons(read_clips(inputs.manifest, inputs.split), inputs.limit)
+    clips = spread_over_persons(inputs.read_clips(), inputs.limit)
     for number, clip in enumerate(clips):
         track = read_track(inputs.corpus, clip)
         if track is None:

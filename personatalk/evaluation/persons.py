@@ -10,7 +10,8 @@ import torch
 from scipy.linalg import eigh
 
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, read_geometry, report_of
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import (
     MIN_FIT,
     SpeechClip,
@@ -29,6 +30,7 @@ from personatalk.media import read_audio
 from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.features import SAMPLE_RATE
 from personatalk.speech.noises import NOISES, UNSEEN_NOISES, make_noise
+from personatalk.training.corpus import Clip, read_geometry
 
 MIN_STYLE_S = 2.0  # of clips whose style is judged
 OWN_SPEECH_S = (0.0, 2.0, 5.0, 10.0)
@@ -151,11 +153,10 @@ class StyleSpace:
 def training_halves(inputs: EvaluationInputs, face_model: FaceModel, model: GeometryModel) -> np.ndarray:
     """Style vectors [N, 2, D] of the halves of the training clips whose geometry is cached."""
     halves = []
-    for clip in read_clips(inputs.manifest, "train"):
-        path = inputs.corpus / "geometry" / f"{clip.name}.npz"
-        if not path.is_file():
+    for clip in inputs.read_clips("train"):
+        geometry = read_geometry(inputs.corpus, clip)
+        if geometry is None:
             continue
-        geometry = FaceGeometry.load(path)
         first = np.arange(len(geometry)) < len(geometry) // 2
         trusted = [geometry.valid & first, geometry.valid & ~first]
         if geometry.times[-1] - geometry.times[0] >= MIN_TRAINING_S and min(half.sum() for half in trusted) >= 20:
@@ -238,8 +239,8 @@ def read_sounds(folder: Path | None) -> dict[str, np.ndarray]:
 def read_speakers(inputs: EvaluationInputs, face_model: FaceModel, min_seconds: float) -> list[Speaker]:
     """Read the clips of a length whose sound belongs to the face."""
     speakers = []
-    for clip in read_clips(inputs.manifest, inputs.split):
-        geometry = read_geometry(inputs.corpus, clip) if clip.has_sound and not clip.fit < MIN_FIT else None
+    for clip in inputs.read_clips():
+        geometry = read_geometry(inputs.corpus, clip) if clip.has_fitting_sound(MIN_FIT) else None
         if geometry is None or geometry.times[-1] - geometry.times[0] < min_seconds - 0.1:
             continue
         first = np.arange(len(geometry)) < len(geometry) // 2

@@ -12,13 +12,14 @@ import torch
 from personatalk.evaluation.breath import evaluate_breath
 from personatalk.evaluation.dubbing import Dub, Judge, Predictor, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
-from personatalk.evaluation.inputs import EvaluationInputs, to_markdown
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.languages import evaluate_languages
 from personatalk.evaluation.leak import evaluate_leak
 from personatalk.evaluation.native import evaluate_native
 from personatalk.evaluation.occlusion import evaluate_occlusion
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.renderers import evaluate_renderers
+from personatalk.evaluation.report import to_markdown
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
 from personatalk.evaluation.sync import evaluate_sync
 from personatalk.evaluation.syncnet import evaluate_syncnet

@@ -12,14 +12,16 @@ import numpy as np
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.evaluation.baselines import baselines
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_clips, report_of, spread_over_persons
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.judging import Judges, RunTruth
 from personatalk.evaluation.rendering_page import ShownClip, draw_clip, write_page
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.windows import Method, MethodOutput, choose_runs, read_windows
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.media import read_frames
+from personatalk.training.corpus import Clip, spread_over_persons
 
 MAX_SHOWN = 12  # clips on the page of frames
 
@@ -51,7 +53,7 @@ def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Method]) ->
     """
     mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
     methods = {**baselines(mesh), **painters}
-    chosen = spread_over_persons(read_clips(inputs.manifest, inputs.split), inputs.limit)
+    chosen = spread_over_persons(inputs.read_clips(), inputs.limit)
     judge = partial(judge_clip, inputs, methods, mesh, Judges.load(inputs.checkpoints))
     with closing(map_in_order(judge, enumerate(chosen), num_workers())) as results:
         judged = [result for result in results if result is not None]

@@ -14,15 +14,8 @@ import torch
 from personatalk import metrics
 from personatalk.checkpoints import load_config, load_into
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import (
-    Clip,
-    EvaluationInputs,
-    at_measured_offsets,
-    read_clips,
-    read_geometry,
-    report_of,
-    spread_over_persons,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture
@@ -34,6 +27,7 @@ from personatalk.media import read_audio
 from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.features import SpeechFeatures, features_at
 from personatalk.speech.sync_network import SyncNetwork, load_sync_network
+from personatalk.training.corpus import Clip, cache_path, read_geometry, spread_over_persons, with_measured_offsets
 
 MIN_SECONDS = 2.0
 MIN_FIT = 0.3  # below, the sound may belong to another face
@@ -84,8 +78,8 @@ def evaluate_speech(inputs: EvaluationInputs, *, measured_offsets: bool = False)
     model, network = load_geometry_model(inputs.checkpoints), load_sync_network(inputs.checkpoints)
     bare = copy.deepcopy(model)
     torch.nn.init.constant_(bare.closure.linear.bias, NEVER)
-    align = partial(at_measured_offsets, corpus=inputs.corpus) if measured_offsets else list
-    usable = align([c for c in read_clips(inputs.manifest, inputs.split) if _usable(c)])
+    align = partial(with_measured_offsets, corpus=inputs.corpus, is_required=True) if measured_offsets else list
+    usable = align([c for c in inputs.read_clips() if _usable(c)])
     chosen = spread_over_persons(usable, inputs.limit)
     clips = [clip for clip in (read_speech_clip(inputs, c, face_model) for c in chosen) if clip is not None]
     frame_map = fit_linear_map(inputs, face_model, reach_s=0.0, align=align)
@@ -204,7 +198,7 @@ def beginning_of(geometry: FaceGeometry, kept: np.ndarray) -> FaceGeometry:
 
 def read_features(inputs: EvaluationInputs, clip: Clip) -> SpeechFeatures:
     """Read a clip's cached speech features, or encode its sound where they were not kept."""
-    path = inputs.corpus / "audio" / f"{clip.name}.npz"
+    path = cache_path(inputs.corpus, "audio", clip)
     if not path.is_file():
         return load_speech_encoder(inputs.checkpoints).encode(read_audio(inputs.clip_path(clip)))
     with np.load(path) as saved:
@@ -274,9 +268,7 @@ def _training_examples(
 ) -> list[tuple[SpeechFeatures, torch.Tensor, torch.Tensor]]:
     """Features, times [T] s, and speech coefficients [T, K] less the clip's mean; persons in turn."""
     examples = []
-    for clip in spread_over_persons(
-        align([c for c in read_clips(inputs.manifest, "train") if _usable(c)]), RIDGE_CLIPS
-    ):
+    for clip in spread_over_persons(align([c for c in inputs.read_clips("train") if _usable(c)]), RIDGE_CLIPS):
         geometry = read_geometry(inputs.corpus, clip)
         if geometry is None or geometry.valid.sum() < 20:
             continue
@@ -293,4 +285,4 @@ def _ridge(inputs: torch.Tensor, targets: torch.Tensor, strength: float) -> torc
 
 
 def _usable(clip: Clip) -> bool:
-    return clip.has_sound and not clip.seconds < MIN_SECONDS and not clip.fit < MIN_FIT
+    return clip.has_fitting_sound(MIN_FIT) and clip.is_long_enough(MIN_SECONDS)

@@ -8,15 +8,8 @@ import numpy as np
 import torch
 
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import (
-    MANIFEST_RATE,
-    Clip,
-    EvaluationInputs,
-    read_clips,
-    read_geometry,
-    report_of,
-    spread_over_persons,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
@@ -33,6 +26,7 @@ from personatalk.speech.sync_network import (
     load_sync_network,
     measure_lip_synchrony,
 )
+from personatalk.training.corpus import MANIFEST_RATE, Clip, read_geometry, spread_over_persons
 
 MIN_DUB_S = 2.0
 SHIFTS = range(-6, 7)  # frames by which sounds are moved on purpose
@@ -64,7 +58,7 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
     networks = {name: load_sync_network(inputs.checkpoints, name) for name in NETWORKS}
-    usable = [c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound and not c.fit < MIN_FIT]
+    usable = [c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT)]
     chosen = spread_over_persons(usable, inputs.limit)
     clips = [seen for clip in chosen if (seen := see_clip(inputs, clip, face_model)) is not None]
     rows: dict[str, list[dict[str, float]]] = {

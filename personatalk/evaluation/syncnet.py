@@ -17,17 +17,12 @@ from scipy.signal import medfilt
 from torch import Tensor, nn
 
 from personatalk.errors import CheckpointError, MediaError, PersonaTalkError
-from personatalk.evaluation.inputs import (
-    MANIFEST_RATE,
-    Clip,
-    EvaluationInputs,
-    read_clips,
-    report_of,
-    spread_over_persons,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import Frame, probe_video, read_audio, read_frames
 from personatalk.speech.features import SAMPLE_RATE
+from personatalk.training.corpus import MANIFEST_RATE, Clip, spread_over_persons
 
 CROP_PX = 224
 WINDOW_FRAMES = 5  # of 25 Hz; the sound's window is 20 columns of 100 Hz
@@ -125,7 +120,7 @@ def evaluate_syncnet(inputs: EvaluationInputs) -> dict:
     if inputs.syncnet is None:
         raise PersonaTalkError("SyncNet's weights do not ship with this; give them with --syncnet PATH")
     network = load_syncnet(inputs.syncnet)
-    clips = spread_over_persons([c for c in read_clips(inputs.manifest, inputs.split) if c.has_sound], inputs.limit)
+    clips = spread_over_persons([c for c in inputs.read_clips() if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"the clips themselves": []}
     for clip in clips:
         for name, video, expected_s in _videos_of(inputs, clip):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from personatalk.evaluation.inputs import Clip, EvaluationInputs, read_geometry
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.face_rendering.reference_selection import MIN_GAP
 from personatalk.face_rendering.renderer import Rendering
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
@@ -17,6 +17,7 @@ from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.media import read_frames
 from personatalk.metrics.identity import CHIP_LANDMARKS, cut_face_chip
+from personatalk.training.corpus import Clip, read_geometry
 
 Kept = TypeVar("Kept")
 MAX_FRAMES = 200

@@ -1,14 +1,12 @@
-"""Videos to training clips on disk: tracks, geometry and the renderer's windows, each cached once."""
+"""Videos to a corpus on disk: tracks, geometry and the renderer's windows, each made once."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,11 +18,18 @@ from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image,
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
-from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
+from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import probe_video, read_frames
 from personatalk.occlusion.search import estimate_face
+from personatalk.training.corpus import (
+    Clip,
+    cache_path,
+    clips_of_folder,
+    load_track,
+    read_manifest,
+    save_track,
+)
 
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 MIN_FRAMES = 20
 MIN_SCALE_PX = 30.0  # smallest inter-ocular distance worth training on
 MAX_WINDOWS_PER_PERSON = 900  # frames; keeps one speaker from filling the disk
@@ -32,76 +37,9 @@ MAX_WINDOWS_PER_PERSON = 900  # frames; keeps one speaker from filling the disk
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A row of the manifest. Offset: frames by which the picture comes after the sound; None if unknown."""
-
-    file: str
-    split: str
-    person: str
-    has_sound: bool
-    source: str
-    language: str
-    offset: float | None
-    fit: float | None
-
-    @property
-    def name(self) -> str:
-        """Under which the clip's caches are kept."""
-        return Path(self.file).stem
-
-
-def read_manifest(path: Path) -> list[Clip]:
-    """Read a tab-separated manifest: file, split, person, and where known sound, source, language, offset, fit."""
-    with path.open(newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return [
-        Clip(
-            file=row["file"],
-            split=row["split"],
-            person=row["person"],
-            has_sound=row.get("sound", "1") == "1",
-            source=row.get("source") or "",
-            language=row.get("language") or "",
-            offset=float(row["offset"]) if row.get("offset") else None,
-            fit=float(row["fit"]) if row.get("fit") else None,
-        )
-        for row in rows
-    ]
-
-
-def clips_of_folder(folder: Path, validation_share: int = 10) -> list[Clip]:
-    """Make a manifest of a folder of videos; a video's parent folder, or its own name, is the person."""
-    clips = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES):
-        person = path.parent.name if path.parent != folder else path.stem
-        split = "val" if sum(person.encode()) % validation_share == 0 else "train"
-        clips.append(
-            Clip(
-                file=str(path.relative_to(folder)), split=split, person=person, has_sound=True, source=folder.name,
-                language="", offset=None, fit=None,
-            )
-        )  # fmt: skip
-    return clips
-
-
-def save_track(track: FaceTrack, path: Path) -> None:
-    """Write a track to .npz."""
-    np.savez(path, **vars(track))
-
-
-def load_track(path: Path) -> FaceTrack:
-    """Read what `save_track` wrote."""
-    with np.load(path) as arrays:
-        return FaceTrack(
-            landmarks=arrays["landmarks"], detected=arrays["detected"], times=arrays["times"],
-            width=int(arrays["width"]), height=int(arrays["height"]),
-        )  # fmt: skip
-
-
 def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
     """Follow the face of a clip and cache the track; returns what became of it."""
-    target = corpus / "tracks" / f"{clip.name}.npz"
+    target = cache_path(corpus, "tracks", clip)
     if target.exists():
         return "cached"
     info = probe_video(data / clip.file)
@@ -114,7 +52,7 @@ def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
 
 def fit_clip(clip: Clip, data: Path, corpus: Path, mesh: FaceMesh) -> str:
     """Estimate the geometry of a tracked clip as a dub does, and cache it."""
-    source, target = (corpus / folder / f"{clip.name}.npz" for folder in ("tracks", "geometry"))
+    source, target = cache_path(corpus, "tracks", clip), cache_path(corpus, "geometry", clip)
     if target.exists() or not source.exists():
         return "cached" if target.exists() else "no track"
     try:
@@ -131,7 +69,7 @@ def fit_clip(clip: Clip, data: Path, corpus: Path, mesh: FaceMesh) -> str:
 
 def cut_windows(clip: Clip, data: Path, corpus: Path) -> str:
     """Cache the renderer's window of every frame of a clip, uint8 [T, 160, 192, 3]."""
-    target, source = corpus / "windows" / f"{clip.name}.npy", corpus / "geometry" / f"{clip.name}.npz"
+    source, target = cache_path(corpus, "geometry", clip), cache_path(corpus, "windows", clip)
     if target.exists() or not source.exists():
         return "cached" if target.exists() else "no geometry"
     affines = window_from_image(FaceGeometry.load(source))
@@ -154,7 +92,7 @@ def limit_windows(clips: list[Clip], corpus: Path) -> list[Clip]:
     counts: Counter[str] = Counter()
     kept = []
     for clip in clips:
-        path = corpus / "geometry" / f"{clip.name}.npz"
+        path = cache_path(corpus, "geometry", clip)
         if path.exists() and counts[clip.person] < MAX_WINDOWS_PER_PERSON:
             with np.load(path) as arrays:
                 counts[clip.person] += len(arrays["valid"])

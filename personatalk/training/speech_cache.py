@@ -13,7 +13,7 @@ from personatalk.media import read_audio
 from personatalk.speech.encoders import SpeechEncoder
 from personatalk.speech.features import SAMPLE_RATE, SpeechFeatures
 from personatalk.speech.noises import NOISES, make_noise
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip, cache_path
 
 VARIANTS = ("clean", "noisy")
 NOISE_PREFIX, NUM_NOISES, NOISE_S = "_noise_", 84, 4.0
@@ -82,7 +82,7 @@ def cache_speech(clips: list[Clip], data: Path, corpus: Path, encoder: SpeechEnc
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for clip in clips:
-        path = folder / f"{clip.name}.npz"
+        path = cache_path(corpus, "audio", clip)
         if clip.has_sound and not path.exists():
             try:
                 write_speech(path, read_audio(data / clip.file), encoder, seed=zlib.crc32(clip.name.encode()))

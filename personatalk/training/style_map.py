@@ -12,7 +12,7 @@ from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.styles import StyleMap, style_vector
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip, read_geometry
 
 MIN_FRAMES = 50  # a clip of two seconds; shorter ones say little of a style
 MIN_SPEAKERS = 3
@@ -31,11 +31,8 @@ def learn_style_map(clips: list[Clip], corpus: Path, face_model: FaceModel) -> S
     """
     vectors, traits = defaultdict(list), defaultdict(list)
     for clip in clips:
-        path = corpus / "geometry" / f"{clip.name}.npz"
-        if clip.split != "train" or not path.is_file():
-            continue
-        geometry = FaceGeometry.load(path)
-        if geometry.valid.sum() < MIN_FRAMES:
+        geometry = read_geometry(corpus, clip) if clip.split == "train" else None
+        if geometry is None or geometry.valid.sum() < MIN_FRAMES:
             continue
         style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
         vectors[clip.person].append(style_vector(style))

@@ -10,19 +10,12 @@ import torch
 
 from personatalk import metrics
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.errors import MediaError
+from personatalk.evaluation import protocols
 from personatalk.evaluation.dubbing import foreign_clip, motion_figures, partial_correlation, sync_figures
 from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
-from personatalk.evaluation.inputs import (
-    EvaluationInputs,
-    at_measured_offsets,
-    read_clips,
-    read_geometry,
-    report_of,
-    spread_over_persons,
-    to_markdown,
-)
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.persons import StyleSpace, compare
+from personatalk.evaluation.report import report_of, to_markdown
 from personatalk.evaluation.speech import closure_events
 from personatalk.evaluation.sync import beats_shifted
 from personatalk.geometry.face_model import LIP_PAIRS, LIPS, FaceModel
@@ -30,6 +23,7 @@ from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.inspection.seen_face import SeenFace
 from personatalk.metrics.perceptual import Lpips
 from personatalk.speech.sync_network import Synchrony
+from personatalk.training.corpus import read_geometry, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -181,33 +175,6 @@ def manifest(tmp_path, lines):
     return path
 
 
-def test_clips_of_a_split_with_blank_fields(tmp_path):
-    head = ("file", "split", "person", "sound", "offset", "fit")
-    path = manifest(
-        tmp_path,
-        [
-            head,
-            ("a.mp4", "val", "1", "1", "2", ".5"),
-            ("b.mp4", "val", "2", "0", "", ""),
-            ("c.mp4", "train", "3", "1", "", ""),
-        ],
-    )
-    first, second = read_clips(path, "val")
-    assert (first.name, first.has_sound, first.offset_s, first.fit) == ("a", True, 0.08, 0.5)
-    assert (second.offset_s, np.isnan(second.fit)) == (0.0, True)
-
-
-def test_manifest_without_a_column_is_refused(tmp_path):
-    with pytest.raises(MediaError, match="person"):
-        read_clips(manifest(tmp_path, [("file", "split", "sound"), ("a.mp4", "val", "1")]), "val")
-
-
-def test_a_limit_takes_every_person_before_a_second_clip_of_any(tmp_path):
-    lines = [(f"{i}.mp4", "val", person, "1") for i, person in enumerate("aaabbc")]
-    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
-    assert [clip.person for clip in spread_over_persons(clips, 4)] == ["a", "b", "c", "a"]
-
-
 def test_markdown_holds_every_figure_and_marks_what_is_missing():
     text = to_markdown(report_of("x", {"ours": [{"r": 0.5}, {"r": 0.7}], "mean mouth": [{"r": float("nan")}]}, clips=2))
     assert "| ours | 0.6 [0.5, 0.7] |" in text
@@ -224,7 +191,7 @@ def test_partial_correlation_takes_away_what_is_shared():
 
 def test_no_clip_is_dubbed_with_its_own_person(tmp_path):
     lines = [(f"{i}.mp4", "val", person, "1") for i, person in enumerate("aab")]
-    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
+    clips = read_manifest(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
     assert [foreign_clip(clip, clips).person for clip in clips] == ["b", "b", "a"]
     with pytest.raises(ValueError, match="two persons"):
         foreign_clip(clips[0], clips[:2])
@@ -232,7 +199,7 @@ def test_no_clip_is_dubbed_with_its_own_person(tmp_path):
 
 def test_speech_for_a_dub_is_as_long_as_the_clip_where_there_is_any(tmp_path):
     lines = [(f"{i}.mp4", "val", str(i), "1", seconds) for i, seconds in enumerate(("3", "1", "4", "2"))]
-    clips = read_clips(manifest(tmp_path, [("file", "split", "person", "sound", "seconds"), *lines]), "val")
+    clips = read_manifest(manifest(tmp_path, [("file", "split", "person", "sound", "seconds"), *lines]), "val")
     assert [foreign_clip(clip, clips).seconds for clip in clips] == [4, 4, 3, 3]
 
 
@@ -256,7 +223,7 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
     inputs = EvaluationInputs(
         data=tmp_path, manifest=manifest(tmp_path, lines), corpus=tmp_path, checkpoints=tmp_path, split="train"
     )
-    clip = read_clips(inputs.manifest, "train")[0]
+    clip = read_manifest(inputs.manifest, "train")[0]
     fitted = speech.fit_linear_map(inputs, face_model, reach_s=0.0)
     geometry = read_geometry(tmp_path, clip)
     predicted = fitted(speech.read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
@@ -306,19 +273,6 @@ def test_the_style_space_sees_persons_and_not_moods():
         StyleSpace.learn(np.zeros((0, 2, 5)))
 
 
-def test_measured_offsets_take_the_place_of_guesses(tmp_path):
-    lines = [
-        ("file", "split", "person", "sound", "offset"),
-        ("a.mp4", "val", "1", "1", "2"),
-        ("b.mp4", "val", "2", "1", "2"),
-    ]
-    clips = read_clips(manifest(tmp_path, lines), "val")
-    with pytest.raises(MediaError, match="train sync"):
-        at_measured_offsets(clips, tmp_path)
-    (tmp_path / "offsets.tsv").write_text("clip\toffset\tbelongs\na\t-1.5\t0.9\n")
-    assert [clip.offset_s for clip in at_measured_offsets(clips, tmp_path)] == [pytest.approx(-0.06), 0.08]
-
-
 def test_the_true_offset_must_win_over_others():
     evidence = np.zeros(61)
     evidence[30 - 4] = 1  # the picture comes two frames after the sound
@@ -343,22 +297,12 @@ def test_retrieval_by_hand():
     assert compare(np.array([0.2, 0.9, 0.1]), gallery, 0) == {"style_sim": pytest.approx(0.2157, abs=1e-3), "top_1": 0}
 
 
-def test_a_missing_manifest_ends_with_one_sentence(tmp_path, capsys):
-    from personatalk.evaluation.__main__ import main
-
-    places = [f"--{name}={tmp_path / 'nowhere'}" for name in ("data", "manifest", "corpus")]
-    assert main(["fitting", *places]) == 2
-    assert "no manifest" in capsys.readouterr().err
-
-
 def test_the_report_is_kept_as_json_and_as_a_table(tmp_path, monkeypatch):
-    from personatalk.evaluation import evaluate
-
     report = report_of("fitting", {"ours": [{"lips_%": 0.5}]})
-    monkeypatch.setitem(evaluate.EVALUATIONS, "fitting", lambda inputs: report)
+    monkeypatch.setitem(protocols.EVALUATIONS, "fitting", lambda inputs: report)
     places = dict.fromkeys(("data", "manifest", "corpus", "checkpoints"), tmp_path)
-    evaluate.run_evaluation("fitting", EvaluationInputs(**places, output=tmp_path / "out"))
+    protocols.run_evaluation("fitting", EvaluationInputs(**places, output=tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "fitting.json").read_text()) == report
     assert "0.5" in (tmp_path / "out" / "fitting.md").read_text()
     with pytest.raises(ValueError, match="fiting"):
-        evaluate.run_evaluation("fiting", EvaluationInputs(**places))
+        protocols.run_evaluation("fiting", EvaluationInputs(**places))

@@ -14,13 +14,14 @@ from personatalk.checkpoints import DEFAULT_FOLDER, save_model
 from personatalk.errors import CheckpointError, MediaError
 from personatalk.evaluation.baselines import baselines
 from personatalk.evaluation.geometry import known_face
-from personatalk.evaluation.inputs import EvaluationInputs, named_paths, report_of
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.judging import Judges, RunTruth
 from personatalk.evaluation.native import Place, largest_faces
 from personatalk.evaluation.page_parts import best_method
 from personatalk.evaluation.renderers import load_renderer, renderer_rows
 from personatalk.evaluation.rendering_page import OURS, amplified_difference, draw_clip, write_page
 from personatalk.evaluation.repainting import renderer_method
+from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 
@@ -33,16 +34,6 @@ def mesh():
 @pytest.fixture(scope="module")
 def judges():
     return Judges.load(DEFAULT_FOLDER)
-
-
-def test_renderers_are_named_with_their_weights(tmp_path):
-    (tmp_path / "a").mkdir()
-    assert named_paths([f"dense={tmp_path / 'a'}"]) == {"dense": tmp_path / "a"}
-    for wrong in ("dense", "=x", "dense=", f"dense={tmp_path / 'none'}"):
-        with pytest.raises(MediaError, match="NAME=PATH|there is no"):
-            named_paths([wrong])
-    with pytest.raises(MediaError, match="once"):
-        named_paths([f"a={tmp_path}"] * 2)
 
 
 def test_a_renderer_with_the_name_of_another_row_is_refused(mesh, tmp_path):

@@ -11,7 +11,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation import leak
 from personatalk.evaluation.breath import breath_figures, find_onsets
 from personatalk.evaluation.geometry import known_face
-from personatalk.evaluation.inputs import EvaluationInputs, read_clips
+from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.languages import MIN_WORDS, read_words
 from personatalk.evaluation.persons import read_sounds
 from personatalk.geometry.face_model import FaceModel
@@ -20,6 +20,7 @@ from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.seen_face import SeenFace
 from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.noises import UNSEEN_NOISES, make_noise
+from personatalk.training.corpus import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_words_are_said_in_the_style_of_the_other_words(face_model, tmp_path):
     path = tmp_path / "manifest.tsv"
     path.write_text("\n".join(lines) + "\n")
     inputs = EvaluationInputs(data=tmp_path, manifest=path, corpus=tmp_path, checkpoints=DEFAULT_FOLDER)
-    clips = read_clips(path, "val")
+    clips = read_manifest(path, "val")
     assert {clip.language for clip in clips} == {"ar"}
     words = read_words(inputs, clips, face_model)
     others = np.concatenate([geometry.expression[geometry.valid] for geometry in geometries[1:]])

@@ -21,7 +21,7 @@ from personatalk.inspection.styles import (
     style_vector,
     voice_level,
 )
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip
 from personatalk.training.style_map import learn_style_map, map_of, traits_of
 
 
@@ -52,10 +52,7 @@ def test_map_is_learnt_from_training_persons_only_and_one_point_each(inspection,
             **vars(inspection.source) | {"expression": inspection.source.expression * (1 + number)}
         )
         geometry.save(tmp_path / "geometry" / f"c{number}.npz")
-        clips.append(
-            Clip(file=f"c{number}.mp4", split=split, person=person, has_sound=True, source="", language="",
-                 offset=None, fit=None)
-        )  # fmt: skip
+        clips.append(Clip(file=f"c{number}.mp4", split=split, person=person))
     known = learn_style_map(clips, tmp_path, inspection.face_model)
     assert known.points.shape == (4, 2)
     with pytest.raises(ValueError, match="needs 3 speakers, got 2"):

@@ -14,6 +14,7 @@ from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel
 from personatalk.speech.features import SpeechFeatures
 from personatalk.training.config import GeometryTrainingConfig
+from personatalk.training.corpus import Clip
 from personatalk.training.geometry_construction.dataset import GeometryDataset, SpokenClip, load_spoken_clips
 from personatalk.training.geometry_construction.losses import (
     LIP_LOSS_WEIGHT,
@@ -30,7 +31,6 @@ from personatalk.training.geometry_construction.train import (
     validate_geometry,
 )
 from personatalk.training.loop import TrainState, train
-from personatalk.training.preprocess import Clip
 from personatalk.training.speech_cache import NOISES, augment, cache_speech, make_noise, read_speech
 
 TINY = GeometryModelConfig(
@@ -70,10 +70,8 @@ class LevelEncoder:
         return SpeechFeatures(values=torch.ones(count, 4), level_db=torch.full((count,), self.level_db))
 
 
-def row(person: str, split: str = "train", offset: float | None = None, fit: float | None = 0.9) -> Clip:
-    return Clip(
-        file=f"{person}.mp4", split=split, person=person, has_sound=True, source="", language="", offset=offset, fit=fit
-    )
+def row(person: str, split: str = "train", offset_s: float = 0.0, fit: float | None = 0.9) -> Clip:
+    return Clip(file=f"{person}.mp4", split=split, person=person, offset_s=offset_s, fit=fit)
 
 
 def spoken_clip(person: int, face_model: FaceModel, split: str = "train", num_frames: int = 80) -> SpokenClip:
@@ -101,7 +99,7 @@ def test_vertex_loss_by_hand(face_model):
 
 def test_openness_agrees_with_the_face_model(face_model):
     expression = torch.randn(1, 5, 2, generator=torch.Generator().manual_seed(0))
-    ours = SpeechMetric.of(face_model).openness(expression, torch.from_numpy(face_model.mean)[None])
+    ours = SpeechMetric.of(face_model).lip_aperture(expression, torch.from_numpy(face_model.mean)[None])
     theirs = PERCENT * lip_aperture(face_model.vertices(face_model.mean, expression[0].numpy()))
     np.testing.assert_allclose(ours[0], theirs, rtol=1e-4)
 
@@ -213,7 +211,7 @@ def test_misfits_are_dropped_and_offsets_taken_off(tmp_path, face_model):
             **{f"{v}_values": np.zeros((60, 4), np.float16) for v in ("clean", "noisy")},
             **{f"{v}_level_db": np.zeros(60) for v in ("clean", "noisy")},
         )
-    rows = [row("a", offset=2.0), row("b", fit=0.1), row("c", fit=None), row("d")]
+    rows = [row("a", offset_s=0.08), row("b", fit=0.1), row("c", fit=None), row("d")]
     loaded = load_spoken_clips(rows, tmp_path, face_model, min_fit=0.3)
     assert [clip.clip.person for clip in loaded] == ["a"]
     np.testing.assert_allclose(loaded[0].times, (np.arange(count) - 2) / 25)

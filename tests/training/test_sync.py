@@ -14,9 +14,8 @@ from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, SyncNetwork, lip_features
 from personatalk.training.config import SyncTrainingConfig
+from personatalk.training.corpus import Clip, with_measured_offsets
 from personatalk.training.geometry_construction.losses import SpeechMetric, sync_loss
-from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
-from personatalk.training.preprocess import Clip
 from personatalk.training.sync.clean_corpus import counts_of, measure_corpus
 from personatalk.training.sync.dataset import SyncClip, SyncDataset, augment_mel, fold_of
 from personatalk.training.sync.train import (
@@ -47,10 +46,7 @@ def sync_clip(seed: int, offset: float = 0.0, seconds: float = 4.0, told: float 
     features = SpeechFeatures(
         values=torch.from_numpy(values.astype(np.float32)), level_db=torch.full((len(values),), -20.0)
     )
-    row = Clip(
-        file=f"{seed}.mp4", split="train", person=str(seed), has_sound=True, source="", language="", offset=told,
-        fit=0.9,
-    )  # fmt: skip
+    row = Clip(file=f"{seed}.mp4", split="train", person=str(seed), offset_s=told / LIP_RATE, fit=0.9)
     return SyncClip(
         clip=row, sounds=[features], lips=lips.astype(np.float32), valid=np.ones(len(times), bool), times=times
     )
@@ -75,7 +71,7 @@ def test_cleaning_moves_clips_and_drops_strangers(network):
     clips = [sync_clip(200 + i, offset=2.5) for i in range(30)]
     clips += [replace(sync_clip(300 + i), sounds=sync_clip(400 + i).sounds) for i in range(3)]
     rows = measure_clips(clips, lambda clip: network)
-    assert {row.offset for row in rows[:30]} == {2.5}
+    assert {row.offset_s for row in rows[:30]} == {0.1}
     assert min(row.in_sync for row in rows[:30]) > 0.5 > max(row.in_sync for row in rows[30:])
     counts = counts_of(rows, [clip.clip for clip in clips])
     assert (counts["kept"], counts["dropped"]) == (30, 3)
@@ -89,16 +85,7 @@ def test_a_corpus_is_measured_with_the_network_that_is_there(network, tmp_path, 
     clips = [*(clip.clip for clip in known), silent]
     counts = measure_corpus(tmp_path, clips, face_model=None, network=network)
     assert (counts["clips with sound"], counts["measured"], counts["kept"]) == (30, 30, 30)
-    assert [clip.offset for clip in with_measured_offsets(clips, tmp_path)] == [2.5] * 30 + [1.0]
-
-
-def test_offsets_take_the_place_of_the_manifests(tmp_path):
-    clips = [sync_clip(0, told=1.0).clip, sync_clip(1, told=1.0).clip]
-    assert with_measured_offsets(clips, tmp_path) == clips
-    write_offsets([MeasuredClip(name="1", offset=-2.5, in_sync=0.25)], tmp_path)
-    known, measured = with_measured_offsets(clips, tmp_path)
-    assert known == clips[0]
-    assert (measured.offset, measured.fit) == (-2.5, 0.25)
+    assert [clip.offset_s for clip in with_measured_offsets(clips, tmp_path)] == [0.1] * 30 + [0.04]
 
 
 def test_the_right_shift_is_the_middle_one_of_a_batch():

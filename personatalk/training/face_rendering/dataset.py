@@ -41,7 +41,7 @@ from personatalk.geometry.camera import window_from_image
 from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip, cache_path
 
 MIN_CLIP_FRAMES = 24
 DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
@@ -113,7 +113,7 @@ class RendererDataset:
         self.disturbed_share, self.prior_share, self.in_pairs = disturbed_share, prior_share, in_pairs
         self.by_person: dict[str, list[str]] = defaultdict(list)
         for clip in clips:
-            path = corpus / "windows" / f"{clip.name}.npy"
+            path = cache_path(corpus, "windows", clip)
             if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
                 self.by_person[clip.person].append(clip.name)
         self.persons = sorted(self.by_person)

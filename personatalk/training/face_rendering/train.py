@@ -16,10 +16,10 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
 from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
 from personatalk.training.loop import STATE_NAME, TrainState, train
-from personatalk.training.preprocess import Clip
 
 MOUTH_ZOOM = 1.5
 PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen

@@ -16,8 +16,7 @@ from personatalk.geometry_construction.style import MIN_STYLE_FRAMES, Style, sty
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, sample_rows
 from personatalk.speech.sync_network import MAX_SHIFT, NUM_SHIFTS
 from personatalk.training.config import GeometryTrainingConfig
-from personatalk.training.offsets import with_measured_offsets
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip, cache_path, with_measured_offsets
 from personatalk.training.speech_cache import VARIANTS, read_speech
 
 GRID_RATE = 25.0  # Hz, of the grid of time on which stage 1 works
@@ -60,7 +59,7 @@ def load_spoken_clips(
     """
     loaded = []
     for clip in with_measured_offsets(clips, corpus) if measured else clips:
-        geometry_path, speech_path = (corpus / kind / f"{clip.name}.npz" for kind in ("geometry", "audio"))
+        geometry_path, speech_path = (cache_path(corpus, kind, clip) for kind in ("geometry", "audio"))
         if clip.fit is None or clip.fit < min_fit or not geometry_path.exists() or not speech_path.exists():
             continue
         geometry = FaceGeometry.load(geometry_path)
@@ -71,7 +70,7 @@ def load_spoken_clips(
                 speech=read_speech(speech_path),
                 expression=geometry.expression[rows, : face_model.num_speech].astype(np.float32),
                 valid=geometry.valid[rows],
-                times=geometry.times[rows] - (clip.offset or 0) / GRID_RATE,
+                times=geometry.times[rows] - clip.offset_s,
                 template=geometry.template,
             )
         )

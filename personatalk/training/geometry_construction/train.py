@@ -20,6 +20,7 @@ from personatalk.geometry_construction.style import Style, style_of
 from personatalk.metrics.geometry import correlation, deviation_ratio, lip_velocity_error, lip_vertex_error
 from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import GeometryTrainingConfig
+from personatalk.training.corpus import Clip
 from personatalk.training.geometry_construction.dataset import (
     GeometryBatch,
     GeometryDataset,
@@ -29,7 +30,6 @@ from personatalk.training.geometry_construction.dataset import (
 from personatalk.training.geometry_construction.losses import SpeechMetric, geometry_losses, sync_loss
 from personatalk.training.geometry_construction.readouts import fit_readouts
 from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, train
-from personatalk.training.preprocess import Clip
 from personatalk.training.speech_cache import load_noises
 
 logger = logging.getLogger(__name__)

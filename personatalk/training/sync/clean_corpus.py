@@ -13,8 +13,7 @@ from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import MEL_FEATURE_DIM
 from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import SyncTrainingConfig
-from personatalk.training.offsets import MeasuredClip, with_measured_offsets, write_offsets
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import MANIFEST_RATE, Clip, MeasuredClip, with_measured_offsets, write_offsets
 from personatalk.training.sync.dataset import SyncClip, fold_of, load_sync_clips
 from personatalk.training.sync.train import measure_clips, train_sync
 
@@ -98,16 +97,18 @@ def train_final(
 
 def counts_of(measured: list[MeasuredClip], clips: list[Clip]) -> dict[str, float]:
     """Count what became of the clips of the manifest."""
-    guessed = {clip.name: clip.offset for clip in clips}
+    guessed = {clip.name: clip.offset_s for clip in clips}
     kept = [row for row in measured if row.in_sync >= KEPT]
+    moved = [abs(row.offset_s - guessed[row.name]) * MANIFEST_RATE for row in kept]  # frames
+    offsets = Counter(round(2 * row.offset_s * MANIFEST_RATE) / 2 + 0.0 for row in kept)
     return {
         "clips with sound": len(clips),
         "measured": len(measured),
         "kept": len(kept),
         "dropped": len(measured) - len(kept),
-        "kept and moved by half a frame or more": sum(row.offset != (guessed[row.name] or 0.0) for row in kept),
-        "kept and moved by more than a frame": sum(abs(row.offset - (guessed[row.name] or 0.0)) > 1 for row in kept),
-        **{f"offset {offset:+.1f}": count for offset, count in sorted(Counter(row.offset for row in kept).items())},
+        "kept and moved by half a frame or more": sum(frames > 0.49 for frames in moved),
+        "kept and moved by more than a frame": sum(frames > 1.01 for frames in moved),
+        **{f"offset {offset:+.1f}": count for offset, count in sorted(offsets.items())},
     }
 
 

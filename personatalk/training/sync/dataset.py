@@ -13,15 +13,15 @@ from torch import Tensor
 
 from personatalk.errors import MediaError
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.media import read_audio
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, mel_spectrogram_features, sample_rows
 from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, lip_features
 from personatalk.training.config import SyncTrainingConfig
-from personatalk.training.preprocess import Clip
+from personatalk.training.corpus import Clip, cache_path, read_geometry
 from personatalk.training.speech_cache import read_speech
 
 MIN_FRAMES = 20  # frames of a mouth that are worth loading
+SOUND_CACHES = {"speech": "audio", "mel": "mel"}  # where the corpus keeps what a network hears
 MEL_TILT, MEL_NOISE, MEL_BANDS_HIDDEN = 0.25, 0.05, 12
 
 
@@ -56,7 +56,7 @@ def cache_mel(clips: list[Clip], data: Path, corpus: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for clip in clips:
-        path = folder / f"{clip.name}.npz"
+        path = cache_path(corpus, "mel", clip)
         if clip.has_sound and not path.exists():
             try:
                 features = mel_spectrogram_features(read_audio(data / clip.file))
@@ -75,12 +75,8 @@ def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, audi
     """
     loaded = []
     for clip in clips:
-        geometry_path = corpus / "geometry" / f"{clip.name}.npz"
-        sound_path = corpus / {"speech": "audio", "mel": "mel"}[audio] / f"{clip.name}.npz"
-        if not geometry_path.exists() or not sound_path.exists():
-            continue
-        geometry = FaceGeometry.load(geometry_path)
-        if geometry.valid.sum() < MIN_FRAMES:
+        geometry, sound_path = read_geometry(corpus, clip), cache_path(corpus, SOUND_CACHES[audio], clip)
+        if geometry is None or geometry.valid.sum() < MIN_FRAMES or not sound_path.exists():
             continue
         grid = np.arange(geometry.times[0], geometry.times[-1] + 1e-6, 1 / LIP_RATE)
         rows = np.interp(grid, geometry.times, np.arange(len(geometry)))
@@ -157,7 +153,7 @@ class SyncDataset:
         inside = frames < len(clip.times)
         frames = frames.clip(max=len(clip.times) - 1)
         sound = clip.sounds[rng.integers(len(clip.sounds))]
-        begin = clip.times[start] - ((clip.clip.offset or 0) + MAX_SHIFT) / LIP_RATE + rng.uniform(-0.01, 0.01)
+        begin = clip.times[start] - clip.clip.offset_s - MAX_SHIFT / LIP_RATE + rng.uniform(-0.01, 0.01)
         moments = begin + np.arange(2 * count + NUM_SHIFTS - 1) / FEATURE_RATE
         values = sample_rows(sound.values, torch.from_numpy(moments * sound.rate)).float()
         return {

@@ -22,8 +22,8 @@ from personatalk.speech.sync_network import (
     shift_log_odds,
 )
 from personatalk.training.config import SyncTrainingConfig
+from personatalk.training.corpus import MeasuredClip
 from personatalk.training.loop import TrainState, train
-from personatalk.training.offsets import MeasuredClip
 from personatalk.training.sync.dataset import SyncBatch, SyncClip, SyncDataset
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def found_offsets(network: SyncNetwork, clips: list[SyncClip]) -> dict[str, floa
     for clip in clips:
         found = measure_lip_synchrony(network.eval(), clip.sounds[0], clip.lips, clip.valid, clip.times)
         if found is not None and clip.clip.fit is not None and clip.clip.fit >= 0.3:
-            error = found.offset_s * LIP_RATE - (clip.clip.offset or 0)
+            error = (found.offset_s - clip.clip.offset_s) * LIP_RATE
             rows.append((len(clip.times) / LIP_RATE, abs(error) <= 1.001, abs(error)))
     table = np.array(rows, float)
     figures = {"clips": float(len(table))}
@@ -147,7 +147,8 @@ def measure_clips(clips: list[SyncClip], network_of: Callable[[SyncClip], SyncNe
         posterior = share * prior
         near = np.abs(np.arange(NUM_SHIFTS) - posterior.argmax()) <= STEPS_PER_FRAME
         shift = float((posterior * SHIFT_FRAMES)[near].sum() / posterior[near].sum())
-        rows.append(MeasuredClip(name=clip.clip.name, offset=round(-2 * shift) / 2 + 0.0, in_sync=float(probability)))
+        offset_s = round(-2 * shift) / 2 / LIP_RATE + 0.0
+        rows.append(MeasuredClip(name=clip.clip.name, offset_s=offset_s, in_sync=float(probability)))
     return rows
 
 
