@@ -137,7 +137,7 @@ class DubbingPipeline:
         """
         options = options or DubbingOptions()
         run = Run(progress, should_stop, measures_memory=record is not None)
-        check_target(output, [video, audio])
+        check_target(output, [video, audio, options.style_video, options.reference_video])
         info = probe_video(video)
         with run.stage("listen", "listening to the speech"):
             waveform = read_audio(audio, SAMPLE_RATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.cli.training import add_command, add_training_commands
-from personatalk.errors import MediaError, PersonaTalkError
+from personatalk.errors import PersonaTalkError
 
 if TYPE_CHECKING:
     from personatalk.inspection.recorder import Recorder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_MENDABLE = 2  # also what argparse exits with
 EXIT_INTERRUPTED = 130
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)  # nothing that the code can mend
 
 DUB_EXAMPLES = """
 examples:
@@ -48,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         parsed.run(parsed)
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
+        return EXIT_MENDABLE
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        print(f"personatalk: {error.filename or 'a file'} cannot be used: {error.strerror}", file=sys.stderr)
         return EXIT_MENDABLE
     except KeyboardInterrupt:
         print("personatalk: interrupted, no file was written", file=sys.stderr)
@@ -117,11 +124,14 @@ def load(checkpoints: Path) -> DubbingPipeline:
 
 
 def _dub(arguments: argparse.Namespace) -> None:
+    from personatalk.media import check_outputs, write_text
     from personatalk.options import DubbingOptions
 
-    _refuse_output(arguments.output)
-    if arguments.report:
-        _refuse_output(arguments.report)
+    check_outputs(
+        [arguments.output, arguments.report],
+        [arguments.clip, arguments.speech, arguments.style_video, arguments.reference_video],
+        folders=[arguments.inspect],
+    )
     try:
         options = DubbingOptions(
             style_strength=arguments.style_strength,
@@ -143,11 +153,11 @@ def _dub(arguments: argparse.Namespace) -> None:
         result = pipeline.dub(
             arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, **looked_at
         )
-    if arguments.report:
-        arguments.report.write_text(json.dumps(result.report, indent=2) + "\n")
     seconds = sum(result.timings.values())
     print(f"{result.video}: {result.num_frames} frames in {seconds:.1f} s", end="")
     print(f", {result.num_passed_through} without a usable face left as they are" * bool(result.num_passed_through))
+    if arguments.report:
+        write_text(arguments.report, json.dumps(result.report, indent=2) + "\n")
     if arguments.inspect:
         _write_sheets(arguments.inspect)
 
@@ -155,8 +165,6 @@ def _dub(arguments: argparse.Namespace) -> None:
 def _recorder(folder: Path) -> Recorder:
     from personatalk.inspection.recorder import Recorder
 
-    if folder.is_file():
-        raise MediaError(f"{folder} is a file; --inspect needs a folder")
     return Recorder(folder)
 
 
@@ -168,21 +176,13 @@ def _write_sheets(folder: Path) -> None:
     print(f"{folder / 'sheets'}: {len(written)} pictures, meshes and tables of what happened inside")
 
 
-def _refuse_output(path: Path) -> None:
-    """Complain before the work rather than after it."""
-    if not path.parent.is_dir():
-        raise MediaError(f"the folder {path.parent} does not exist; make it, or write {path.name} somewhere else")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; give the name of a file in it")
-
-
 def _track(arguments: argparse.Namespace) -> None:
     from personatalk.errors import NoFaceError
     from personatalk.geometry.tracking import MediaPipeTracker, track_face
-    from personatalk.media import probe_video, read_frames
+    from personatalk.media import check_outputs, probe_video, read_frames
     from personatalk.training.corpus import save_track
 
-    _refuse_output(arguments.output)
+    check_outputs([arguments.output], [arguments.clip])
     info = probe_video(arguments.clip)
     frames = ((frame.time, frame.image) for frame in read_frames(arguments.clip))
     with MediaPipeTracker(tuple(arguments.face) if arguments.face else None) as tracker:

@@ -2,8 +2,10 @@
 
 from personatalk.media.colour import ColourTags
 from personatalk.media.decode import Frame, VideoInfo, probe_video, read_frames
-from personatalk.media.encode import AI_MODIFIED, VideoWriter, check_target
+from personatalk.media.encode import AI_MODIFIED, VideoWriter
+from personatalk.media.sameness import same_media
 from personatalk.media.sound import read_audio
+from personatalk.media.targets import check_outputs, check_target, write_text
 
 __all__ = [
     "AI_MODIFIED",
@@ -11,8 +13,11 @@ __all__ = [
     "Frame",
     "VideoInfo",
     "VideoWriter",
+    "check_outputs",
     "check_target",
     "probe_video",
     "read_audio",
     "read_frames",
+    "same_media",
+    "write_text",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.
 
 
 def _read_head(path: Path) -> bytes:
-    if not path.exists():
+    if not os.path.exists(path):  # false, too, for names that no file can have
         raise MediaError(f"There is no file {path}; check its name and folder.")
     if path.is_dir():
         raise MediaError(f"{path} is a folder; give a file.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pix
 from personatalk.media.container import open_media
 from personatalk.media.decode import probe_video
 from personatalk.media.sound import add_sound
+from personatalk.media.targets import PartialFile, cannot_write, check_target
 
 logger = logging.getLogger(__name__)
 
 AI_MODIFIED = "AI MODIFIED: dubbed with PersonaTalk"
-OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov")
 X264_PRESET = "veryfast"
 RGB_MATRIX = 0
 BT709_MATRIX, BT601_MATRIX = 1, 6
@@ -46,12 +45,12 @@ class VideoWriter:
     def __init__(self, path: Path, source: Path, *, audio: Path | None, crf: int = 16) -> None:
         self._path = Path(path)
         self._audio_path = Path(audio) if audio else None
-        check_target(self._path, [Path(source)] + ([self._audio_path] if self._audio_path else []))
+        check_target(self._path, [Path(source), self._audio_path])
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
         self._crf = crf
-        self._partial = self._path.with_name(f".{self._path.stem}.{secrets.token_hex(4)}.part")
+        self._partial = PartialFile(self._path)
         self._converter = ColourConverter(self._colour, self.info.height)
         self._first_pts: int | None = None
         self._last_pts: int | None = None
@@ -63,7 +62,8 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         try:
-            self._output = av.open(f"file:{self._partial}", "w", format="mp4", options={"movflags": "+faststart"})
+            self._partial.create()
+            self._output = av.open(f"file:{self._partial.path}", "w", format="mp4", options={"movflags": "+faststart"})
             self._output.metadata["comment"] = AI_MODIFIED
             self._video = self._add_video()
             if self._audio_path:
@@ -72,7 +72,7 @@ class VideoWriter:
                 self._pending = self._first_sound()
         except (OSError, av.error.FFmpegError) as error:
             self._discard()
-            raise self._cannot_write(error) from error
+            raise cannot_write(self._path, error) from error
         except BaseException:
             self._discard()
             raise
@@ -99,7 +99,7 @@ class VideoWriter:
             self._mux_video(self._video.encode(frame))
             self._mux_sound(until=float(pts * self.info.time_base))
         except (OSError, av.error.FFmpegError) as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self._path, error) from error
         self._first_pts = pts if self._first_pts is None else self._first_pts
         self._last_pts = pts
         self.num_frames += 1
@@ -162,9 +162,9 @@ class VideoWriter:
             self._mux_video(self._close_off(self._video.encode(None)))
             self._mux_sound(until=float("inf"))
             self._output.close()
-            self._partial.replace(self._path)
+            self._partial.put_in_place()
         except (OSError, av.error.FFmpegError) as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self._path, error) from error
 
     def _discard(self) -> None:
         """Close everything and remove the unfinished file, if there is one."""
@@ -174,32 +174,7 @@ class VideoWriter:
                     container.close()
             except (OSError, av.error.FFmpegError) as error:
                 logger.debug("closing after an error: %s", error)
-        self._partial.unlink(missing_ok=True)
-
-    def _cannot_write(self, error: Exception) -> MediaError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return MediaError(f"{self._path} cannot be written ({reason}); check the folder, its rights and free space.")
-
-
-def check_target(path: Path, inputs: list[Path]) -> None:
-    """Refuse a place that cannot be written to, before any work is done for it.
-
-    Args:
-        path: the output.
-        inputs: files that it must not overwrite.
-
-    Raises:
-        MediaError: not an MP4's name, no such folder, a folder itself, or one of the inputs.
-    """
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise MediaError(f"{path.name} cannot be the output: its name must end in {', '.join(OUTPUT_SUFFIXES)}.")
-    if not path.parent.is_dir():
-        raise MediaError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; give a file name for the output.")
-    for given in inputs:
-        if path.exists() and given.exists() and path.samefile(given):
-            raise MediaError(f"The output would overwrite its own input {given.name}; give another name.")
+        self._partial.discard()
 
 
 def _stated_colour(tags: ColourTags, height: int) -> ColourTags:

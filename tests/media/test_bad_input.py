@@ -145,8 +145,8 @@ def test_bad_targets_are_refused_before_any_work(tmp_path, samples):
     clip = samples / "silent.mp4"
     for target, reason in (
         (tmp_path / "out.avi", "must end in"),
-        (tmp_path / "nowhere" / "out.mp4", "no folder"),
-        (clip, "overwrite its own input"),
+        (tmp_path / "nowhere" / "out.mp4", "does not exist"),
+        (clip, "overwrite the input"),
     ):
         with pytest.raises(MediaError, match=reason):
             VideoWriter(target, clip, audio=None)
