@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import gradio as gr
+import platformdirs
 
 from personatalk.webapp import build_demo
+from personatalk.webapp.gpu import default_device
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.theme import CSS, HEAD, THEME
 
@@ -20,7 +22,7 @@ QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Lim
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the address to serve on; a Space must be reachable from outside, anything else is not by default."""
+    """Read the command line; by default only a Space is reachable from outside."""
     parser = argparse.ArgumentParser(description="Serve the page that dubs a clip with a speech.")
     on_a_space = "SPACE_ID" in os.environ
     parser.add_argument("--host", default="0.0.0.0" if on_a_space else "127.0.0.1", help="default: %(default)s")
@@ -28,19 +30,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-seconds", type=float, default=LIMITS.seconds, help="of a clip or a speech; default: %(default)s"
     )
+    parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda where there is a GPU or one is lent")
     parser.add_argument(
-        "--cache", type=Path, default=user_cache(), help="keeps finished examples; default: %(default)s"
+        "--cache",
+        type=Path,
+        default=platformdirs.user_cache_path("personatalk"),
+        help="folder that keeps finished examples; default: %(default)s",
     )
     return parser.parse_args(arguments)
 
 
-def user_cache() -> Path:
-    """Where programs of this user keep what they can make anew."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "personatalk"
-
-
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
-    """Serve the page: one run at a time, the line and the queue bounded, nothing shared or kept."""
+    """Serve the page: one run at a time, a queue of bounded length, nothing shared or kept."""
     return demo.queue(max_size=QUEUED_EVENTS).launch(
         server_name=host,
         server_port=port,
@@ -58,15 +59,17 @@ def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) 
     )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Load the shipped weights and serve the page."""
+    parsed = parse_arguments(arguments)
+    device = parsed.device or default_device()  # first: a GPU is only lent if its package is imported before CUDA
+
     from personatalk.pipeline import load_pipeline
 
-    arguments = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
-    limits = Limits(seconds=arguments.max_seconds)
-    demo = build_demo(load_pipeline(), cache=arguments.cache, limits=limits, warm=True)
-    launch(demo, host=arguments.host, port=arguments.port)
+    limits = Limits(seconds=parsed.max_seconds)
+    demo = build_demo(load_pipeline(device=device), cache=parsed.cache, limits=limits, warm=True)
+    launch(demo, host=parsed.host, port=parsed.port)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same as the buttons, for programs: /dub, /preview, /analyze and /stop over HTTP and as MCP tools."""
+"""The page's functions for programs: /dub, /preview, /analyze and /stop over HTTP and as MCP tools."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import gradio as gr
 from personatalk.errors import PersonaTalkError
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
-from personatalk.webapp.dubber import Dubber, Outcome, Request
-from personatalk.webapp.result import UNBOUNDED
-from personatalk.webapp.steps import Steps, path_or_none, plain_errors, show_progress
+from personatalk.webapp.input_form import InputForm, path_or_none
+from personatalk.webapp.messages import errors_as_messages, show_progress
+from personatalk.webapp.run_controls import UNBOUNDED
+from personatalk.webapp.service import DubbingService, Outcome, Request
 
 DOCUMENTATION = """{what}
 
@@ -21,47 +22,55 @@ Args:
     clip: Video of the person speaking; the face seen from the front.
     speech: The new speech: a sound file, or a video with sound.
     consent: Must be true: the person shown agreed to this, or is synthetic, and the result will be called dubbed.
-    style_strength: 0 is an average speaker's way of speaking, 1 this person's own, up to 1.5 exaggerates it.
-    mouth_amplitude: Factor on the motion of the mouth, 0.5 to 1.5.
+    style_strength: Speaking style: 0 is the population mean, 1 this person's own, up to 1.5 exaggerates it.
+    mouth_amplitude: Factor on the motion of the mouth about its rest, 0.5 to 1.5.
     length: "video" as long as the clip; as long as the speech with "audio" (a short clip goes back and forth),
         "loop" (starts again) or "hold" (holds its last picture).
-    reference_strategy: From which frames lips are taken: "coverage", "nearest", "paper" or "random".
-    style_clip: Another video whose way of speaking is used.
-    reference_clip: Another video of the same person, from which lips and way of speaking are taken.
-    face_x: Of several faces the one nearest to this place: pixels from the left of the first frame.
+    reference_strategy: How the lip reference frames are selected: "coverage", "nearest", "paper" or "random".
+    style_clip: Another video that gives the speaking style.
+    reference_clip: Another video of the same person that gives reference frames and speaking style.
+    face_x: Of several faces the nearest to this point is used: pixels from the left of the first frame.
     face_y: Pixels from the top of the first frame.
 
 Returns:
     The dubbed video, a summary in words, and a report as JSON.
 """
-DUB_WHAT = "Dub a clip: the face in it speaks the new speech, in that person's own way of speaking."
+DUB_WHAT = "Dub a clip: the face in it speaks the new speech, in that person's own speaking style."
 PREVIEW_WHAT = "Dub the first two seconds of a clip, to see quickly how it will look."
 
 
-def add_endpoints(steps: Steps, dubber: Dubber) -> None:
-    """Add the endpoints to the page; nothing of them is seen on it."""
+def add_endpoints(form: InputForm, service: DubbingService) -> None:
+    """Add the endpoints to the page, where they are not visible."""
     face = [gr.Number(label=label, visible=False) for label in (strings.FACE_X_LABEL, strings.FACE_Y_LABEL)]
     inputs = [
-        steps.clip, steps.speech, steps.consent, steps.style_strength, steps.mouth_amplitude, steps.length,
-        steps.strategy, steps.style_clip, steps.reference_clip, *face,
-    ]  # fmt: skip
+        form.clip,
+        form.speech,
+        form.consent,
+        form.style_strength,
+        form.mouth_amplitude,
+        form.length,
+        form.strategy,
+        form.style_clip,
+        form.reference_clip,
+        *face,
+    ]
     outputs = [
         gr.Video(label=strings.AFTER_LABEL, visible=False),
         gr.Textbox(label=strings.SUMMARY_LABEL, visible=False),
         gr.File(label=strings.REPORT_LABEL, visible=False),
     ]
-    for name, run, what in (("dub", dubber.dub, DUB_WHAT), ("preview", dubber.preview, PREVIEW_WHAT)):
+    for name, run, what in (("dub", service.dub, DUB_WHAT), ("preview", service.preview, PREVIEW_WHAT)):
         handler = _run_endpoint(run)
         handler.__name__, handler.__doc__ = name, DOCUMENTATION.format(what=what)
         gr.Button(visible=False).click(handler, inputs, outputs, api_name=name, **UNBOUNDED)
     gr.Button(visible=False).click(
-        _analysis_endpoint(dubber),
-        [steps.clip, steps.speech, *face],
+        _analysis_endpoint(service),
+        [form.clip, form.speech, *face],
         gr.JSON(label="Analysis", visible=False),
         api_name="analyze",
         **UNBOUNDED,
     )
-    gr.Button(visible=False).click(_stop_endpoint(dubber), queue=False, api_name="stop")
+    gr.Button(visible=False).click(_stop_endpoint(service), queue=False, api_name="stop")
 
 
 def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, str]]:
@@ -80,8 +89,8 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
         request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> tuple[str, str, str]:
-        """Dub or preview a clip; what a visitor can mend comes as a sentence."""
-        with plain_errors():
+        """Dub or preview a clip."""
+        with errors_as_messages():
             options = DubbingOptions(
                 style_strength=style_strength,
                 mouth_amplitude=mouth_amplitude,
@@ -98,7 +107,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
     return endpoint
 
 
-def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
+def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]:
     def analyze(
         clip: str | None,
         speech: str | None = None,
@@ -107,19 +116,19 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
         request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> dict[str, Any]:
-        """Measure a clip without dubbing it: face track, head pose, mouth, way of speaking, and reference frames.
+        """Measure a clip without dubbing it: face track, head pose, lip aperture, speaking style, reference frames.
 
         Args:
             clip: Video of the person speaking.
-            speech: A speech; with it the report also says how the mouth would move and which frames would be used.
-            face_x: Of several faces the one nearest to this place: pixels from the left of the first frame.
+            speech: A speech; with it the report adds the driven lip aperture and the reference frames of a dub.
+            face_x: Of several faces the nearest to this point is used: pixels from the left of the first frame.
             face_y: Pixels from the top of the first frame.
 
         Returns:
             A JSON object with the keys clip, track, geometry, style and, with a speech, driven and references.
         """
-        with plain_errors():
-            return dubber.analyse(
+        with errors_as_messages():
+            return service.analyse(
                 path_or_none(clip),
                 path_or_none(speech),
                 DubbingOptions(face_point=_face_point(face_x, face_y)),
@@ -130,23 +139,23 @@ def _analysis_endpoint(dubber: Dubber) -> Callable[..., dict[str, Any]]:
     return analyze
 
 
-def _stop_endpoint(dubber: Dubber) -> Callable[[gr.Request], None]:
+def _stop_endpoint(service: DubbingService) -> Callable[[gr.Request], None]:
     def stop(request: gr.Request) -> None:
-        """Stop the runs of this session; their files are removed. Not for MCP, whose callers have no session."""
+        """Stop the runs of this session and remove their files; MCP callers, who have no session, are refused."""
         if is_mcp(request):
             raise gr.Error(strings.STOP_NOT_BY_MCP, title=strings.REFUSED_TITLE, print_exception=False)
-        dubber.sessions.stop(session_of(request))
+        service.sessions.stop(session_of(request))
 
     return stop
 
 
 def is_mcp(request: gr.Request) -> bool:
-    """Whether Gradio's MCP server passes this call on."""
+    """Whether this call comes through Gradio's MCP server."""
     return request.headers.get("x-gradio-user") == "mcp" or not hasattr(request, "session_hash")
 
 
 def session_of(request: gr.Request) -> str:
-    """Name the caller's session; callers by MCP share one of Gradio's, so each call of theirs is a session here."""
+    """Name the caller's session; MCP callers share one session of Gradio's, so each of their calls gets its own."""
     return secrets.token_hex(16) if is_mcp(request) else str(request.session_hash)
 
 

@@ -1,4 +1,4 @@
-"""Finished examples: dubbed once on a machine, kept, and shown at once from then on."""
+"""Finished examples: dubbed once on a machine and kept, so that they are shown at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+import cv2
+import imageio.v3 as iio
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import PersonaTalkError
@@ -19,14 +20,14 @@ from personatalk.media import read_frames
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
-from personatalk.webapp.dubber import RECORD, Dubber, Outcome
+from personatalk.webapp.service import RECORD, DubbingService, Outcome
 from personatalk.webapp.sessions import RUNNING
 
 ASSETS = Path(__file__).parents[2] / "assets"
 PACKAGE = Path(__file__).parents[1]
-KEPT_FIELDS = ("summary", "num_frames", "fps")
+KEPT_FIELDS = ("summary", "num_frames", "fps", "seconds")
 OUTCOME = "outcome.json"
-PICTURE_PX = 96
+THUMBNAIL_PX = 96
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,14 @@ class Example:
     clip: Path
     speech: Path
 
-    def picture(self, folder: Path) -> Path:
+    def thumbnail(self, folder: Path) -> Path:
         """Write a small square picture of the speaker."""
-        image = Image.fromarray(next(iter(read_frames(self.clip))).image)
-        side = min(image.size)
-        left = (image.width - side) // 2
+        image = next(iter(read_frames(self.clip))).image
+        side = min(image.shape[:2])
+        left = (image.shape[1] - side) // 2
         path = folder / f"{self.clip.stem}.webp"
-        image.crop((left, 0, left + side, side)).resize((PICTURE_PX, PICTURE_PX)).save(path)
+        square = image[:side, left : left + side]
+        iio.imwrite(path, cv2.resize(square, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA))
         return path
 
 
@@ -61,15 +63,15 @@ def shipped_examples() -> list[Example]:
 class ExampleCache:
     """The results of the examples, computed when first asked for.
 
-    A result belongs to the code, the weights and the media that made it; when one of them changes it is made anew.
+    A result depends on code, weights and media; when one of them changes it is made anew.
 
     Args:
-        dubber: makes them.
+        service: makes them.
         folder: where they are kept.
     """
 
-    def __init__(self, dubber: Dubber, folder: Path) -> None:
-        self._dubber, self._folder, self._lock = dubber, folder, threading.Lock()
+    def __init__(self, service: DubbingService, folder: Path) -> None:
+        self._service, self._folder, self._lock = service, folder, threading.Lock()
         self._fingerprint: str | None = None
 
     def outcome(self, example: Example, session: str, progress: Progress | None = None) -> tuple[Outcome, Path]:
@@ -79,21 +81,18 @@ class ExampleCache:
             the outcome, and the copy of the speech.
         """
         kept = self.make(example, progress)
-        inputs, folder = (
-            self._dubber.sessions.new_folder(session) for _ in range(2)
-        )  # the inputs outlive the next run
+        # Two folders: the inputs stay when the next run removes this result.
+        inputs, folder = (self._service.sessions.new_folder(session) for _ in range(2))
         clip, speech = (Path(shutil.copy(path, inputs)) for path in (example.clip, example.speech))
         video, report = (Path(shutil.copy(kept / name, folder)) for name in ("dubbed.mp4", "report.json"))
         fields = json.loads((kept / OUTCOME).read_text())
-        outcome = Outcome(
-            folder=folder, before=clip, video=video, report=report, record=kept / RECORD, **fields
-        )  # fmt: skip
+        outcome = Outcome(folder=folder, before=clip, video=video, report=report, record=kept / RECORD, **fields)
         return replace(outcome, summary=f"{strings.EXAMPLE_NOTE}\n{outcome.summary}"), speech
 
     def make(self, example: Example, progress: Progress | None = None) -> Path:
         """Return the folder of a result, dubbing if it is not there yet."""
         target = self._folder / self.fingerprint() / example.clip.stem
-        if target.is_dir():  # at once, whatever else the machine does
+        if target.is_dir():  # without waiting for the lock, which another example may hold
             return target
         with self._lock:
             if target.is_dir():
@@ -104,18 +103,20 @@ class ExampleCache:
             unfinished.mkdir(parents=True)
             (unfinished / RUNNING).touch()
             try:
-                with self._dubber.line.turn():
-                    outcome = self._dubber.run_in(unfinished, example.clip, example.speech, DubbingOptions(), progress)
+                with self._service.queue.turn():
+                    outcome = self._service.dub_into(
+                        unfinished, example.clip, example.speech, DubbingOptions(), progress=progress
+                    )
                 fields = {name: getattr(outcome, name) for name in KEPT_FIELDS}
                 (unfinished / OUTCOME).write_text(json.dumps(fields))
-                self._dubber.sessions.finish(unfinished)
+                self._service.sessions.finish(unfinished)
                 unfinished.rename(target)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
             return target
 
     def fingerprint(self) -> str:
-        """Name of the code, weights and media at hand; the weights are taken by size and time, as they are large."""
+        """Hash of code, weights and media; of the weights, which are large, only size and time of change count."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for path in sorted([*PACKAGE.rglob("*.py"), *ASSETS.glob("*.mp4"), *ASSETS.glob("*.wav")]):
@@ -126,7 +127,7 @@ class ExampleCache:
         return self._fingerprint
 
     def warm(self) -> None:
-        """Make all results from a thread of its own, so that the first visitor finds them."""
+        """Make all results in the background, so that the first visitor finds them."""
 
         def make_all() -> None:
             for example in shipped_examples():

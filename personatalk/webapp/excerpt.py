@@ -1,4 +1,4 @@
-"""The first seconds of a clip and of a speech, for a preview."""
+"""An excerpt of a clip and of a speech, for a preview."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SAMPLE_RATE = 44100  # Hz
 EXCERPT_VIDEO, EXCERPT_SOUND = "excerpt.mp4", "excerpt.wav"
 EXCERPT_CRF = 10
 MIN_EXCERPT_FRAMES = 30  # more than a dub needs at the least, whatever the frame rate
-LOUD_SHARE = 0.05  # of the loudest sample: speech has begun
-LEAD_S = 0.1  # kept before that
+LOUD_SHARE = 0.05  # of the loudest sample; louder than this, speech has begun
+LEAD_S = 0.1  # kept before its beginning
 
 
 def cut_excerpt(clip: Path, speech: Path, folder: Path, seconds: float) -> tuple[Path, Path]:

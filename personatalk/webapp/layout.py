@@ -1,4 +1,4 @@
-"""The whole page around a loaded pipeline."""
+"""The layout of the whole page."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from personatalk.webapp import strings
-from personatalk.webapp.dubber import Dubber
 from personatalk.webapp.endpoints import add_endpoints
+from personatalk.webapp.example_buttons import add_example_buttons, connect_examples
 from personatalk.webapp.examples import ExampleCache
+from personatalk.webapp.gpu import lends_gpu
+from personatalk.webapp.input_form import add_input_form, connect_input_form
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.panel_attention import add_attention
 from personatalk.webapp.panel_geometry import add_geometry
 from personatalk.webapp.panel_references import add_references
 from personatalk.webapp.panel_stages import add_stages
 from personatalk.webapp.panel_style import add_style
-from personatalk.webapp.panels import add_inside, connect_inside
-from personatalk.webapp.result import add_controls, add_example_buttons, add_result, connect_examples, connect_runs
+from personatalk.webapp.panels import add_research_panels, connect_research_panels
+from personatalk.webapp.result_view import add_result_view
+from personatalk.webapp.run_controls import add_run_controls, connect_runs
+from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
-from personatalk.webapp.speed import SpeedRecord
-from personatalk.webapp.steps import add_steps, connect_steps
+from personatalk.webapp.time_estimate import TimeEstimator
 
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
 
-SWEEP_S, KEEP_MARGIN_S = 60, 120  # how often old files are looked for, and how much earlier they are taken as old
+SWEEP_S = 60  # how often Gradio removes old files
+KEEP_MARGIN_S = 120  # files are removed by so much before the limit, so that no sweep comes late
 
 
 def build_demo(
@@ -38,36 +42,36 @@ def build_demo(
 
     Args:
         pipeline: that dubs.
-        cache: folder that outlives the process, for finished examples and the measured speed; without it both are
-            forgotten at the end.
+        cache: folder that outlives the process, for finished examples and the time that dubs take; without it both
+            are lost at its end.
         limits: of what is accepted.
-        warm: make the examples now, from a thread of its own.
+        warm: make the examples now, in the background; not where a GPU is lent, which is only done for visitors.
     """
     limits = limits or Limits()
     keep_s = limits.keep_s - KEEP_MARGIN_S
     sessions = Sessions(Path(get_upload_folder()), keep_s)
     sessions.sweep_forever()
     cache = cache or sessions.kept
-    dubber = Dubber(pipeline, sessions, limits, SpeedRecord(cache / "speed.json"))
-    examples = ExampleCache(dubber, cache / "examples")
+    service = DubbingService(pipeline, sessions, limits, TimeEstimator(cache / "speed.json"))
+    examples = ExampleCache(service, cache / "examples")
     with gr.Blocks(title=strings.TITLE, delete_cache=(SWEEP_S, keep_s), analytics_enabled=False) as demo:
         gr.Markdown(strings.INTRO)
         with gr.Row():
             with gr.Column(scale=4, min_width=300):
                 buttons = add_example_buttons(sessions.kept)
-                steps = add_steps(limits)
-                controls = add_controls()
+                form = add_input_form(limits)
+                controls = add_run_controls()
             with gr.Column(scale=5, min_width=300):
-                result = add_result()
-                inside = add_inside([add_geometry, add_style, add_references, add_attention, add_stages])
+                result = add_result_view()
+                panels = add_research_panels([add_geometry, add_style, add_references, add_attention, add_stages])
         gr.Markdown(strings.FOOTER)
-        connect_steps(steps, dubber)
-        connect_examples(buttons, steps, result, examples)
-        connect_runs(steps, controls, result, dubber)
-        connect_inside(inside, result.outcome)
-        add_endpoints(steps, dubber)
+        connect_input_form(form, service)
+        connect_examples(buttons, form, result, examples)
+        connect_runs(form, controls, result, service)
+        connect_research_panels(panels, result.outcome)
+        add_endpoints(form, service)
         demo.unload(_ending(sessions))
-    if warm:
+    if warm and not lends_gpu():
         examples.warm()
     return demo
 

@@ -1,4 +1,4 @@
-"""Research panel: which reference each pixel comes from, and where in it."""
+"""Research panel: the attention weights, and where in which reference each pixel was sampled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_attention() -> Panel:
     with add_panel(strings.ATTENTION_LABEL, "attention") as accordion:
         kind = gr.Radio(strings.ATTENTION_KINDS, value="both", label=strings.ATTENTION_KIND, elem_id="attention-kind")
         colours = add_picture(strings.ATTENTION_COLOURS, "attention-colours")
-        with gr.Row():  # a click sets them; they are there for the keyboard
+        with gr.Row():  # set by a click, or typed
             x = gr.Number(START_X, label=strings.ATTENTION_X, minimum=0, maximum=PICTURE_WIDTH, elem_id="attention-x")
             y = gr.Number(START_Y, label=strings.ATTENTION_Y, minimum=0, maximum=PICTURE_HEIGHT, elem_id="attention-y")
         trace = add_gallery(strings.ATTENTION_TRACE, "attention-trace", 3)
@@ -42,13 +42,13 @@ def _clicked(event: gr.SelectData) -> tuple[int, int]:
     return int(event.index[0]), int(event.index[1])
 
 
-def _move(look: PanelContext, kind: str, x: float, y: float) -> list[Any]:
-    inspection, t, x, y = look.inspection, look.t, int(x), int(y)
+def _move(context: PanelContext, kind: str, x: float, y: float) -> list[Any]:
+    inspection, t, x, y = context.inspection, context.t, int(x), int(y)
     return [
-        look.picture(f"colours_{kind}_{t}", lambda: attention_colours(inspection, t, kind)),
-        look.gallery(f"trace_{kind}_{t}_{x}_{y}", lambda: trace_pixel(inspection, t, x + 0.5, y + 0.5, kind)),
-        look.picture(f"weights_lip_{t}", lambda: attention_picture(inspection, t, "lip")),
-        look.picture(f"weights_face_{t}", lambda: attention_picture(inspection, t, "face")),
-        look.picture(f"prior_{t}", lambda: prior_picture(inspection, t)),
-        look.picture(f"attention_time_{t}", lambda: attention_over_time_picture(inspection, t)),
+        context.picture(f"colours_{kind}_{t}", lambda: attention_colours(inspection, t, kind)),
+        context.gallery(f"trace_{kind}_{t}_{x}_{y}", lambda: trace_pixel(inspection, t, x + 0.5, y + 0.5, kind)),
+        context.picture(f"weights_lip_{t}", lambda: attention_picture(inspection, t, "lip")),
+        context.picture(f"weights_face_{t}", lambda: attention_picture(inspection, t, "face")),
+        context.picture(f"prior_{t}", lambda: prior_picture(inspection, t)),
+        context.picture(f"attention_time_{t}", lambda: attention_over_time_picture(inspection, t)),
     ]

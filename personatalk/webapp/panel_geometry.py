@@ -1,4 +1,4 @@
-"""Research panel: the estimated and the driven mesh, moving, over the clip, and as files."""
+"""Research panel: the estimated and the driven mesh, animated, over the clip, and as files."""
 
 from __future__ import annotations
 
@@ -34,26 +34,31 @@ def add_geometry() -> Panel:
                 )
             )
     return Panel(
-        accordion=accordion, settings=[textured], whole=[model, glb, npz], fill=_fill,
-        moment=[picture, curves, ply], move=_move, actions=[(button.click, _overlay, [overlay])],
-    )  # fmt: skip
+        accordion=accordion,
+        settings=[textured],
+        whole=[model, glb, npz],
+        fill=_fill,
+        moment=[picture, curves, ply],
+        move=_move,
+        actions=[(button.click, _overlay, [overlay])],
+    )
 
 
-def _fill(look: PanelContext, textured: bool) -> list[Any]:
+def _fill(context: PanelContext, textured: bool) -> list[Any]:
     name = "geometry_textured.glb" if textured else "geometry.glb"
-    glb = look.file(name, lambda path: geometry_glb(look.inspection, path, textured=textured))
-    return [glb, glb, look.file("geometry.npz", lambda path: save_mesh(look.inspection, look.t, path))]
+    glb = context.file(name, lambda path: geometry_glb(context.inspection, path, textured=textured))
+    return [glb, glb, context.file("geometry.npz", lambda path: save_mesh(context.inspection, context.t, path))]
 
 
-def _move(look: PanelContext, textured: bool) -> list[Any]:
-    t = look.t
+def _move(context: PanelContext, textured: bool) -> list[Any]:
+    t = context.t
     return [
-        look.picture(f"geometry_{t}", lambda: geometry_picture(look.inspection, t)),
-        look.picture(f"curves_{t}", lambda: curves_picture(look.inspection, t)),
-        look.file(f"frame_{t}.ply", lambda path: save_mesh(look.inspection, t, path)),
+        context.picture(f"geometry_{t}", lambda: geometry_picture(context.inspection, t)),
+        context.picture(f"curves_{t}", lambda: curves_picture(context.inspection, t)),
+        context.file(f"frame_{t}.ply", lambda path: save_mesh(context.inspection, t, path)),
     ]
 
 
-def _overlay(look: PanelContext, textured: bool) -> list[Any]:
-    path = look.file("overlay.mp4", lambda path: geometry_overlay(look.inspection, look.video, path))
+def _overlay(context: PanelContext, textured: bool) -> list[Any]:
+    path = context.file("overlay.mp4", lambda path: geometry_overlay(context.inspection, context.video, path))
     return [gr.Video(path, visible=True)]

@@ -1,4 +1,4 @@
-"""Research panel: which frames the pixels come from, why these, and what other strategies would choose."""
+"""Research panel: the reference frames, why they were selected, and what other strategies would select."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def add_references() -> Panel:
     with add_panel(strings.REFERENCES_LABEL, "references") as accordion:
         gr.Markdown(strings.REFERENCES_NOTE)
         strategy = gr.Dropdown(
-            [strings.REFERENCES_OWN, *strings.STRATEGIES], value=OWN, label=strings.REFERENCES_STRATEGY,
+            [strings.REFERENCES_OWN, *strings.STRATEGIES],
+            value=OWN,
+            label=strings.REFERENCES_STRATEGY,
             elem_id="shown-strategy",
-        )  # fmt: skip
+        )
         lip = add_gallery(strings.REFERENCES_LIP, "lip-references", 3)
         face = add_gallery(strings.REFERENCES_FACE, "face-references", 3)
         timeline = add_picture(strings.REFERENCES_TIMELINE, "references-timeline")
@@ -34,12 +36,12 @@ def add_references() -> Panel:
     return Panel(accordion=accordion, settings=[strategy], whole=[lip, face, timeline, compared, table], fill=_fill)
 
 
-def _fill(look: PanelContext, strategy: str) -> list[Any]:
-    inspection, chosen = look.inspection, None if strategy == OWN else strategy
+def _fill(context: PanelContext, strategy: str) -> list[Any]:
+    inspection, chosen = context.inspection, None if strategy == OWN else strategy
     return [
-        look.gallery(f"lip_{strategy}", lambda: reference_gallery(inspection, "lip", chosen)),
-        look.gallery("face", lambda: reference_gallery(inspection, "face")),
-        look.picture("references", lambda: reference_timeline(inspection)),
-        look.picture("strategies", lambda: strategy_picture(inspection)),
+        context.gallery(f"lip_{strategy}", lambda: reference_gallery(inspection, "lip", chosen)),
+        context.gallery("face", lambda: reference_gallery(inspection, "face")),
+        context.picture("references", lambda: reference_timeline(inspection)),
+        context.picture("strategies", lambda: strategy_picture(inspection)),
         as_table(compare_strategies(inspection), strings.REFERENCES_TABLE, without="chooses"),
     ]

@@ -1,4 +1,4 @@
-"""Research panel: what each stage took, and figures of merit."""
+"""Research panel: time and memory of each stage, and figures of merit."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ def add_stages() -> Panel:
         merits = gr.HTML(elem_id="figures")
         button = gr.Button(strings.SEEN_BUTTON, size="sm", elem_id="measure-dub")
         seen = gr.HTML(elem_id="seen-figures")
-    return Panel(
-        accordion=accordion, whole=[stages, merits, seen], fill=_fill, actions=[(button.click, _measure_dub, [seen])]
-    )  # fmt: skip
+    actions = [(button.click, _measure_dub, [seen])]
+    return Panel(accordion=accordion, whole=[stages, merits, seen], fill=_fill, actions=actions)
 
 
-def _fill(look: PanelContext) -> list[Any]:
+def _fill(context: PanelContext) -> list[Any]:
     return [
-        as_table([_readable_stage(row) for row in stage_table(look.inspection)], strings.STAGES_TABLE),
-        as_table([asdict(figure) for figure in figures(look.inspection)], strings.FIGURES_TABLE),
+        as_table([_readable_stage(row) for row in stage_table(context.inspection)], strings.STAGES_TABLE),
+        as_table([asdict(figure) for figure in figures(context.inspection)], strings.FIGURES_TABLE),
         "",
     ]
 
 
 def _readable_stage(row: dict[str, Any]) -> dict[str, Any]:
-    texts = (
-        row["stage"], f"{row['seconds']:.2f}", f"{row['share']:.0%}", f"{row['ms_per_frame']:.1f}",
-        row["peak_memory_mb"],
-    )  # fmt: skip
+    times = f"{row['seconds']:.2f}", f"{row['share']:.0%}", f"{row['ms_per_frame']:.1f}"
+    texts = (row["stage"], *times, row["peak_memory_mb"])
     return dict(zip(strings.STAGES_COLUMNS, texts, strict=True))
 
 
-def _measure_dub(look: PanelContext) -> list[Any]:
-    return [as_table([asdict(figure) for figure in seen_figures(look.inspection, look.video)], strings.SEEN_TABLE)]
+def _measure_dub(context: PanelContext) -> list[Any]:
+    return [
+        as_table([asdict(figure) for figure in seen_figures(context.inspection, context.video)], strings.SEEN_TABLE)
+    ]

@@ -1,4 +1,4 @@
-"""Research panel: the speaking style of this clip, and the mouth over time against the sound."""
+"""Research panel: the speaking style of this clip, and lip aperture and mouth width over time with the sound."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def add_style() -> Panel:
     return Panel(accordion=accordion, whole=[speakers, face], fill=_fill, moment=[curves], move=_move)
 
 
-def _fill(look: PanelContext) -> list[Any]:
+def _fill(context: PanelContext) -> list[Any]:
     return [
-        look.picture("style_map", lambda: style_map_picture(look.inspection)),
-        look.picture("style_face", lambda: style_on_face(look.inspection)),
+        context.picture("style_map", lambda: style_map_picture(context.inspection)),
+        context.picture("style_face", lambda: style_on_face(context.inspection)),
     ]
 
 
-def _move(look: PanelContext) -> list[Any]:
-    return [look.picture(f"openness_{look.t}", lambda: aperture_picture(look.inspection, look.t))]
+def _move(context: PanelContext) -> list[Any]:
+    return [context.picture(f"aperture_{context.t}", lambda: aperture_picture(context.inspection, context.t))]

@@ -1,4 +1,4 @@
-"""The research panels: one time slider for all, each panel filled when it is opened."""
+"""What the research panels have in common: one time slider, and each panel filled when it is opened."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image
 
 from personatalk.inspection.recording import Inspection
 from personatalk.webapp import strings
-from personatalk.webapp.dubber import Outcome
+from personatalk.webapp.service import Outcome
 from personatalk.webapp.theme import SEEK
 
 Component = gr.components.Component
 Action = tuple[Callable[..., Any], Callable[..., Any], list[Component]]
-QUALITY = 90  # of the pictures
+WEBP_QUALITY = 90
 PANELS = {"concurrency_id": "panels", "concurrency_limit": 2}  # all visitors together
 MAX_LOADED = 4  # recordings held in memory, all visitors together
 
 
 @dataclass(frozen=True, kw_only=True)
 class PanelContext:
-    """What is being looked at.
+    """The run and the frame that the panels show.
 
     Attributes:
         inspection: the recorded run.
-        video: the dubbed one.
+        video: the dubbed video.
         folder: of the run; files made for the panels go there, so that they are removed with it.
         t: the frame under the slider.
     """
@@ -44,11 +44,11 @@ class PanelContext:
     t: int
 
     def picture(self, name: str, draw: Callable[[], np.ndarray]) -> str:
-        """Draw a picture [H, W, 3] uint8 unless it was drawn before; returns its file."""
-        return self.file(f"{name}.webp", lambda path: Image.fromarray(draw()).save(path, quality=QUALITY))
+        """Draw a picture [H, W, 3] uint8 unless it was drawn before; returns the path of its file."""
+        return self.file(f"{name}.webp", lambda path: iio.imwrite(path, draw(), quality=WEBP_QUALITY))
 
     def file(self, name: str, write: Callable[[Path], Any]) -> str:
-        """Write a file unless it was written before."""
+        """Write a file unless it was written before; returns its path."""
         path = self.folder / name
         if not path.exists():
             unfinished = path.with_name(f"{secrets.token_hex(4)}-{name}")
@@ -75,9 +75,9 @@ class Panel:
     Attributes:
         accordion: what is opened.
         settings: components whose values `fill` and `move` take last; a change of one fills the panel again.
-        whole: components that show the whole run, filled by fill(look, *settings).
-        moment: components that show one frame, filled by move(look, *settings).
-        actions: (event of a component of the panel, what it does as a function of (look, *settings), and of the
+        whole: components that show the whole run, filled by fill(context, *settings).
+        moment: components that show one frame, filled by move(context, *settings).
+        actions: (event of a component of the panel, what it does as a function of (context, *settings), and of the
             event's data where there is any, components that show what came of it).
     """
 
@@ -94,32 +94,32 @@ class Panel:
         """All that the panel shows."""
         return self.whole + self.moment
 
-    def show(self, look: PanelContext, *settings: Any) -> list[Any]:
+    def show(self, context: PanelContext, *settings: Any) -> list[Any]:
         """Values of `outputs`."""
-        return [*self.fill(look, *settings), *self.move(look, *settings)]
+        return [*self.fill(context, *settings), *self.move(context, *settings)]
 
 
 class Recordings:
-    """The recordings that are being looked at, the last few held in memory."""
+    """Recorded runs, the last few held in memory."""
 
     def __init__(self) -> None:
         self._loaded: dict[Path, Inspection] = {}
         self._lock = threading.Lock()
 
     def load(self, outcome: Outcome) -> Inspection:
-        """Read a run's recording, unless it is at hand."""
+        """Read a run's recording, unless it is held."""
         with self._lock:
             self._loaded = {path: inspection for path, inspection in self._loaded.items() if path.exists()}
             inspection = self._loaded.pop(outcome.record, None) or Inspection.load(outcome.record)
-            self._loaded[outcome.record] = inspection  # now the last one
+            self._loaded[outcome.record] = inspection  # at the end: the one used last
             while len(self._loaded) > MAX_LOADED:
                 del self._loaded[next(iter(self._loaded))]
             return inspection
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inside:
-    """All research panels and what they have in common."""
+class ResearchPanels:
+    """All research panels, and the slider that they follow."""
 
     hint: gr.Markdown
     slider: gr.Slider
@@ -128,25 +128,36 @@ class Inside:
 
 
 def add_picture(label: str, elem_id: str) -> gr.Image:
-    """Add where a picture is shown, its label above it rather than over it."""
+    """Add a picture with its label above it, not over it."""
     gr.Markdown(f"**{label}**")
     return gr.Image(
-        label=label, show_label=False, interactive=False, type="filepath", buttons=["fullscreen"], elem_id=elem_id,
+        label=label,
+        show_label=False,
+        interactive=False,
+        type="filepath",
+        buttons=["fullscreen"],
+        elem_id=elem_id,
         elem_classes="picture",
-    )  # fmt: skip
+    )
 
 
 def add_gallery(label: str, elem_id: str, columns: int) -> gr.Gallery:
-    """Add where pictures with captions are shown."""
+    """Add a gallery of pictures with captions."""
     gr.Markdown(f"**{label}**")
     return gr.Gallery(
-        label=label, show_label=False, interactive=False, columns=columns, object_fit="contain", height="auto",
-        buttons=["fullscreen"], elem_id=elem_id,
-    )  # fmt: skip
+        label=label,
+        show_label=False,
+        interactive=False,
+        columns=columns,
+        object_fit="contain",
+        height="auto",
+        buttons=["fullscreen"],
+        elem_id=elem_id,
+    )
 
 
 def as_table(rows: list[dict[str, Any]], label: str, without: str = "") -> str:
-    """Turn rows into an HTML table that scrolls by itself on a phone, one column left out, numbers rounded."""
+    """Turn rows into an HTML table that scrolls sideways on a phone, without one of the columns."""
     names = [name for name in rows[0] if name != without]
     head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in names)
     body = "".join("<tr>" + "".join(f"<td>{_readable(row[name])}</td>" for name in names) + "</tr>" for row in rows)
@@ -161,38 +172,38 @@ def _readable(value: Any) -> str:
 
 
 def add_panel(label: str, elem_id: str) -> gr.Accordion:
-    """Add what holds a panel, shut."""
+    """Add the accordion of a panel, closed."""
     return gr.Accordion(label, open=False, elem_id=elem_id, elem_classes="panel")
 
 
-def add_inside(makers: list[Callable[[], Panel]]) -> Inside:
+def add_research_panels(makers: list[Callable[[], Panel]]) -> ResearchPanels:
     """Lay the panels out."""
     with gr.Column(elem_id="inside"):
         gr.Markdown(strings.INSIDE_HEADING)
         hint = gr.Markdown(strings.INSIDE_EMPTY)
         slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="frame-slider")
         fps = gr.Number(25, visible=False)  # so that the browser knows the time of the frame
-        return Inside(hint=hint, slider=slider, fps=fps, panels=[make() for make in makers])
+        return ResearchPanels(hint=hint, slider=slider, fps=fps, panels=[make() for make in makers])
 
 
-def connect_inside(inside: Inside, outcome: gr.State) -> None:
+def connect_research_panels(research: ResearchPanels, outcome: gr.State) -> None:
     """Fill a panel when it is opened, when a new result comes, and when the slider moves."""
     recordings = Recordings()
     quiet = {"api_visibility": "private", "show_progress": "minimal"} | PANELS
-    changed = outcome.change(_reset, outcome, [inside.hint, inside.slider, inside.fps], **quiet)
-    inside.slider.input(None, [inside.slider, inside.fps], js=SEEK, api_visibility="private")
-    for panel in inside.panels:
+    changed = outcome.change(_reset, outcome, [research.hint, research.slider, research.fps], **quiet)
+    research.slider.input(None, [research.slider, research.fps], js=SEEK, api_visibility="private")
+    for panel in research.panels:
         opened = gr.State(False)
         panel.accordion.expand(lambda: True, None, opened, **quiet)
         panel.accordion.collapse(lambda: False, None, opened, **quiet)
-        inputs = [outcome, inside.slider, opened, *panel.settings]
+        inputs = [outcome, research.slider, opened, *panel.settings]
         show = _guarded(recordings, panel.show, len(panel.outputs))
         triggers = [opened.change, *(setting.change for setting in panel.settings)]
         gr.on(triggers, show, inputs, panel.outputs, **quiet)
         changed.then(show, inputs, panel.outputs, **quiet)
         if panel.moment:
             move = _guarded(recordings, panel.move, len(panel.moment))
-            inside.slider.change(move, inputs, panel.moment, trigger_mode="always_last", **quiet)
+            research.slider.change(move, inputs, panel.moment, trigger_mode="always_last", **quiet)
         for event, act, outputs in panel.actions:
             event(_guarded(recordings, act, len(outputs)), inputs, outputs, **quiet)
 
@@ -213,17 +224,19 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
     """Let a panel act only while it is open and there is something to show; `count` outputs."""
 
     def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
-        """Act, or leave everything as it is; one value comes bare, as Gradio wants it."""
+        """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
         if opened and outcome is not None and not _is_ready(outcome):
             gr.Warning(strings.INSIDE_GONE)
         if not opened or not _is_ready(outcome):
             values = [gr.skip() for _ in range(count)]
         else:
-            look = PanelContext(
-                inspection=recordings.load(outcome), video=outcome.video, folder=outcome.folder,
+            context = PanelContext(
+                inspection=recordings.load(outcome),
+                video=outcome.video,
+                folder=outcome.folder,
                 t=min(int(t), outcome.num_frames - 1),
-            )  # fmt: skip
-            values = act(look, *settings)
+            )
+            values = act(context, *settings)
         return values if count > 1 else values[0]
 
     return run

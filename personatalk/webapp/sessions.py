@@ -1,4 +1,4 @@
-"""Who is on the page, and which files are theirs: a folder a run, removed with the session or with age."""
+"""The sessions of visitors and their files: a folder for each run, removed with the session or with age."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SWEEP_EVERY_S = 60.0
 
 
 class Sessions:
-    """The files of all visitors, each visitor's apart.
+    """The files of all visitors, kept apart by session.
 
     A run's folder has a name that cannot be guessed and belongs to one browser session. Stopping a run removes
     the mark in its folder, so that a run in another process sees it too, and a run whose folder is gone stops.
 
     Args:
-        parent: the one root of all sessions is made in it.
+        parent: folder in which the root of all sessions is made.
         keep_s: folders and uploads older than this are removed, s.
     """
 
@@ -28,7 +28,7 @@ class Sessions:
         parent.mkdir(parents=True, exist_ok=True)
         self._root = tempfile.TemporaryDirectory(prefix="personatalk-", dir=parent)
         self.root, self.keep_s = Path(self._root.name), keep_s
-        self.runs, self.kept = self.root / "runs", self.root / "kept"  # the second is nobody's and is not swept
+        self.runs, self.kept = self.root / "runs", self.root / "kept"  # `kept` belongs to no session and is not swept
         self.runs.mkdir()
         self.kept.mkdir()
         self._folders: dict[str, set[Path]] = {}
@@ -37,7 +37,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def announce(self, session: str) -> None:
-        """Say that a run is about to start, so that stopping it in between is not lost."""
+        """Expect a run, so that a stop that comes before its start is not lost."""
         with self._lock:
             self._announced[session] = True
 
@@ -58,7 +58,7 @@ class Sessions:
         return folder
 
     def finish(self, folder: Path) -> None:
-        """Say that a run has ended; its files stay."""
+        """Mark a run as ended; its files stay."""
         (folder / RUNNING).unlink(missing_ok=True)
 
     def should_stop(self, folder: Path) -> bool:
@@ -66,7 +66,7 @@ class Sessions:
         return not (folder / RUNNING).exists()
 
     def stop(self, session: str) -> None:
-        """Predictor the session's runs, if any, to stop."""
+        """Ask the session's runs, if any, to stop."""
         with self._lock:
             if session in self._announced:
                 self._announced[session] = False
@@ -96,7 +96,7 @@ class Sessions:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what is older than the limit."""
+        """Remove finished runs and uploads that are older than the limit."""
         oldest = time.time() - self.keep_s
         for folder in self.runs.iterdir():
             if folder.stat().st_mtime < oldest and self.should_stop(folder):
@@ -108,7 +108,7 @@ class Sessions:
                 path.unlink()
 
     def sweep_forever(self) -> None:
-        """Sweep from a thread of its own, which ends with the process."""
+        """Sweep from time to time, on a thread that ends with the process."""
 
         def sweep() -> None:
             while self.runs.exists():

@@ -1,4 +1,4 @@
-"""How the page looks, and its scripts: two videos in step, and names for those who do not see the pictures."""
+"""Colours, CSS and scripts of the page: two videos in step, and names of pictures for screen readers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import gradio as gr
 
 from personatalk.webapp import strings
 
-# teal, its middle darker than usual, so that text in it, or on it, can be read by weak eyes too (contrast 4.5 or more)
+# Teal with darker middle tones than usual: text in it, or on it, has a contrast of at least 4.5 (WCAG 2 AA).
 TEAL = gr.themes.Color(
-    "#f0fdfa", "#ccfbf1", "#99f6e4", "#5eead4", "#0f766e", "#0f766e", "#0f766e", "#115e59", "#134e4a", "#114440",
-    "#042f2e", name="teal",
-)  # fmt: skip
+    *("#f0fdfa", "#ccfbf1", "#99f6e4", "#5eead4", "#0f766e", "#0f766e", "#0f766e", "#115e59", "#134e4a", "#114440"),
+    "#042f2e",
+    name="teal",
+)
 THEME = gr.themes.Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
     body_text_color_subdued="*neutral_500",
     input_placeholder_color="*neutral_500",
@@ -71,7 +72,7 @@ PICTURE_NAMES = {
     "attention-face": strings.ATTENTION_FACE,
     "attention-time": strings.ATTENTION_TIME,
 }
-# Gradio leaves pictures without a name, and says what it has to say to nobody who listens.
+# Gradio gives pictures no alternative text, and does not mark its messages as live regions.
 NAMING = """
   const names = NAMES;
   const name = () => {
@@ -117,7 +118,7 @@ PLAY = """() => {
   if (video.ended) video.currentTime = 0;
   video.play();
 }"""
-# the slider of the research panels shows its frame in both videos
+# The slider of the research panels moves both videos to its frame.
 SEEK = """(frame, fps) => {
   for (const id of ["result", "before"]) {
     const video = document.querySelector(`#${id} video`);

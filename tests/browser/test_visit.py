@@ -37,7 +37,7 @@ def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
     page.locator("#preview").click()
     wait_for_result(page, strings.SUMMARY_PREVIEW)
     page.locator("#dub").click()
-    wait_for_result(page, f"{frames} frames at 25 a second")
+    wait_for_result(page, f"{frames} frames at 25 fps")
     page.wait_for_function("!document.querySelector('#summary textarea').value.includes('Preview')")
     assert_videos_play_in_step(page)
     page.screenshot(path=ARTIFACTS / "result_desktop.png", full_page=True)
@@ -128,10 +128,10 @@ def test_an_example_on_a_phone_in_the_dark(visit, url):
     page = visit(url, "phone", "dark")
     assert_no_sideways_scrolling(page)
     page.locator("#examples button").first.click()
-    wait_for_result(page, "75 frames at 25 a second")
+    wait_for_result(page, "75 frames at 25 fps")
     second = visit(url, "phone", "dark")  # finds the example finished
     second.locator("#examples button").first.click()
-    wait_for_result(second, "75 frames at 25 a second")
+    wait_for_result(second, "75 frames at 25 fps")
     for panel in ("geometry", "style", "references", "attention", "stages"):
         second.locator(f"#{panel} > button").click()
     for shown in (

@@ -1,4 +1,4 @@
-"""What a run says, in a visitor's words: errors and summaries without the names of folders."""
+"""What the page says of a run: errors and summaries that name files as the page does, not by the server's paths."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from personatalk.webapp import strings
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingResult
 
-AT_REST = 0.002  # IOD by which the mouth's openness varies at least where anybody speaks
+SILENT_DEVIATION = 0.002  # IOD; the lip aperture of anybody who speaks deviates by more
 
 
 @contextmanager
-def in_visitors_words(files: dict[Path, str]) -> Iterator[None]:
-    """Call files in errors what the page calls them, not where the server keeps them.
+def name_files_as_the_page_does(names: dict[Path, str]) -> Iterator[None]:
+    """Replace the server's paths in errors.
 
     Args:
-        files: path to name.
+        names: what the page calls each path.
 
     Raises:
         PersonaTalkError: of the same kind, its message changed.
@@ -30,15 +30,15 @@ def in_visitors_words(files: dict[Path, str]) -> Iterator[None]:
         yield
     except PersonaTalkError as error:
         message = str(error)
-        for path, name in files.items():
+        for path, name in names.items():
             message = message.replace(str(path), strings.THE.format(kind=name))
-        if message.partition(" ")[0].isalpha():  # no file's name
+        if message.partition(" ")[0].isalpha():  # a word rather than a file's name
             message = message[:1].upper() + message[1:]
         raise type(error)(message) from error
 
 
 def without_folders(report: dict[str, Any]) -> dict[str, Any]:
-    """Take the server's folders out of a report that a visitor gets: of a file only its name stays."""
+    """Keep only the names of the files in a report that a visitor gets."""
     options = report.get("options", {})
     names = {key: Path(options[key]).name for key in ("style_video", "reference_video") if options.get(key)}
     return report | ({"options": options | names} if names else {})
@@ -50,6 +50,6 @@ def summarise(result: DubbingResult) -> str:
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
     if result.num_passed_through:
         lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
-    if result.report.get("lip_aperture", {}).get("deviation", 1.0) < AT_REST:
+    if result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
         lines.append(strings.SUMMARY_SILENT)
     return "\n".join(lines)

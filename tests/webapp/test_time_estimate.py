@@ -8,38 +8,38 @@ import pytest
 from conftest import CopyPipeline, write_clip, write_speech
 
 from personatalk.webapp import strings
-from personatalk.webapp.dubber import Dubber
 from personatalk.webapp.excerpt import SAMPLE_RATE, first_sound
 from personatalk.webapp.limits import Limits, sound_seconds
+from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
-from personatalk.webapp.speed import BUILT_IN_S, START_S, SpeedRecord
+from personatalk.webapp.time_estimate import BUILT_IN_S, START_S, TimeEstimator
 
 
 @pytest.fixture
-def dubber(tmp_path):
-    return Dubber(CopyPipeline(), Sessions(tmp_path, 100), Limits(), SpeedRecord(tmp_path / "speed.json"))
+def service(tmp_path):
+    return DubbingService(CopyPipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
 
 
 def test_the_speed_is_learnt_from_runs_and_outlives_the_process(tmp_path):
-    record = SpeedRecord(tmp_path / "speed.json")
+    record = TimeEstimator(tmp_path / "speed.json")
     assert not record.is_measured and record.estimate(100) == START_S + 100 * BUILT_IN_S
     for seconds in (11, 21, 1000):  # one outlier
         record.add(100, START_S + seconds - 1)
-    again = SpeedRecord(tmp_path / "speed.json")
+    again = TimeEstimator(tmp_path / "speed.json")
     assert again.is_measured and again.estimate(50) == pytest.approx(START_S + 10)
 
 
-def test_the_estimate_says_where_it_comes_from_and_what_differs_in_length(dubber, tmp_path):
+def test_the_estimate_says_where_it_comes_from_and_what_differs_in_length(service, tmp_path):
     clip, speech = write_clip(tmp_path / "clip.mp4", 50), write_speech(tmp_path / "speech.wav", 6.0)
-    text = dubber.estimate(clip, None, "video")
+    text = service.estimate(clip, None, "video")
     assert "5 s** for 50 frames" in text and strings.ESTIMATE_BUILT_IN in text
-    assert "The speech is 4.0 s longer" in dubber.estimate(clip, speech, "video")
-    assert "for 150 frames" in dubber.estimate(clip, speech, "audio")
-    assert "The clip is 2.0 s longer" in dubber.estimate(write_clip(tmp_path / "long.mp4", 200), speech, "video")
+    assert "The speech is 4.0 s longer" in service.estimate(clip, speech, "video")
+    assert "for 150 frames" in service.estimate(clip, speech, "audio")
+    assert "The clip is 2.0 s longer" in service.estimate(write_clip(tmp_path / "long.mp4", 200), speech, "video")
     helper = {write_clip(tmp_path / "style.mp4", 500): strings.STYLE_CLIP}
-    assert "21 s** for 50 frames" in dubber.estimate(clip, None, "video", helper)  # its face is followed and fitted
-    dubber.speed.add(50, 10)
-    assert strings.ESTIMATE_MEASURED in dubber.estimate(clip, None, "video")
+    assert "21 s** for 50 frames" in service.estimate(clip, None, "video", helper)  # its face is followed and fitted
+    service.time_estimator.add(50, 10)
+    assert strings.ESTIMATE_MEASURED in service.estimate(clip, None, "video")
 
 
 def test_a_preview_starts_where_the_speech_is_first_heard():

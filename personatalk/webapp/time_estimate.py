@@ -1,4 +1,4 @@
-"""How long a dub will take: learnt from earlier runs on this machine."""
+"""The estimate of how long a dub takes, from earlier runs on this machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ START_S = 1.0  # opening files, first frames
 KEPT_RUNS = 9
 
 
-class SpeedRecord:
-    """Seconds per frame of the last runs, kept in a file.
+class TimeEstimator:
+    """Estimates by the median of the last runs' seconds per frame, which are kept in a file.
 
     Args:
-        path: JSON; made when the first run ends.
+        path: of the JSON file; written when the first run ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,11 +25,11 @@ class SpeedRecord:
 
     @property
     def is_measured(self) -> bool:
-        """Whether any run was seen on this machine."""
+        """Whether any run was timed on this machine."""
         return bool(self._rates)
 
     def estimate(self, num_frames: int) -> float:
-        """Seconds that a dub of so many frames will take, roughly."""
+        """Seconds that a dub of so many frames takes."""
         rate = statistics.median(self._rates) if self._rates else BUILT_IN_S
         return START_S + rate * num_frames
 

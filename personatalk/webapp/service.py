@@ -1,4 +1,4 @@
-"""The page's way to the pipeline: checks what is asked, runs it in a session's folder, and says what came out."""
+"""Dubs, previews and analyses for visitors: checks a request, waits for its turn, and runs it in a session's folder."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from personatalk.webapp.analysis import analyse
 from personatalk.webapp.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
 from personatalk.webapp.gpu import on_gpu
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.queue import RunQueue
+from personatalk.webapp.run_queue import RunQueue
+from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
 from personatalk.webapp.sessions import Sessions
-from personatalk.webapp.speed import SpeedRecord
-from personatalk.webapp.summaries import in_visitors_words, summarise, without_folders
+from personatalk.webapp.time_estimate import TimeEstimator
 
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
 
 PREVIEW_S = 2.0
 RECORD = "record"
-HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of the time of a dub that a frame of another clip takes
+HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time per frame; spent on each frame of another clip
 
 
-class MissingStepError(PersonaTalkError):
+class MissingInputError(PersonaTalkError):
     """A numbered step of the page was left out."""
 
 
@@ -56,9 +56,11 @@ class Request:
     def files(self) -> dict[Path, str]:
         """All files that the visitor gave, and what the page calls them."""
         given = {
-            self.options.style_video: strings.STYLE_CLIP, self.options.reference_video: strings.REFERENCE_CLIP,
-            self.speech: strings.SPEECH, self.clip: strings.CLIP,
-        }  # fmt: skip
+            self.options.style_video: strings.STYLE_CLIP,
+            self.options.reference_video: strings.REFERENCE_CLIP,
+            self.speech: strings.SPEECH,
+            self.clip: strings.CLIP,
+        }
         return {Path(path): name for path, name in given.items() if path}
 
 
@@ -75,6 +77,7 @@ class Outcome:
         summary: one or two sentences.
         num_frames: of the video.
         fps: of the video.
+        seconds: that the run took.
     """
 
     folder: Path
@@ -85,22 +88,25 @@ class Outcome:
     summary: str
     num_frames: int
     fps: float
+    seconds: float
 
 
-class Dubber:
-    """Runs dubs and previews, one at a time.
+class DubbingService:
+    """Runs dubs, previews and analyses, one at a time.
 
     Args:
         pipeline: loaded.
-        sessions: whose folders the runs work in.
+        sessions: own the folders in which runs work.
         limits: of what is accepted.
-        speed: told how long each dub took.
+        time_estimator: told how long each dub took.
     """
 
-    def __init__(self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, speed: SpeedRecord) -> None:
-        self.pipeline, self.sessions, self.limits, self.speed = pipeline, sessions, limits, speed
-        self.line = RunQueue(limits.queue)  # the pipeline is not to be run from two threads
-        self.run_in = on_gpu(self._run_in)
+    def __init__(
+        self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, time_estimator: TimeEstimator
+    ) -> None:
+        self.pipeline, self.sessions, self.limits, self.time_estimator = pipeline, sessions, limits, time_estimator
+        self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
+        self._dub_on_gpu, self._analyse_on_gpu = on_gpu(self._dub), on_gpu(self._analyse)
 
     def check(self, request: Request) -> None:
         """Refuse what is incomplete, too large or too long.
@@ -114,7 +120,7 @@ class Dubber:
             (request.consent, strings.CONSENT_MISSING),
         ):
             if not given:
-                raise MissingStepError(message)
+                raise MissingInputError(message)
         self.limits.check_clip(request.clip)
         self.limits.check_speech(request.speech)
         for path, kind in (
@@ -130,7 +136,7 @@ class Dubber:
         Raises:
             PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
         """
-        return self._run(request, session, progress, lambda folder: (request.clip, request.speech), record)
+        return self._run(request, session, progress, lambda folder: (request.clip, request.speech), record=record)
 
     def preview(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
         """Dub the first two seconds, and keep what the research panels show if `record`.
@@ -144,20 +150,25 @@ class Dubber:
 
         request = replace(request, options=replace(request.options, length="video"))
         try:
-            outcome = self._run(request, session, progress, excerpt, record)
+            outcome = self._run(request, session, progress, excerpt, record=record)
         except NoFaceError as error:
             raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
         return replace(outcome, summary=f"{outcome.summary}\n{strings.SUMMARY_PREVIEW}")
 
     def _run(
-        self, request: Request, session: str, progress: Progress,
-        inputs: Callable[[Path], tuple[Path, Path]], record: bool,
-    ) -> Outcome:  # fmt: skip
+        self,
+        request: Request,
+        session: str,
+        progress: Progress,
+        inputs: Callable[[Path], tuple[Path, Path]],
+        *,
+        record: bool,
+    ) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
             self.check(request)
-            with self.line.turn(wait):
+            with self.queue.turn(wait):
                 clip, speech = inputs(folder)
-                outcome = self.run_in(folder, clip, speech, request.options, progress, record)
+                outcome = self.dub_into(folder, clip, speech, request.options, progress=progress, record=record)
         self.sessions.finish(folder)
         return outcome
 
@@ -165,7 +176,7 @@ class Dubber:
     def _folder(
         self, session: str, files: dict[Path, str], progress: Progress | None
     ) -> Iterator[tuple[Path, Callable[[int], None]]]:
-        """Give a run its folder, which goes if the run fails, and what to do while others run."""
+        """Give a run its folder, which is removed if the run fails, and what to do while it waits for its turn."""
         for path in files:
             self.sessions.add_upload(session, path)
         folder = self.sessions.start(session)
@@ -178,17 +189,41 @@ class Dubber:
 
         excerpts = {folder / EXCERPT_VIDEO: strings.CLIP, folder / EXCERPT_SOUND: strings.SPEECH}
         try:
-            with in_visitors_words(files | excerpts):
+            with name_files_as_the_page_does(files | excerpts):
                 yield folder, wait
         except BaseException:
             self.sessions.remove(session, folder)
             raise
 
-    def _run_in(
-        self, folder: Path, clip: Path, speech: Path, options: DubbingOptions,
-        progress: Progress | None = None, record: bool = True,
-    ) -> Outcome:  # fmt: skip
-        """Dub into a folder of `sessions`; it must be the caller's turn in `line`."""
+    def dub_into(
+        self,
+        folder: Path,
+        clip: Path,
+        speech: Path,
+        options: DubbingOptions,
+        *,
+        progress: Progress | None = None,
+        record: bool = True,
+    ) -> Outcome:
+        """Dub into a folder that carries the sessions' mark of a run; the caller must hold the turn of `queue`.
+
+        Raises:
+            PersonaTalkError: stopped, or nothing to dub.
+        """
+        outcome = self._dub_on_gpu(folder, clip, speech, options, progress=progress, record=record)
+        self.time_estimator.add(outcome.num_frames, outcome.seconds)
+        return outcome
+
+    def _dub(
+        self,
+        folder: Path,
+        clip: Path,
+        speech: Path,
+        options: DubbingOptions,
+        *,
+        progress: Progress | None,
+        record: bool,
+    ) -> Outcome:
         recorder = Recorder(folder / RECORD) if record else None
         result = self.pipeline.dub(
             clip,
@@ -199,7 +234,6 @@ class Dubber:
             should_stop=lambda: self.sessions.should_stop(folder),
             record=recorder,
         )
-        self.speed.add(result.num_frames, sum(result.timings.values()))
         report = folder / "report.json"
         report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
         return Outcome(
@@ -211,6 +245,7 @@ class Dubber:
             summary=summarise(result),
             num_frames=result.num_frames,
             fps=result.fps,
+            seconds=sum(result.timings.values()),
         )
 
     def analyse(
@@ -224,15 +259,20 @@ class Dubber:
         request = Request(clip=clip, speech=speech, consent=False, options=options)
         with self._folder(session, request.files, progress) as (folder, wait):
             if clip is None:
-                raise MissingStepError(strings.CLIP_MISSING)
+                raise MissingInputError(strings.CLIP_MISSING)
             self.limits.check_clip(clip)
             if speech:
                 self.limits.check_speech(speech)
-            with self.line.turn(wait):
-                run = Run(progress, lambda: self.sessions.should_stop(folder))
-                found = analyse(self.pipeline, clip, speech, options, run)
+            with self.queue.turn(wait):
+                found = self._analyse_on_gpu(folder, clip, speech, options, progress=progress)
         self.sessions.remove(session, folder)
         return found
+
+    def _analyse(
+        self, folder: Path, clip: Path, speech: Path | None, options: DubbingOptions, *, progress: Progress
+    ) -> dict:
+        run = Run(progress, lambda: self.sessions.should_stop(folder))
+        return analyse(self.pipeline, clip, speech, options, run)
 
     def estimate(self, clip: Path, speech: Path | None, length: str, helpers: dict[Path, str] | None = None) -> str:
         """Say how long a dub will take, and what differs in length.
@@ -241,22 +281,22 @@ class Dubber:
             clip: of the speaker.
             speech: if it is there yet.
             length: option of the dub.
-            helpers: clips for style or references, with their names; the face in each is followed too.
+            helpers: clips for style or references, with their names; the face in each is tracked too.
 
         Raises:
             MediaError: a file cannot be read, or goes beyond a limit.
         """
-        helpers = helpers or {}
-        with in_visitors_words({clip: strings.CLIP} | helpers | ({speech: strings.SPEECH} if speech else {})):
-            for path, kind in ({clip: strings.CLIP} | helpers).items():
+        clips = {clip: strings.CLIP} | (helpers or {})
+        with name_files_as_the_page_does(clips | ({speech: strings.SPEECH} if speech else {})):
+            for path, kind in clips.items():
                 self.limits.check_clip(path, kind)
             info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
-            more = sum(probe_video(path).num_frames or 0 for path in helpers)
+            helper_frames = sum(probe_video(path).num_frames or 0 for path in helpers or ())
         frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
         text = strings.ESTIMATE.format(
-            time=strings.rough_time(self.speed.estimate(frames + HELPER_SHARE * more)),
+            time=strings.rough_time(self.time_estimator.estimate(frames + HELPER_SHARE * helper_frames)),
             frames=frames,
-            source=strings.ESTIMATE_MEASURED if self.speed.is_measured else strings.ESTIMATE_BUILT_IN,
+            source=strings.ESTIMATE_MEASURED if self.time_estimator.is_measured else strings.ESTIMATE_BUILT_IN,
         )
         if spoken is None or length != "video" or abs(spoken - info.duration) < 1:
             return text

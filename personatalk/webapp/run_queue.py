@@ -1,4 +1,4 @@
-"""Who may use the pipeline now, and who waits: first come, first served, and the line is bounded."""
+"""The queue of runs: first come, first served, one at a time, and of bounded length."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from personatalk.errors import PersonaTalkError
 from personatalk.webapp import strings
 
-LOOK_S = 0.2  # how often a waiting run is told its place, and may give up
+POLL_S = 0.2  # how often a waiting run is told its place, and may give up
 
 
 class BusyError(PersonaTalkError):
-    """So many wait already that one more would not be served soon."""
+    """The queue is full."""
 
 
 class RunQueue:
@@ -23,11 +23,11 @@ class RunQueue:
     lets a waiting run be stopped.
 
     Args:
-        longest: runs that may wait.
+        max_waiting: runs that may wait.
     """
 
-    def __init__(self, longest: int) -> None:
-        self.longest = longest
+    def __init__(self, max_waiting: int) -> None:
+        self.max_waiting = max_waiting
         self._tickets: list[object] = []
         self._changed = threading.Condition()
 
@@ -36,14 +36,14 @@ class RunQueue:
         """Hold the pipeline, after those who came before.
 
         Args:
-            wait: told again and again how many are before this one; may raise to leave the line.
+            wait: told every POLL_S how many runs are before this one; may raise to leave the queue.
 
         Raises:
-            BusyError: the line is full.
+            BusyError: the queue is full.
         """
         ticket = object()
         with self._changed:
-            if len(self._tickets) > self.longest:
+            if len(self._tickets) > self.max_waiting:
                 raise BusyError(strings.BUSY.format(count=len(self._tickets) - 1))
             self._tickets.append(ticket)
         try:
@@ -52,7 +52,7 @@ class RunQueue:
                     wait(before)
                 with self._changed:
                     if self._tickets[0] is not ticket:
-                        self._changed.wait(LOOK_S)
+                        self._changed.wait(POLL_S)
             yield
         finally:
             with self._changed:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from media_samples import write_two_faces
 
-from personatalk.webapp.faces import MAX_WIDTH_PX, centre, find_faces, nearest_face
+from personatalk.webapp.face_choice import MAX_WIDTH_PX, centre, find_faces, nearest_face
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def two_faces(tmp_path_factory):
 def test_both_faces_are_found_and_a_click_takes_the_nearer(two_faces):
     path, seam, width, height = two_faces
     picture, boxes = find_faces(path)
-    assert len(boxes) == 2 and picture.width <= MAX_WIDTH_PX
+    assert len(boxes) == 2 and picture.shape[1] <= MAX_WIDTH_PX
     middles = [centre(box, width, height)[0] for box in boxes]
     assert middles[0] < seam < middles[1]  # the larger comes first
     assert nearest_face(boxes, 0.1, 0.5) == 0 and nearest_face(boxes, 0.9, 0.5) == 1

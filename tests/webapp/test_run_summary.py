@@ -9,7 +9,7 @@ import pytest
 
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.webapp import strings
-from personatalk.webapp.summaries import in_visitors_words, summarise, without_folders
+from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
 
 CLIP = Path("/srv/uploads/0f3a/holiday.mp4")
 
@@ -23,13 +23,13 @@ CLIP = Path("/srv/uploads/0f3a/holiday.mp4")
     ],
 )
 def test_files_are_called_what_the_page_calls_them(raised, read):
-    with pytest.raises(MediaError) as caught, in_visitors_words({CLIP: strings.CLIP}):
+    with pytest.raises(MediaError) as caught, name_files_as_the_page_does({CLIP: strings.CLIP}):
         raise MediaError(raised)
     assert str(caught.value) == read
 
 
 def test_the_kind_of_an_error_stays():
-    with pytest.raises(NoFaceError, match="No face"), in_visitors_words({}):
+    with pytest.raises(NoFaceError, match="No face"), name_files_as_the_page_does({}):
         raise NoFaceError("no face")
 
 

@@ -1,4 +1,4 @@
-"""Which face of several: the first frame with its faces numbered."""
+"""The choice of one face of several: the first frame with its faces numbered."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ MAX_WIDTH_PX = 960  # of the picture shown
 BOX_COLOUR, TEXT_COLOUR = (0, 150, 136), (255, 255, 255)
 
 
-def find_faces(clip: Path) -> tuple[Image.Image, np.ndarray]:
+def find_faces(clip: Path) -> tuple[np.ndarray, np.ndarray]:
     """Find the faces in a clip's first frame, the largest first.
 
     Returns:
-        picture: the frame made small enough to show, its faces numbered from 1.
+        picture: [H, W, 3] uint8, the frame at no more than MAX_WIDTH_PX, its faces numbered from 1.
         boxes: [N, 4] left, top, right, bottom; shares of the frame's width and height.
     """
     frame = next(iter(read_frames(clip))).image
     height, width = frame.shape[:2]
     with MediaPipeTracker() as tracker:
         boxes = tracker.detect(frame) / (width, height, width, height)
+    return _with_numbers(frame, boxes), boxes
+
+
+def _with_numbers(frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
     scale = min(1.0, MAX_WIDTH_PX / width)
     picture = Image.fromarray(frame).resize((round(width * scale), round(height * scale)))
     draw = ImageDraw.Draw(picture)
@@ -35,7 +40,7 @@ def find_faces(clip: Path) -> tuple[Image.Image, np.ndarray]:
         label = draw.textbbox((left, top), f" {number} ", font=font)
         draw.rectangle(label, fill=BOX_COLOUR)
         draw.text((left, top), f" {number} ", fill=TEXT_COLOUR, font=font)
-    return picture, boxes
+    return np.asarray(picture)
 
 
 def centre(box: np.ndarray, width: int, height: int) -> tuple[float, float]:
@@ -45,6 +50,6 @@ def centre(box: np.ndarray, width: int, height: int) -> tuple[float, float]:
 
 
 def nearest_face(boxes: np.ndarray, x: float, y: float) -> int:
-    """Which box lies nearest to a place, all in shares of width and height."""
+    """Which box lies nearest to a point, all in shares of width and height."""
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     return int(np.linalg.norm(middles - (x, y), axis=1).argmin())

@@ -1,0 +1,107 @@
+"""The buttons that start and stop a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from personatalk.errors import CancelledError
+from personatalk.webapp import strings
+from personatalk.webapp.input_form import InputForm
+from personatalk.webapp.messages import explain, show_progress, title_of
+from personatalk.webapp.result_view import ResultView, updates
+from personatalk.webapp.service import DubbingService, Outcome
+
+UNBOUNDED = {"concurrency_limit": None}  # the service's own queue lets one run at a time through
+TOAST_S = 6
+Values = dict[gr.components.Component, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunControls:
+    """The buttons below the form, and the message below them."""
+
+    preview: gr.Button
+    dub: gr.Button
+    stop: gr.Button
+    status: gr.Markdown
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """In the order of `_button_states`."""
+        return [self.preview, self.dub, self.stop, self.status]
+
+
+def add_run_controls() -> RunControls:
+    """Lay the buttons out."""
+    with gr.Row(elem_id="controls"):
+        preview = gr.Button(strings.PREVIEW_BUTTON, elem_id="preview", scale=2, min_width=190)
+        dub = gr.Button(strings.DUB_BUTTON, variant="primary", elem_id="dub", min_width=80)
+        stop = gr.Button(strings.STOP_BUTTON, variant="stop", elem_id="stop", min_width=80, interactive=False)
+    return RunControls(preview=preview, dub=dub, stop=stop, status=gr.Markdown("", elem_id="status"))
+
+
+def connect_runs(form: InputForm, controls: RunControls, result: ResultView, service: DubbingService) -> None:
+    """Make Preview, Dub and Stop work."""
+    private = {"api_visibility": "private"}
+    quick = {"queue": False, "show_progress": "hidden"} | private
+
+    def begin(request: gr.Request) -> list[Any]:
+        service.sessions.announce(str(request.session_hash))
+        return _button_states(running=True)
+
+    for button, run in ((controls.preview, service.preview), (controls.dub, service.dub)):
+        start = button.click(begin, None, controls.outputs, **quick)
+        running = start.then(
+            _run_handler(run, form, result, service),
+            inputs=form.inputs | {result.outcome},
+            outputs=[*result.outputs, *controls.outputs],
+            show_progress_on=[controls.status, result.after],
+            scroll_to_output=True,
+            **UNBOUNDED,
+            **private,
+        )
+        running.failure(lambda: _button_states(running=False, status=strings.FAILED), None, controls.outputs, **quick)
+
+    def ask_to_stop(request: gr.Request) -> None:
+        service.sessions.stop(str(request.session_hash))
+
+    # Show "Stopping" before the run is asked to stop, so that the run's own "Stopped" comes last.
+    shown = controls.stop.click(
+        lambda: [gr.Button(interactive=False), strings.STOPPING], None, [controls.stop, controls.status], **quick
+    )
+    shown.then(ask_to_stop, None, None, **quick)
+
+
+def _button_states(*, running: bool, status: str = "") -> list[Any]:
+    """States of Preview, Dub and Stop, and the message below them."""
+    free = gr.Button(interactive=not running)
+    return [free, free, gr.Button(interactive=running), status]
+
+
+def _run_handler(
+    run: Callable[..., Outcome], form: InputForm, result: ResultView, service: DubbingService
+) -> Callable[..., list[Any]]:
+    def start(
+        values: Values,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
+    ) -> list[Any]:
+        """Run, and show the result or what went wrong."""
+        session = str(request.session_hash)
+        try:
+            outcome = run(form.request(values), session, show_progress, record=True)
+        except Exception as error:  # of any kind: the buttons must become usable again
+            message = explain(error)
+            if isinstance(error, CancelledError):
+                return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=message)
+            gr.Warning(message, title=title_of(error), duration=TOAST_S)
+            return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=f"⚠️ {message}")
+        if previous := values[result.outcome]:
+            service.sessions.remove(session, previous.folder)
+        return updates(outcome) + _button_states(running=False)
+
+    return start
