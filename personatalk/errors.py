@@ -11,6 +11,10 @@ class MediaError(PersonaTalkError):
     """A video or audio file cannot be read or written."""
 
 
+class OptionError(PersonaTalkError, ValueError):
+    """A choice is of the wrong type or out of range."""
+
+
 class NoFaceError(PersonaTalkError):
     """The video shows no face that can be followed."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
+
+from personatalk.errors import OptionError
 
 REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
 LENGTH_RULES = ("video", "audio", "loop", "hold")
+MAX_FACTOR = 3  # of style and motion
+MAX_CRF = 51  # of H.264 in 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,9 @@ class DubbingOptions:
         crf: quality of the H.264 output, lower is better; 16 is visually lossless.
         measure_offset: the clip's own sound is moved to its own picture before anything is learnt from it.
         calibrate: stage 1 is fitted to how the person says what the clip's own sound says.
+
+    Raises:
+        OptionError: a value is of the wrong type or out of range; the message names both.
     """
 
     style_strength: float = 1.0
@@ -40,10 +49,30 @@ class DubbingOptions:
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        if self.length not in LENGTH_RULES:
-            raise ValueError(f"length={self.length!r} must be one of {LENGTH_RULES}")
-        if self.reference_strategy not in REFERENCE_STRATEGIES:
-            raise ValueError(f"reference_strategy={self.reference_strategy!r} must be one of {REFERENCE_STRATEGIES}")
         for name in ("style_strength", "mouth_amplitude"):
-            if not 0 <= getattr(self, name) <= 3:
-                raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 3")
+            self._require(name, _is_within(getattr(self, name), MAX_FACTOR), f"a number between 0 and {MAX_FACTOR}")
+        for name, choices in (("length", LENGTH_RULES), ("reference_strategy", REFERENCE_STRATEGIES)):
+            self._require(name, getattr(self, name) in choices, f"one of {choices}")
+        for name in ("style_video", "reference_video"):
+            self._require(name, isinstance(getattr(self, name), (str, Path, type(None))), "a path or None")
+        for name in ("measure_offset", "calibrate"):
+            self._require(name, isinstance(getattr(self, name), bool), "True or False")
+        is_valid_crf = isinstance(self.crf, Integral) and _is_within(self.crf, MAX_CRF)
+        self._require("crf", is_valid_crf, f"a whole number between 0 and {MAX_CRF}")
+        self._require("face_point", self.face_point is None or _is_point(self.face_point), "two finite numbers or None")
+
+    def _require(self, name: str, is_valid: bool, rule: str) -> None:
+        if not is_valid:
+            raise OptionError(f"{name}={getattr(self, name)!r} must be {rule}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_within(value: object, most: float) -> bool:
+    return _is_finite(value) and 0 <= value <= most
+
+
+def _is_point(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_finite, value))

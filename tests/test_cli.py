@@ -57,7 +57,7 @@ def test_output_in_a_missing_folder_is_refused_before_the_work(pipeline, clip, s
 
 def test_option_out_of_range_is_refused(pipeline, clip, speech, tmp_path, capsys):
     assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--style-strength", "9"]) == 2
-    assert capsys.readouterr().err == "personatalk: style_strength=9.0 must lie between 0 and 3\n"
+    assert capsys.readouterr().err == "personatalk: style_strength=9.0 must be a number between 0 and 3\n"
 
 
 def test_track_of_a_clip_without_a_face_leaves_no_file(clip, tmp_path, capsys):

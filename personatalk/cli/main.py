@@ -132,21 +132,18 @@ def _dub(arguments: argparse.Namespace) -> None:
         [arguments.clip, arguments.speech, arguments.style_video, arguments.reference_video],
         folders=[arguments.inspect],
     )
-    try:
-        options = DubbingOptions(
-            style_strength=arguments.style_strength,
-            mouth_amplitude=arguments.mouth_amplitude,
-            length=arguments.length,
-            reference_strategy=arguments.references,
-            face_point=tuple(arguments.face) if arguments.face else None,
-            style_video=arguments.style_video,
-            reference_video=arguments.reference_video,
-            crf=arguments.crf,
-            measure_offset=not arguments.no_offset,
-            calibrate=not arguments.no_calibration,
-        )
-    except ValueError as error:
-        raise PersonaTalkError(str(error)) from error
+    options = DubbingOptions(
+        style_strength=arguments.style_strength,
+        mouth_amplitude=arguments.mouth_amplitude,
+        length=arguments.length,
+        reference_strategy=arguments.references,
+        face_point=tuple(arguments.face) if arguments.face else None,
+        style_video=arguments.style_video,
+        reference_video=arguments.reference_video,
+        crf=arguments.crf,
+        measure_offset=not arguments.no_offset,
+        calibrate=not arguments.no_calibration,
+    )
     looked_at = {"record": _recorder(arguments.inspect)} if arguments.inspect else {}
     pipeline = load(arguments.checkpoints)
     with ProgressBar(quiet=arguments.quiet) as bar:
