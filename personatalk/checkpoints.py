@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -15,9 +14,19 @@ if TYPE_CHECKING:  # so that the command line can name the folder without loadin
 
 C = TypeVar("C")
 
-CHECKOUT_FOLDER = Path(__file__).parents[1] / "checkpoints"
-INSTALLED_FOLDER = Path(sysconfig.get_path("data")) / "share" / "personatalk" / "checkpoints"
-DEFAULT_FOLDER = CHECKOUT_FOLDER if CHECKOUT_FOLDER.is_dir() else INSTALLED_FOLDER
+RESTORE = (
+    "put the files of the repository's folder checkpoints/ there, or name their folder "
+    "with --checkpoints or load_pipeline(folder)"
+)
+
+
+def shipped_folder(name: str) -> Path:
+    """Folder of the repository; an installed package carries it inside itself (see setup.py)."""
+    installed = Path(__file__).parent / "shipped" / name
+    return installed if installed.is_dir() else Path(__file__).parents[1] / name
+
+
+DEFAULT_FOLDER = shipped_folder("checkpoints")
 
 
 def save_model(model: nn.Module, config: object, folder: Path, name: str) -> None:
@@ -38,7 +47,7 @@ def load_config(cls: type[C], path: Path) -> C:
     try:
         return from_dict(cls, json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise CheckpointError(f"missing config: {path}; restore the folder checkpoints/, or name it") from error
+        raise CheckpointError(f"missing config: {path}; {RESTORE}") from error
     except ValueError as error:
         raise CheckpointError(f"{path} does not fit this version: {error}") from error
 
@@ -52,9 +61,7 @@ def load_into(model: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise CheckpointError(
-            f"missing weights: {path}; restore the folder checkpoints/, or name it with --checkpoints"
-        )
+        raise CheckpointError(f"missing weights: {path}; {RESTORE}")
     try:
         model.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:

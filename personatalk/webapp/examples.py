@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import imageio.v3 as iio
 
-from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.checkpoints import DEFAULT_FOLDER, shipped_folder
 from personatalk.errors import PersonaTalkError
 from personatalk.media import read_frames
 from personatalk.options import DubbingOptions
@@ -23,7 +23,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.service import RECORD, DubbingService, Outcome
 from personatalk.webapp.sessions import RUNNING
 
-ASSETS = Path(__file__).parents[2] / "assets"
+ASSETS = shipped_folder("assets")
 PACKAGE = Path(__file__).parents[1]
 KEPT_FIELDS = ("summary", "num_frames", "fps", "seconds")
 OUTCOME = "outcome.json"
