@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import gradio as gr
-import platformdirs
 
+from personatalk.checkpoints import cache_folder
 from personatalk.webapp import build_demo
 from personatalk.webapp.gpu import default_device
 from personatalk.webapp.limits import Limits
@@ -34,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=platformdirs.user_cache_path("personatalk"),
+        default=cache_folder(),
         help="folder that keeps finished examples; default: %(default)s",
     )
     return parser.parse_args(arguments)

@@ -86,13 +86,8 @@ def network_times(renderer) -> dict[str, float]:
 
     from personatalk.face_rendering.precision import seconds_a_frame
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        formats = (torch.float32, torch.bfloat16)
-        return {str(f).removeprefix("torch."): 1000 * seconds_a_frame(renderer, f) for f in formats}
-    finally:
-        torch.set_num_threads(threads)
+    formats = (torch.float32, torch.bfloat16)
+    return {str(f).removeprefix("torch."): 1000 * seconds_a_frame(renderer, f) for f in formats}
 
 
 def summarise(run: dict, loading: float, num_runs: int) -> dict:

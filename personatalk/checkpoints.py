@@ -1,11 +1,14 @@
-"""Weights in and out: all of them or none, with the config that they were made for beside them."""
+"""Files of the package: weights with the config that they were made for, and the folder for what can be made anew."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from platformdirs import user_cache_path
 
 from personatalk.errors import CheckpointError
 
@@ -27,6 +30,11 @@ def shipped_folder(name: str) -> Path:
 
 
 DEFAULT_FOLDER = shipped_folder("checkpoints")
+
+
+def cache_folder() -> Path:
+    """Where results are kept that can be made anew: PERSONATALK_CACHE, or else a folder in the user's cache."""
+    return Path(os.environ.get("PERSONATALK_CACHE") or user_cache_path("personatalk", appauthor=False))
 
 
 def save_model(model: nn.Module, config: object, folder: Path, name: str) -> None:

@@ -22,6 +22,17 @@ def num_workers() -> int:
     return min(torch.get_num_threads(), MAX_WORKERS)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute on the calling thread alone, so that this thread's clock tells the whole time."""
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+
+
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """Make the next item on another thread while the last one is worked on.
 

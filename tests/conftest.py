@@ -7,6 +7,7 @@ import base64
 import shutil
 import time
 import wave
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +41,15 @@ def write_speech(path: Path, seconds: float = 0.5, silence: float = 0.0) -> Path
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes((samples * 32767).astype("<i2").tobytes())
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory) -> Iterator[Path]:
+    """Keep what the tests and the programs that they start choose and make away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("PERSONATALK_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

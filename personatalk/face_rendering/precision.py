@@ -1,52 +1,158 @@
-"""The number format in which the renderer computes: bfloat16 where the processor is faster at it, else float32.
+"""The precision in which stage 2 computes: bfloat16 where the processor is faster at it, else float32.
 
-Ours: some processors compute twice as fast in bfloat16, others emulate it, twenty times slower. So it is measured.
+Ours: a processor with bfloat16 instructions takes about three quarters of float32's time, one without emulates them
+and takes two to eight times as long. So the processor is asked for the instructions, and timed if it has them.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
+import platform
 import time
-from dataclasses import fields, replace
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
+from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 
+from personatalk.checkpoints import cache_folder
+from personatalk.concurrency import one_thread
 from personatalk.face_rendering.attention import References, Sample
 from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering, Target
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS
 
+BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN reads; the first that is set counts
+ISAS_WITHOUT_BFLOAT16 = {
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
+}  # fmt: skip
 MIN_GAIN = 1.08  # how many times faster bfloat16 must be
-MAX_DIFFERENCE = 2 / 255  # of a pixel, in a picture of noise
-REPEATS = 3
-PATIENCE = 3.0  # a first pass so many times slower than float32's is emulation, and the last one
+MIN_PAIRS, MAX_PAIRS = 5, 15  # timings: enough where all agree, and the most
+MAX_DIFFERENCE = 1.5 / 255  # in 999 of 1,000 pixels of a picture of noise; the largest depends on the processor
 
 
 @lru_cache(maxsize=4)
-@torch.inference_mode()
 def fastest_precision(renderer: DualAttentionRenderer) -> torch.dtype:
-    """Time a renderer in both formats on a made-up frame, once: less than half a second."""
-    if device_of(renderer).type != "cpu":
+    """Choose a renderer's precision for its device.
+
+    A processor's choice is measured in less than two seconds and kept in the user's cache, since the answer depends
+    on the machine and on PyTorch alone. A GPU's follows from its generation.
+    """
+    device = device_of(renderer)
+    if device.type == "cuda":
+        return precision_of_gpu(torch.cuda.get_device_capability(device))
+    if device.type != "cpu" or not has_bfloat16_instructions():
         return torch.float32
+    key = _machine_key(renderer)
+    is_reduced = _read_choices().get(key)
+    if is_reduced is None:
+        is_reduced = is_bfloat16_faster(renderer)
+        _keep_choice(key, is_reduced)
+    return torch.bfloat16 if is_reduced else torch.float32
+
+
+def precision_of_gpu(capability: tuple[int, int]) -> torch.dtype:
+    """Choose by CUDA's compute capability: bfloat16 from Ampere on, float16 where only it has tensor cores."""
+    if capability >= (8, 0):
+        return torch.bfloat16
+    return torch.float16 if capability >= (7, 0) else torch.float32
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether this processor multiplies bfloat16 numbers itself, and oneDNN is allowed to let it."""
+    limit = next((os.environ[name] for name in ISA_LIMITS if name in os.environ), "")
+    return limit.upper() not in ISAS_WITHOUT_BFLOAT16 and not BFLOAT16_FEATURES.isdisjoint(processor()[1])
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+    """Name and instruction sets of the processor, from Linux; elsewhere from PyTorch, if it tells them."""
+    lines = {}
+    with suppress(OSError):
+        for line in cpuinfo.read_text().split("\n\n")[0].splitlines():  # the first core
+            name, _, value = line.partition(":")
+            lines[name.strip()] = value.strip()
+    features = lines.get("flags") or lines.get("Features")  # x86, Arm
+    if features:
+        return lines.get("model name", platform.processor()), frozenset(features.split())
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # of PyTorch 2.10 and later
+    return platform.processor(), frozenset(name for name, value in capabilities.items() if value is True)
+
+
+@torch.inference_mode()
+def is_bfloat16_faster(renderer: DualAttentionRenderer) -> bool:
+    """Time a renderer in both precisions in turn, so that what else the machine does slows both alike.
+
+    A pair of timings says one thing; as soon as enough pairs agree, or else by the median, it is decided.
+    """
     inputs = _made_up_frame(renderer)
-    expected, seconds = _timed(prepare(renderer, torch.float32), inputs, torch.float32, float("inf"))
-    reduced = prepare(renderer, torch.bfloat16)
-    result, reduced_seconds = _timed(reduced, inputs, torch.bfloat16, PATIENCE * seconds)
-    is_faster = reduced_seconds * MIN_GAIN < seconds
-    return torch.bfloat16 if is_faster and (result - expected).abs().max() <= MAX_DIFFERENCE else torch.float32
+    renderers = {precision: prepare(renderer, precision) for precision in (torch.float32, torch.bfloat16)}
+    with one_thread():
+        expected, result = (render_in(precision, r, *inputs).faces for precision, r in renderers.items())  # warms up
+        difference = (result - expected).abs().flatten()
+        if not difference.quantile(0.999) <= MAX_DIFFERENCE:
+            return False
+        gains: list[float] = []
+        while len(gains) < MAX_PAIRS:
+            seconds, reduced_seconds = (_seconds(r, inputs, precision) for precision, r in renderers.items())
+            gains.append(seconds / max(reduced_seconds, 1e-9))
+            if len(gains) >= MIN_PAIRS and len({gain > MIN_GAIN for gain in gains}) == 1:
+                break
+    return median(gains) > MIN_GAIN
 
 
 @torch.inference_mode()
 def seconds_a_frame(renderer: DualAttentionRenderer, precision: torch.dtype) -> float:
-    """Processor time of the networks for a made-up frame with all references, s: the least of three passes.
+    """Processor time of the networks for a made-up frame with all references on one thread, s: the least of five."""
+    prepared, inputs = prepare(renderer, precision), _made_up_frame(renderer)
+    with one_thread():
+        render_in(precision, prepared, *inputs)
+        return min(_seconds(prepared, inputs, precision) for _ in range(MIN_PAIRS))
 
-    It is the calling thread's; with one thread, the whole.
-    """
-    prepared = prepare(renderer, precision)
-    return _timed(prepared, _made_up_frame(renderer), precision, float("inf"))[1]
+
+def _seconds(renderer: DualAttentionRenderer, inputs: tuple, precision: torch.dtype) -> float:
+    """Time one pass on this thread's own clock: what other programs take from the processor does not count."""
+    start = time.thread_time()
+    render_in(precision, renderer, *inputs)
+    return time.thread_time() - start
+
+
+def _machine_key(renderer: DualAttentionRenderer) -> str:
+    """Name everything that the choice depends on."""
+    name, features = processor()
+    limits = {key: os.environ.get(key) for key in (*ISA_LIMITS, "ATEN_CPU_CAPABILITY")}
+    known = [name, sorted(features), torch.__version__, limits, asdict(renderer.config)]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
+
+
+def _choices_file() -> Path:
+    return cache_folder() / "bfloat16.json"
+
+
+def _read_choices() -> dict[str, bool]:
+    """Read what was chosen before, by machine; a file that is missing or damaged says nothing."""
+    with suppress(OSError, ValueError):
+        choices = json.loads(_choices_file().read_text())
+        if isinstance(choices, dict):
+            return {key: value for key, value in choices.items() if isinstance(value, bool)}
+    return {}
+
+
+def _keep_choice(key: str, is_reduced: bool) -> None:
+    """Write a choice for the next process; where nothing can be written, that one measures again."""
+    file = _choices_file()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")  # read by nobody until it is whole
+        partial.write_text(json.dumps({**_read_choices(), key: is_reduced}, indent=2) + "\n")
+        partial.replace(file)
 
 
 def prepare(renderer: DualAttentionRenderer, precision: torch.dtype) -> DualAttentionRenderer:
@@ -78,23 +184,6 @@ def _plain(record: Rendering | Sample | None) -> Rendering | Sample | None:
         return None
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return replace(record, **{k: v.float().cpu() if isinstance(v, Tensor) else _plain(v) for k, v in values.items()})
-
-
-def _timed(
-    renderer: DualAttentionRenderer, inputs: tuple, precision: torch.dtype, patience: float
-) -> tuple[Tensor, float]:
-    """Return the faces and the processor's seconds of the fastest pass, so that other programs hardly matter.
-
-    The first pass only warms up, if it does not take long.
-    """
-    passes = []
-    for _ in range(REPEATS + 1):
-        start = time.thread_time()
-        faces = render_in(precision, renderer, *inputs).faces
-        passes.append(time.thread_time() - start)
-        if passes[0] > patience:
-            return faces, passes[0]
-    return faces, min(passes[1:])
 
 
 def _made_up_frame(renderer: DualAttentionRenderer) -> tuple[Target, References, References]:
