@@ -245,7 +245,7 @@ class DubbingPipeline:
         )  # fmt: skip
         passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
         with (
-            VideoWriter(output, source=video, audio=audio, crf=options.crf) as writer,
+            VideoWriter(output, source=video, audio=audio, crf=options.crf, end_pts=timeline.end_pts) as writer,
             closing(map_in_order(lambda item: (*item, clip.render(*item)), images, num_workers())) as frames,
         ):
             for position, image, rendered in frames:

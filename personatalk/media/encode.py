@@ -37,19 +37,23 @@ class VideoWriter:
         source: the video that the frames come from.
         audio: file whose sound goes in, complete; None for a silent video.
         crf: x264 quality, lower is better; 16 is hard to tell from the source.
+        end_pts: ticks of the source's time base at which the last frame ends; without it, that one takes as long as
+            the source's frames do on average.
 
     Raises:
         MediaError: source or audio cannot be read, or the target cannot be written.
     """
 
-    def __init__(self, path: Path, source: Path, *, audio: Path | None, crf: int = 16) -> None:
+    def __init__(
+        self, path: Path, source: Path, *, audio: Path | None, crf: int = 16, end_pts: int | None = None
+    ) -> None:
         self._path = Path(path)
         self._audio_path = Path(audio) if audio else None
         check_target(self._path, [Path(source), self._audio_path])
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
-        self._crf = crf
+        self._crf, self._end_pts = crf, end_pts
         self._partial = PartialFile(self._path)
         self._converter = ColourConverter(self._colour, self.info.height)
         self._first_pts: int | None = None
@@ -143,10 +147,17 @@ class VideoWriter:
         self._output.mux(packets)
 
     def _close_off(self, packets: list[av.Packet]) -> list[av.Packet]:
-        """Make the track as long as its frames: MP4 adds up decoding times, which lag behind at a variable rate."""
+        """Give the last packets the durations that make the track as long as its frames.
+
+        MP4 adds up the durations of packets in decoding order, and its edit list ends where the last picture does.
+        """
         start = packets[0].dts if self._first_dts is None else self._first_dts
-        step = max(1, round(1 / self.info.fps / self.info.time_base))
-        packets[-1].duration = max(1, self._last_pts - self._first_pts + step - (packets[-1].dts - start))
+        usual = max(1, round(1 / self.info.fps / self.info.time_base))
+        end = self._last_pts + usual if self._end_pts is None else max(self._end_pts, self._last_pts + 1)
+        for packet in packets:
+            if packet.pts == self._last_pts:
+                packet.duration = end - self._last_pts
+        packets[-1].duration = max(1, end - self._first_pts - (packets[-1].dts - start))
         return packets
 
     def _mux_sound(self, until: float) -> None:

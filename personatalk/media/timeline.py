@@ -1,4 +1,4 @@
-"""Which source frame stands where in the output, and when."""
+"""The frames of the output: which source frame each one is, and when it is shown."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from personatalk.media import read_frames
 
 BLOCK_FRAMES = 24  # frames held while a video is played backwards
+END_TOLERANCE_S = 1e-6  # a frame that would start at the speech's end, but for rounding, is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,33 +23,53 @@ class Timeline:
         pts: [N] ticks.
         times: [N] s.
         source_times: [T] s of the source's frames.
+        end_pts: ticks at which the last frame ends; None leaves it the source's usual duration.
     """
 
     order: np.ndarray
     pts: np.ndarray
     times: np.ndarray
     source_times: np.ndarray
+    end_pts: int | None = None
 
 
 def plan_timeline(times: np.ndarray, pts: np.ndarray, audio_s: float, length: str) -> Timeline:
     """Lay out the output.
+
+    The frame rate may vary: neighbouring frames keep their distance in time, forwards and backwards, and each other
+    step takes the median of the source's.
 
     Args:
         times: [T] s of the source's frames.
         pts: [T] ticks of the same.
         audio_s: seconds of speech.
         length: "video" keeps the source as it is; the others cut it at the speech's end, or fill the time up to
-            there: "audio" plays it back and forth, "loop" starts it again, "hold" stands still at its last frame.
+            there: "audio" plays it back and forth, "loop" starts it again, "hold" repeats its last frame.
     """
     count = len(times)
     if length == "video" or count < 2:
         return Timeline(order=np.arange(count), pts=pts, times=times, source_times=times)
-    steps, ticks = float(np.median(np.diff(times))), int(np.median(np.diff(pts)))
-    needed = max(1, int(np.ceil(audio_s / steps)))
+    ticks_per_s = (pts[-1] - pts[0]) / (times[-1] - times[0])
+    usual = int(np.median(np.diff(pts)))
+    cycle = pts[-1] - pts[0] if length == "audio" else pts[-1] - pts[0] + usual
+    end = audio_s * ticks_per_s
+    if length == "hold":
+        needed = count + max(0, int((end - cycle) / usual)) + 2
+    else:
+        needed = count * (int(end / cycle) + 2)
     order = FILLING[length](count, needed)
-    extra = np.maximum(np.arange(needed) - (count - 1), 0)
-    kept = np.minimum(np.arange(needed), count - 1)
-    return Timeline(order=order, pts=pts[kept] + extra * ticks, times=times[kept] + extra * steps, source_times=times)
+    steps = np.where(np.abs(np.diff(order)) == 1, np.abs(np.diff(pts[order])), usual)
+    starts = np.concatenate([[0], np.cumsum(steps)])
+    kept = max(1, int(np.searchsorted(starts, end - END_TOLERANCE_S * ticks_per_s)))
+    last, own = starts[kept - 1], steps[kept - 1]
+    shown = min(own, max(usual, int(np.ceil(end - last))))
+    return Timeline(
+        order=order[:kept],
+        pts=pts[0] + starts[:kept],
+        times=times[0] + starts[:kept] / ticks_per_s,
+        source_times=times,
+        end_pts=int(pts[0] + last + shown),
+    )
 
 
 def bounce(count: int, needed: int) -> np.ndarray:
