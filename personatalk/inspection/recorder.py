@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -126,6 +127,7 @@ class Recorder:
             shape = (len(self._kept), *values.shape)
             path = self.folder / f"{name}.npy"
             self._attention[name] = np.lib.format.open_memmap(path, "w+", dtype=np.float16, shape=shape)
+            reserve_space(path)
         self._attention[name][row] = values
 
     def _rows(self, frames: dict[int, np.ndarray]) -> np.ndarray:
@@ -151,6 +153,17 @@ class Recorder:
         index, _ = rasterize(in_crop, mesh.triangles, *parts[0].shape[:2])
         mask = mesh.region(posed, position, index, own_vertices, crop_from_image) > 0
         self._seams.append(seam_gradient_ratio(*parts, mask))
+
+
+def reserve_space(path: Path) -> None:
+    """Take a sparse file's whole space now: on a full disk, writing through a memory map would end the process.
+
+    Raises:
+        OSError: there is too little space.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

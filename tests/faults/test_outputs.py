@@ -126,6 +126,9 @@ def test_a_report_on_a_full_device_is_one_sentence_and_the_video_stays(pipeline,
     assert (tmp_path / "out.mp4").exists() and Path("/dev/full").is_char_device()
 
 
+needs_mount = pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0, reason="may not mount anything"
+)
 MOUNTED = """
 import sys
 from personatalk.cli import main as cli
@@ -137,23 +140,51 @@ for outputs in (["-o", f"{disk}/out.mp4"], ["-o", output, "--report", f"{disk}/r
 """
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0, reason="may not mount anything"
-)
+@needs_mount
 @pytest.mark.parametrize(
     ("options", "reason"), [("ro", "Read-only file system"), ("size=16k", "No space left on device")]
 )
 def test_a_disk_that_is_read_only_or_full_is_refused_before_the_work(clip, speech, tmp_path, options, reason):
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = f'mount -t tmpfs -o {options} tmpfs "$0" && exec "$@"'
-    command = ["unshare", "-rm", "sh", "-c", script, disk, sys.executable, "-c", MOUNTED]
-    ended = subprocess.run(
-        [*command, clip, speech, tmp_path / "out.mp4", disk], capture_output=True, text=True, timeout=120
-    )
+    ended = run_on_disk(disk, options, MOUNTED, clip, speech, tmp_path / "out.mp4", disk)
     assert ended.returncode == 0, ended.stderr
     sentences = ended.stderr.splitlines()
     assert len(sentences) == 3 and all(line.startswith("personatalk: ") and reason in line for line in sentences)
+
+
+RECORD = """
+import sys
+import numpy as np
+from personatalk.cli import main as cli
+from personatalk.inspection.recorder import Recorder
+
+def record(checkpoints):
+    recorder = Recorder(sys.argv[1])
+    recorder._attention, recorder._kept = {}, range(200)
+    for row in range(200):
+        recorder._append("gate", row, np.ones((64, 64), np.float16))
+
+cli.load = record
+sys.exit(cli.main(["dub", "clip.mp4", "speech.wav", "-o", sys.argv[2], "--inspect", sys.argv[1]]))
+"""
+
+
+@needs_mount
+def test_an_inspection_that_fills_the_disk_ends_in_a_sentence(tmp_path):
+    """Written through a memory map, it would end the process with a bus error."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    ended = run_on_disk(disk, "size=256k", RECORD, disk / "inspection", tmp_path / "out.mp4")
+    assert ended.returncode == 2, ended.stderr
+    assert "No space left on device" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def run_on_disk(disk: Path, options: str, code: str, *arguments: Path) -> subprocess.CompletedProcess:
+    """Run Python where a disk of its own is mounted."""
+    script = f'mount -t tmpfs -o {options} tmpfs "$0" && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", script, disk, sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_a_text_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
