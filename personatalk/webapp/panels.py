@@ -226,7 +226,7 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
     def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
         """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
         if opened and outcome is not None and not _is_ready(outcome):
-            gr.Warning(strings.INSIDE_GONE)
+            gr.Warning(strings.FILES_GONE)
         if not opened or not _is_ready(outcome):
             values = [gr.skip() for _ in range(count)]
         else:

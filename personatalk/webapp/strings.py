@@ -97,7 +97,7 @@ STYLE_CLIP, REFERENCE_CLIP = "style clip", "reference clip"
 BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
 PLAY_BUTTON = "Play or pause both, in step"
 SUMMARY = "{frames} frames at {fps:g} fps, dubbed in {seconds:.1f} s."
-SUMMARY_PASSED = "{count} frames show no usable face and were passed through."
+SUMMARY_PASSED = "Frames without a usable face, passed through: {count}."
 SUMMARY_SILENT = "No voice was found in the new speech, so the mouth stays at rest. Please listen to step 2."
 SUMMARY_PREVIEW = (
     "Preview of two seconds. Lips and style come from these two seconds alone; a dub looks over the whole clip."
@@ -105,6 +105,10 @@ SUMMARY_PREVIEW = (
 SUMMARY_LABEL = "What was done"
 NO_RESULT = "The result appears here."
 DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Download video (MP4)", "Download report (JSON)"
+ANIMATIONS = {"webp": "Make before/after animation (WebP)", "gif": "Make before/after animation (GIF)"}
+DOWNLOAD_ANIMATION = "Download before/after animation ({kind}, {megabytes:.1f} MB)"
+GONE_TITLE = "No longer there"
+FILES_GONE = "The files of this result were deleted after an hour. Please dub again."
 REPORT_LABEL = "Report (JSON)"
 FOOTER = (
     "Uploads, recordings and results are kept in a temporary folder of your session. They are deleted when you close "
@@ -130,7 +134,6 @@ def rough_time(seconds: float) -> str:
 # the research panels
 INSIDE_HEADING = "## How the result was made"
 INSIDE_EMPTY = "After a dub, a preview or an example, the panels below show geometry, style, references and attention."
-INSIDE_GONE = "The files of this result were deleted after an hour. Dub again to see the panels."
 INSIDE_READY = "Open a panel; the slider chooses the frame."
 TIME_LABEL = "Frame shown in all panels"
 TIME_OF = "Frame shown in all panels and videos ({fps:g} fps)"

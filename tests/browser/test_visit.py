@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import imageio.v3 as iio
 import pytest
 
 from browser.visiting import (
@@ -63,6 +64,11 @@ def assert_downloads_are_real(page, frames: int, width: int) -> None:
     with page.expect_download() as download:
         page.locator("#video-file").click()
     assert (probe_video(download.value.path()).width, probe_video(download.value.path()).num_frames) == (width, frames)
+    page.locator("#animate-webp").click()
+    page.locator("#animation-file").wait_for()
+    with page.expect_download() as download:
+        page.locator("#animation-file").click()
+    assert iio.imread(download.value.path(), extension=".webp", index=0).shape[1] > 1.9 * 310
 
 
 def look_inside(page) -> None:
