@@ -9,10 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from personatalk.face_rendering.clip_renderer import RenderedFrame
-from personatalk.face_rendering.reference_bank import ClipReferences
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry_construction.style import Style
+from personatalk.stages import DrivenGeometry, Faces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Scene:
         posed: geometry of the T frames to render, its expression driven by the speech.
         style: of the speaker.
         order: [T] source frame of each frame to render.
-        references: gathered.
+        bank: gathered references.
         waveform: [S] at 16 kHz.
         video: the source.
         reference_video: what the references were taken from.
@@ -36,7 +37,7 @@ class Scene:
     posed: FaceGeometry
     style: Style
     order: np.ndarray
-    references: ClipReferences
+    bank: ReferenceBank
     waveform: np.ndarray
     video: Path
     reference_video: Path
@@ -53,3 +54,20 @@ class Observer(Protocol):
 
     def finish(self, report: dict) -> None:
         """See the report of a run that went well."""
+
+
+def scene_of(
+    mesh: FaceMesh, faces: Faces, driven: DrivenGeometry, bank: ReferenceBank, *, waveform: np.ndarray
+) -> Scene:
+    """Put together what an observer is shown before the first frame."""
+    return Scene(
+        mesh=mesh,
+        source=faces.source.geometry,
+        posed=driven.posed,
+        style=driven.style,
+        order=driven.timeline.order,
+        bank=bank,
+        waveform=waveform,
+        video=faces.source.video,
+        reference_video=faces.reference.video,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,77 +12,34 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
+from personatalk.devices import resolve_device
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.precision import fastest_precision
-from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import ReferenceCandidates, choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
-from personatalk.geometry.estimation import Step, follow_face
+from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_model import FaceModel, HeadVertices
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
-from personatalk.geometry.mouth import apertures_of, lip_descriptors
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
-from personatalk.geometry_construction.style import Style, style_of
+from personatalk.geometry_construction.style import style_of
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
+from personatalk.media.sameness import same_media
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
-from personatalk.observer import Observer, Scene
-from personatalk.occlusion.search import FaceEstimate, estimate_face
-from personatalk.occlusion.segmentation import Occlusion
+from personatalk.observer import Observer, scene_of
+from personatalk.occlusion.search import estimate_face
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress, Run
+from personatalk.report import dubbing_report
 from personatalk.speech.encoders import SpeechEncoder, load_speech_encoder
-from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.sync_network import load_sync_network
+from personatalk.stages import SAMPLE_RATE, DrivenGeometry, DubbingResult, Faces, SourceFace, Speech
 
-VERSION = "0.1.0"
-MIN_FRAMES = 24  # fewer leave no reference that is not next to the frame it serves
-SAMPLE_RATE = 16000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DubbingResult:
-    """What a dub gives back.
-
-    Attributes:
-        video: path of the dubbed video.
-        num_frames: frames in it.
-        num_passed_through: frames in which no usable face was seen, so that the source stands.
-        fps: frames per second.
-        timings: seconds spent in each stage.
-        report: versions, options, timings and figures, ready for JSON.
-    """
-
-    video: Path
-    num_frames: int
-    num_passed_through: int
-    fps: float
-    timings: dict[str, float]
-    report: dict
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrivenGeometry:
-    """The geometry of the source and what stage 1 makes of it.
-
-    Attributes:
-        source: geometry of the source video.
-        posed: geometry of the frames to render: the source's pose in the output's order.
-        head_vertices: of the frames to render, driven by the speech.
-        style: of the speaker.
-        speaker_calibration: what the clip's own sound said of the speaker.
-        occlusion: what stands in front of the source's face; None where nobody looked.
-    """
-
-    source: FaceGeometry
-    posed: FaceGeometry
-    head_vertices: HeadVertices
-    style: Style
-    speaker_calibration: SpeakerCalibration = SpeakerCalibration()
-    occlusion: Occlusion | None = None
+MIN_FRAMES, MIN_SECONDS = 24, 0.95  # that show the face; fewer leave no reference far enough from the frame it serves
 
 
 class DubbingPipeline:
@@ -93,7 +50,7 @@ class DubbingPipeline:
         speech_encoder: waveform to features.
         geometry_model: stage 1.
         renderer: stage 2.
-        speaker_calibration: takes a clip's own sound as evidence; without it there is none.
+        calibrator: fits stage 1 to a speaker by a clip's own sound; without it there is no calibration.
     """
 
     def __init__(
@@ -102,13 +59,13 @@ class DubbingPipeline:
         speech_encoder: SpeechEncoder,
         geometry_model: GeometryModel,
         renderer: DualAttentionRenderer,
-        speaker_calibration: SpeakerCalibrator | None = None,
+        calibrator: SpeakerCalibrator | None = None,
     ) -> None:
         self.face_model, self.mesh = face_model, FaceMesh(face_model)
         self.speech_encoder = speech_encoder
         self.geometry_model = geometry_model.eval()
         self.renderer = renderer.eval()
-        self.speaker_calibration = speaker_calibration
+        self.calibrator = calibrator
 
     def dub(
         self,
@@ -135,151 +92,181 @@ class DubbingPipeline:
         Raises:
             PersonaTalkError: something that the caller can mend; the message says how.
         """
-        options = options or DubbingOptions()
+        options, video = options or DubbingOptions(), Path(video)
         run = Run(progress, should_stop, measures_memory=record is not None)
-        check_target(output, [video, audio, options.style_video, options.reference_video])
-        info = probe_video(video)
-        with run.stage("listen", "listening to the speech"):
-            waveform = read_audio(audio, SAMPLE_RATE)
-            features = self.speech_encoder.encode(waveform)
-        with run.stage("track", "following the face"):
-            track, pts = follow_face(video, point=options.face_point, step=run.step)
-        with run.stage("fit", "fitting the face"):
-            face = estimate_face(video, track, self.mesh, step=run.step)
-            source = face.geometry
-            del track  # the longest arrays of a run
-            num_valid = int(source.valid.sum())
-            if options.reference_video is None and num_valid < MIN_FRAMES:
-                raise MediaError(
-                    f"{video} is too short to dub: {num_valid} frames show the face, and {MIN_FRAMES} are needed; "
-                    "use a clip of one second or more"
-                )
-        with run.stage("geometry", "shaping the mouth"):
-            timeline = plan_timeline(source.times, pts, len(waveform) / SAMPLE_RATE, options.length)
-            driven = self.drive(face, features, timeline, options, run, video)
-            del features
-        reference_video = Path(options.reference_video or video)
-        with run.stage("references", "choosing references"):
-            references = self.gather_references(driven, reference_video, video, options, run)
+        check_target(output, [path for path in (video, audio, options.style_video, options.reference_video) if path])
+        fps = float(probe_video(video).fps)
+        with run.stage("listen", "encoding the speech"):
+            speech = self.encode_speech(audio)
+        faces = self.read_faces(video, options, run)
+        if faces.is_same_clip:
+            check_length(faces.source)
+        with run.stage("geometry", "driving the geometry"):
+            driven = self.drive(faces, speech, options, run)
+        with run.stage("references", "selecting references"):
+            bank = self.select_references(faces, driven, options, run)
         with run.stage("render", "rendering"):
             if record:
-                record.begin(
-                    Scene(
-                        mesh=self.mesh, source=source, posed=driven.posed, style=driven.style, order=timeline.order,
-                        references=references, waveform=waveform, video=Path(video), reference_video=reference_video,
-                    )
-                )  # fmt: skip
-            passed = self._render(driven, references, timeline, video, audio, output, options, run, record)
-        report = self._report(options, run, driven, references, timeline, passed, float(info.fps))
+                record.begin(scene_of(self.mesh, faces, driven, bank, waveform=speech.waveform))
+            clip = self.clip_renderer(faces, driven, bank)
+            with VideoWriter(
+                output, source=video, audio=audio, crf=options.crf, end_pts=driven.timeline.end_pts
+            ) as writer:
+                passed = self.render(clip, driven.timeline, video, writer, run, record=record)
+        report = dubbing_report(faces, driven, bank, options, run, passed=passed, fps=fps, precision=clip.precision)
         if record:
             record.finish(report)
         return DubbingResult(
-            video=output, num_frames=len(timeline.order), num_passed_through=passed, fps=float(info.fps),
-            timings=run.timings, report=report,
-        )  # fmt: skip
+            video=output,
+            num_frames=len(driven.timeline.order),
+            num_passed_through=passed,
+            fps=fps,
+            timings=run.timings,
+            report=report,
+        )
 
-    def fit_style_video(self, video: Path, step: Step | None = None) -> FaceGeometry:
-        """Follow and fit the face of a video that gives the style; `step` is told of frames."""
-        track, _ = follow_face(video, step=step)
-        return estimate_face(video, track, self.mesh, finds_occlusion=False, step=step).geometry
+    def encode_speech(self, audio: Path) -> Speech:
+        """Read a sound file and encode its speech."""
+        waveform = read_audio(audio, SAMPLE_RATE)
+        return Speech(waveform=waveform, features=self.speech_encoder.encode(waveform))
 
-    def drive(
-        self, face: FaceEstimate, features: SpeechFeatures, timeline: Timeline, options: DubbingOptions, run: Run,
-        video: Path | None = None,
-    ) -> DrivenGeometry:  # fmt: skip
-        """Stage 1: speech and style to driven vertices, in the output's order; a video's own speech is evidence."""
-        style_video = options.style_video or options.reference_video
-        style_geometry = self.fit_style_video(Path(style_video), run.step) if style_video else face.geometry
+    def read_faces(self, video: Path, options: DubbingOptions, run: Run) -> Faces:
+        """Read the face of a clip, and those of the videos that give style and references, each video once."""
+        with run.stage("track", "tracking the face"):
+            track, pts = follow_face(video, point=options.face_point, step=run.step)
+        with run.stage("fit", "fitting the face"):
+            face = estimate_face(video, track, self.mesh, step=run.step)
+            source = SourceFace(video=video, geometry=face.geometry, occlusion=face.occlusion, pts=pts)
+            reference = self._other_face(options.reference_video, [source], run)
+            style = self._other_face(options.style_video, [source, reference], run, finds_occlusion=False)
+        return Faces(source=source, reference=reference or source, style=style or reference or source)
+
+    def _other_face(
+        self, video: Path | None, known: list[SourceFace | None], run: Run, *, finds_occlusion: bool = True
+    ) -> SourceFace | None:
+        """The face of another video; None where no video is given. A video that is known, by content, is not read."""
+        if video is None:
+            return None
+        for face in known:
+            if face and same_media(video, face.video):
+                return face
+        track, pts = follow_face(video, step=run.step)
+        found = estimate_face(video, track, self.mesh, finds_occlusion=finds_occlusion, step=run.step)
+        return SourceFace(video=video, geometry=found.geometry, occlusion=found.occlusion, pts=pts)
+
+    def drive(self, faces: Faces, speech: Speech, options: DubbingOptions, run: Run) -> DrivenGeometry:
+        """Stage 1: speech and speaking style to driven geometry, in the output's order."""
+        geometry, speaker = faces.source.geometry, faces.style
+        timeline = plan_timeline(geometry.times, faces.source.pts, speech.seconds, options.length)
         run.check()
-        style = style_of(style_geometry.expression, style_geometry.valid, style_geometry.template, self.face_model)
-        model, own = self.geometry_model, SpeakerCalibration()
-        if self.speaker_calibration and (heard := style_video or video):
-            model, own = self.speaker_calibration.calibrate(Path(heard), style_geometry, style, model, options)
-        speech = predict_expression(
-            model, features, torch.from_numpy(timeline.times - timeline.times[0]), style,
-            style_strength=options.style_strength, mouth_amplitude=options.mouth_amplitude,
-        ).numpy()  # fmt: skip
-        source = face.geometry
+        style = style_of(
+            speaker.geometry.expression, speaker.geometry.valid, speaker.geometry.template, self.face_model
+        )
+        model, calibration = self.geometry_model, SpeakerCalibration()
+        if self.calibrator:
+            model, calibration = self.calibrator.listen(speaker.video, speaker.geometry, style, model, options)
+        driven = predict_expression(
+            model,
+            speech.features,
+            torch.from_numpy(timeline.times - timeline.times[0]),
+            style,
+            style_strength=options.style_strength,
+            mouth_amplitude=options.mouth_amplitude,
+        ).numpy()
+        per_frame = ("rotation", "translation", "scale", "valid")
         posed = replace(
-            source,
-            **{name: getattr(source, name)[timeline.order] for name in ("rotation", "translation", "scale", "valid")},
-            expression=np.concatenate([speech, source.expression[timeline.order, speech.shape[1] :]], 1),
+            geometry,
+            **{name: getattr(geometry, name)[timeline.order] for name in per_frame},
+            expression=np.concatenate([driven, geometry.expression[timeline.order, driven.shape[1] :]], 1),
             times=timeline.times,
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
-        known = {"source": source, "style": style, "speaker_calibration": own, "occlusion": face.occlusion}
-        return DrivenGeometry(posed=posed, head_vertices=vertices, **known)
+        return DrivenGeometry(
+            posed=posed, head_vertices=vertices, timeline=timeline, style=style, calibration=calibration
+        )
 
-    def gather_references(
-        self, driven: DrivenGeometry, reference_video: Path, video: Path, options: DubbingOptions, run: Run
-    ) -> ClipReferences:
+    def choose_references(self, faces: Faces, driven: DrivenGeometry, options: DubbingOptions) -> ReferenceCandidates:
+        """Choose the frames that serve as references, by geometry alone; no pixel is read yet."""
+        reference = faces.reference
+        return choose_candidates(
+            reference.geometry,
+            self.mesh,
+            driven.target_descriptors(),
+            strategy=options.reference_strategy,
+            is_occluded=reference.occlusion.is_occluded if reference.occlusion else None,
+        )
+
+    def select_references(
+        self, faces: Faces, driven: DrivenGeometry, options: DubbingOptions, run: Run
+    ) -> ReferenceBank:
         """Choose, read and encode the references."""
-        is_same = reference_video == Path(video)
-        geometry, occlusion = driven.source, driven.occlusion
-        if not is_same:
-            track, _ = follow_face(reference_video, step=run.step)
-            other = estimate_face(reference_video, track, self.mesh, step=run.step)
-            geometry, occlusion = other.geometry, other.occlusion
-        posed = driven.posed
-        demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
-        references = ClipReferences(self.mesh, geometry, demanded, options.reference_strategy, occlusion)
+        candidates = self.choose_references(faces, driven, options)
+        bank = ReferenceBank(self.mesh, faces.reference.geometry, candidates)
 
         def frames() -> Iterator[Frame]:
-            for frame in read_ahead(read_frames(reference_video, only=references.wanted)):
-                run.step(frame.index, len(geometry))
+            for frame in read_ahead(read_frames(faces.reference.video, only=candidates.frames)):
+                run.step(frame.index, len(faces.reference.geometry))
                 yield frame
 
-        references.gather(frames(), self.renderer)
-        return references
+        bank.gather(frames(), self.renderer)
+        return bank
 
-    def _render(
-        self, driven: DrivenGeometry, references: ClipReferences, timeline: Timeline, video: Path, audio: Path,
-        output: Path, options: DubbingOptions, run: Run, record: Observer | None,
-    ) -> int:  # fmt: skip
-        is_same = references.geometry is driven.source
-        clip = ClipRenderer(
-            self.renderer, self.mesh, driven.posed, driven.head_vertices, references,
-            is_same_clip=is_same, source_indices=timeline.order, precision=fastest_precision(self.renderer),
-            occlusion=driven.occlusion,
-            source_vertices=HeadVertices(self.face_model, driven.source.template, driven.source.expression),
-        )  # fmt: skip
+    def clip_renderer(self, faces: Faces, driven: DrivenGeometry, bank: ReferenceBank) -> ClipRenderer:
+        """Make what renders the frames of the output."""
+        source = faces.source
+        return ClipRenderer(
+            self.renderer,
+            self.mesh,
+            driven.posed,
+            driven.head_vertices,
+            bank,
+            is_same_clip=faces.is_same_clip,
+            source_indices=driven.timeline.order,
+            precision=fastest_precision(self.renderer),
+            occlusion=source.occlusion,
+            source_vertices=HeadVertices(self.face_model, source.geometry.template, source.geometry.expression),
+        )
+
+    def render(
+        self,
+        clip: ClipRenderer,
+        timeline: Timeline,
+        video: Path,
+        writer: VideoWriter,
+        run: Run,
+        *,
+        record: Observer | None = None,
+    ) -> int:
+        """Stage 2 over all frames, on all cores, written as they come; returns how many were passed through.
+
+        Raises:
+            NoFaceError: all of them were.
+        """
         passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
-        with (
-            VideoWriter(output, source=video, audio=audio, crf=options.crf, end_pts=timeline.end_pts) as writer,
-            closing(map_in_order(lambda item: (*item, clip.render(*item)), images, num_workers())) as frames,
-        ):
+        with closing(map_in_order(lambda item: (*item, clip.render(*item)), images, num_workers())) as frames:
             for position, image, rendered in frames:
                 run.step(position, len(timeline.order))
                 passed += not rendered.is_dubbed
                 if record:
                     record.frame(position, image, rendered)
                 writer.write(rendered.image, int(timeline.pts[position]))
-            if passed == len(timeline.order):
-                raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
+        if passed == len(timeline.order):
+            raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return passed
 
-    def _report(self, options, run, driven, references, timeline, passed, fps) -> dict:
-        demanded = apertures_of(driven.head_vertices)
-        return {
-            "personatalk": VERSION,
-            "torch": torch.__version__,
-            "precision": str(fastest_precision(self.renderer)).removeprefix("torch."),
-            "label": "AI MODIFIED",
-            "options": {
-                key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()
-            },
-            "num_frames": len(timeline.order),
-            "num_passed_through": passed,
-            "num_occluded": int(driven.occlusion.is_occluded[timeline.order].sum()) if driven.occlusion else 0,
-            "fps": fps,
-            "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
-            "peak_memory_mb": run.peak_memory_mb,
-            "face_scale_px": round(float(np.median(driven.source.scale)), 1),
-            "lip_aperture": {"mean": round(float(demanded.mean()), 4), "deviation": round(float(demanded.std()), 4)},
-            "speaker_calibration": driven.speaker_calibration.report(),
-            "lip_references": references.lip_indices.tolist(),
-            "face_references": references.face_indices.tolist(),
-        }
+
+def check_length(source: SourceFace) -> None:
+    """Refuse a clip that is too short to give references to itself.
+
+    Raises:
+        MediaError: the face is seen for less than a second.
+    """
+    num_valid = int(source.geometry.valid.sum())
+    if num_valid < MIN_FRAMES or num_valid * source.geometry.frame_s < MIN_SECONDS:
+        raise MediaError(
+            f"{source.video} is too short to dub: {num_valid} frames show the face, and one second is needed "
+            f"({MIN_FRAMES} frames or more); use a longer clip"
+        )
 
 
 def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None) -> DubbingPipeline:
@@ -287,20 +274,17 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
 
     Args:
         checkpoints: folder with face_model, speech_encoder, geometry and renderer.
-        device: of stage 2, such as "cuda"; all else takes little time and stays on the CPU, the default.
+        device: of stage 2, such as "cuda" or "auto"; all else takes little time and stays on the CPU, the default.
 
     Raises:
         ValueError: the machine has no such device.
         CheckpointError: weights are missing or do not fit.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: PyTorch finds no such device here")
+    place = resolve_device(device)
     geometry_model = GeometryModel(load_config(GeometryModelConfig, checkpoints / "geometry.json"))
     load_into(geometry_model, checkpoints / "geometry.safetensors")
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
     face_model, encoder = FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints)
-    speaker_calibration = SpeakerCalibrator(
-        encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model
-    )
-    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(device or "cpu"), speaker_calibration)
+    calibrator = SpeakerCalibrator(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
+    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(place), calibrator)

@@ -39,7 +39,7 @@ def paint_face(mesh, geometry):
     images, same = [], np.float32([[1, 0, 0], [0, 1, 0]])
     head = mesh.face_model.vertices(geometry.template, geometry.expression)
     for frame in range(len(geometry)):
-        projected = mesh.project(head[frame], geometry, frame, same)
+        projected = mesh.project(geometry.pose(frame, head[frame], same))
         index, barycentric = rasterize(projected, mesh.triangles, SIZE, SIZE)
         x, y = interpolate(index, barycentric, mesh.triangles, places)
         grey = np.where(index >= 0, cv2.remap(texture, x, y, cv2.INTER_LINEAR), 60).astype(np.uint8)

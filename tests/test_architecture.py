@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOMS = {
-    "errors": [], "options": [], "progress": [], "concurrency": [], "checkpoints": [],
+    "errors": [], "options": [], "devices": [], "progress": [], "concurrency": [], "checkpoints": [],
     "opencv": [],
     "media": ["sameness", "targets", "colour", "container", "decode", "sound", "encode", "timeline"],
-    "geometry": ["mediapipe_graphs", "tracking", "face_model", "mouth", "landmark_fitting", "camera", "rasterizer",
-                 "mesh", "face_refinement", "lip_refinement", "estimation"],
+    "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "mouth", "landmark_fitting", "camera",
+                 "rasterizer", "mesh", "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "voice_activity", "sync_network"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "inputs", "precision", "compositing", "detail", "reference_bank", "clip_renderer"],
-    "observer": [], "pipeline": [],
+    "stages": [], "observer": [], "report": [], "pipeline": [],
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "run_summary",

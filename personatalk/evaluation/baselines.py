@@ -56,7 +56,7 @@ def warping_method(mesh: FaceMesh, pick: Pick, demand: TargetGeometry | None = N
         if vertices is None:
             return None
         picked = pick(clip, run, vertices[run])
-        projected = [mesh.project(vertices[t], clip.geometry, t, clip.window[t]) for t in run.tolist()]
+        projected = [mesh.project(clip.geometry.pose(t, vertices[t], clip.window[t])) for t in run.tolist()]
         frames = [warp_frame(clip, int(s), target, mesh) for s, target in zip(picked, projected, strict=True)]
         return MethodOutput(images=np.stack(frames))
 
@@ -71,7 +71,7 @@ def smooth_over_time(images: np.ndarray) -> np.ndarray:
 
 def pick_other(clip: WindowClip, run: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """One reference for the whole run, drawn at random but always alike."""
-    chosen = np.random.default_rng(int(run[0])).choice(shared_references(clip.geometry.valid, run))
+    chosen = np.random.default_rng(int(run[0])).choice(shared_references(clip.geometry, run))
     return np.full(len(run), chosen)
 
 
@@ -80,7 +80,7 @@ def pick_nearest(clip: WindowClip, run: np.ndarray, asked: np.ndarray) -> np.nda
     lips = list(LIPS)
     picked = []
     for frame, vertices in zip(run.tolist(), asked, strict=True):
-        allowed = allowed_references(clip.geometry.valid, frame)
+        allowed = allowed_references(clip.geometry, frame)
         distance = np.linalg.norm(clip.head_vertices[allowed][:, lips] - vertices[lips], axis=-1).mean(-1)
         picked.append(allowed[distance.argmin()])
     return np.array(picked)

@@ -15,8 +15,8 @@ from personatalk.errors import NoFaceError
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed

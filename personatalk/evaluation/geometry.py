@@ -14,9 +14,10 @@ from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.camera import invert_affine, warp_image, window_from_image
 from personatalk.geometry.estimation import refine_face
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel, stability_weight
 from personatalk.geometry.face_refinement import GreyWindows
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track, procrustes, unpose
+from personatalk.geometry.landmark_fitting import fit_track, procrustes, unpose
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.rasterizer import interpolate, rasterize

@@ -24,8 +24,8 @@ from personatalk.evaluation.speech import (
     read_speech_clip,
     speech_figures,
 )
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import calibrate
 from personatalk.geometry_construction.style import style_of

@@ -20,7 +20,8 @@ from personatalk.evaluation.rendering_page import OURS
 from personatalk.evaluation.report import report_of
 from personatalk.evaluation.windows import WindowClip, choose_runs, read_windows
 from personatalk.face_rendering.clip_renderer import ClipRenderer
-from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.camera import invert_affine
 from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
@@ -72,7 +73,7 @@ def judge_clip(
 ) -> dict[str, dict[str, float]]:
     """Judge a clip's runs as each renderer dubs them: row to figures; empty where the clip cannot be judged."""
     clip = read_windows(inputs, source, mesh)
-    frames = np.concatenate([np.zeros(0, int), *choose_runs(clip.geometry.valid)]) if clip is not None else []
+    frames = np.concatenate([np.zeros(0, int), *choose_runs(clip.geometry)]) if clip is not None else []
     found: dict[str, list[dict[str, float]]] = {}
     if not len(frames):
         return {}
@@ -95,10 +96,10 @@ def dub_renderer(
 ) -> ClipRenderer:
     """Make what a dub renders with, driven by the clip's own geometry."""
     geometry = clip.geometry
-    demanded = lip_descriptors(clip.head_vertices, geometry.template, geometry.rotation)[geometry.valid]
-    references = ClipReferences(mesh, geometry, demanded, "coverage")
-    references.gather(read_frames(inputs.clip_path(clip.source), only=references.wanted), model)
-    return ClipRenderer(model, mesh, geometry, clip.head_vertices, references)
+    targets = lip_descriptors(clip.head_vertices, geometry.template, geometry.rotation)[geometry.valid]
+    bank = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, targets))
+    bank.gather(read_frames(inputs.clip_path(clip.source), only=bank.candidates.frames), model)
+    return ClipRenderer(model, mesh, geometry, clip.head_vertices, bank)
 
 
 class Place:
@@ -109,7 +110,7 @@ class Place:
         height, width = truth.shape[:2]
         whole = np.eye(2, 3, dtype=np.float32)
         template = clip.geometry.template
-        self.mask = mesh.mask(mesh.project(template, clip.geometry, frame, whole), template, height, width)
+        self.mask = mesh.mask(mesh.project(clip.geometry.pose(frame, template, whole)), template, height, width)
         lips = lip_mask(clip.landmarks(frame), height, width, float(clip.geometry.scale[frame]))
         self.lips = lips & (self.mask > 0.5)
 

@@ -12,9 +12,10 @@ from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.estimation import refine_face
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.face_refinement import GreyWindows
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import LIP_CENTRE, LIP_RADII, FaceMesh
 from personatalk.geometry.mouth import apertures_of
 from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
@@ -140,7 +141,7 @@ def truth_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find where the drawn thing hides the region: both [80, 96] bool."""
     opacity = occluder.draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), frame, window_from_image)
-    projected = mesh.project(geometry.template, geometry, frame, window_from_image)
+    projected = mesh.project(geometry.pose(frame, geometry.template, window_from_image))
     region = mesh.mask(projected, geometry.template, HEIGHT, WIDTH) > 0.05
     return (opacity > 0.5) & region, region
 

@@ -20,8 +20,8 @@ from personatalk.evaluation.speech import (
     read_features,
     speech_figures,
 )
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import calibrate

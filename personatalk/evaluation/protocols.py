@@ -23,8 +23,8 @@ from personatalk.evaluation.report import to_markdown
 from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
 from personatalk.evaluation.sync import evaluate_sync
 from personatalk.evaluation.syncnet import evaluate_syncnet
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.model import predict_expression
 from personatalk.geometry_construction.style import style_of

@@ -74,7 +74,7 @@ def judge_clip(
         return None
     found: dict[str, list[dict[str, float]]] = {}
     shown = None
-    for run in choose_runs(clip.geometry.valid):
+    for run in choose_runs(clip.geometry):
         truth, painted = RunTruth(clip, run, mesh, judges), {}
         for name, paint in methods.items():
             result = paint(clip, run)

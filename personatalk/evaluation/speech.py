@@ -16,8 +16,8 @@ from personatalk.checkpoints import load_config, load_into
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel, predict_expression

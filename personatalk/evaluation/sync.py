@@ -11,8 +11,8 @@ from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.style import style_of
 from personatalk.media import read_audio

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.reference_selection import is_far
 from personatalk.face_rendering.renderer import Rendering
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.media import read_frames
 from personatalk.metrics.identity import CHIP_LANDMARKS, cut_face_chip
@@ -88,7 +88,7 @@ class MethodOutput:
 
 # (clip, judged frames [N]) -> what a method painted; None: nothing to say
 Method = Callable[[WindowClip, np.ndarray], MethodOutput | None]
-# clip -> [T, V, 3] IOD, the mouths that are asked for; None where nothing is known of them
+# clip -> [T, V, 3] IOD, the geometry to render; None where nothing is known of it
 TargetGeometry = Callable[[WindowClip], np.ndarray | None]
 
 
@@ -121,7 +121,7 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
         chips=np.stack(chips),
         geometry=geometry,
         head_vertices=head,
-        projected=np.stack([mesh.project(head[t], geometry, t, window[t]) for t in range(count)]),
+        projected=np.stack([mesh.project(geometry.pose(t, head[t], window[t])) for t in range(count)]),
         window=window,
     )
 
@@ -129,36 +129,33 @@ def cut_windows(frames: Iterable[np.ndarray], geometry: FaceGeometry, mesh: Face
 def masks_of(clip: WindowClip, frames: np.ndarray, mesh: FaceMesh) -> np.ndarray:
     """[N, H, W] in [0, 1], what is rendered anew in N frames; drawn without knowing the mouth."""
     template = clip.geometry.template
-    projected = [mesh.project(template, clip.geometry, t, clip.window[t]) for t in frames.tolist()]
+    projected = [mesh.project(clip.geometry.pose(t, template, clip.window[t])) for t in frames.tolist()]
     return np.stack([mesh.mask(points, template, WINDOW_HEIGHT, WINDOW_WIDTH) for points in projected])
 
 
-def allowed_references(valid: np.ndarray, frame: int) -> np.ndarray:
+def allowed_references(geometry: FaceGeometry, frame: int) -> np.ndarray:
     """[R] frames that show the face and lie far enough from a frame to know nothing of it, as in a dub."""
-    frames = np.flatnonzero(valid)
-    return frames[np.abs(frames - frame) >= MIN_GAP]
+    return np.flatnonzero(geometry.valid & is_far(np.abs(geometry.times - geometry.times[frame])))
 
 
-def choose_runs(valid: np.ndarray) -> list[np.ndarray]:
-    """Choose runs of consecutive frames to judge.
-
-    Args:
-        valid: [T] bool.
+def choose_runs(geometry: FaceGeometry) -> list[np.ndarray]:
+    """Choose runs of consecutive frames of a clip to judge.
 
     Returns:
         judged frames [N] of each run, for which there are enough references that serve all of them.
     """
+    valid = geometry.valid
     runs = []
     for index in range(RUNS_PER_CLIP):
         middle = (2 * index + 1) * len(valid) // (2 * RUNS_PER_CLIP)
         run = np.arange(middle - RUN_FRAMES // 2, middle - RUN_FRAMES // 2 + RUN_FRAMES)
         if run[0] < 0 or run[-1] >= len(valid) or not valid[run].all():
             continue
-        if len(shared_references(valid, run)) >= MIN_REFERENCES:
+        if len(shared_references(geometry, run)) >= MIN_REFERENCES:
             runs.append(run)
     return runs
 
 
-def shared_references(valid: np.ndarray, run: np.ndarray) -> np.ndarray:
+def shared_references(geometry: FaceGeometry, run: np.ndarray) -> np.ndarray:
     """[R] frames that every frame of a run may take as a reference."""
-    return np.intersect1d(allowed_references(valid, int(run[0])), allowed_references(valid, int(run[-1])))
+    return np.intersect1d(allowed_references(geometry, int(run[0])), allowed_references(geometry, int(run[-1])))

@@ -79,15 +79,23 @@ def offsets_in_crop(offsets: np.ndarray, window_from_crop: np.ndarray) -> np.nda
     return np.einsum("ij,jhw->ihw", np.linalg.inv(window_from_crop[:, :2]), offsets).astype(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Raster:
+    """The target geometry, rasterised over a crop.
+
+    Attributes:
+        index: [h, w] triangle of each pixel.
+        barycentric: [h, w, 3].
+        triangles: [F, 3].
+    """
+
+    index: np.ndarray
+    barycentric: np.ndarray
+    triangles: np.ndarray
+
+
 def composite(
-    target: Crop,
-    mask: np.ndarray,
-    index: np.ndarray,
-    barycentric: np.ndarray,
-    triangles: np.ndarray,
-    references: list[Crop],
-    projected: np.ndarray,
-    plan: Plan,
+    target: Crop, mask: np.ndarray, raster: Raster, references: list[Crop], *, projected: np.ndarray, plan: Plan
 ) -> np.ndarray:
     """Put a rendered face into the frame's own pixels.
 
@@ -96,9 +104,7 @@ def composite(
     Args:
         target: the crop to fill.
         mask: [h, w] in [0, 1], on the crop.
-        index: [h, w] triangle of each pixel of the crop, of the target geometry.
-        barycentric: [h, w, 3].
-        triangles: [F, 3].
+        raster: of the target geometry, on the crop.
         references: R crops, lip references first.
         projected: [R, N, 2] px, the references' vertices in their crops.
         plan: of the renderer.
@@ -113,10 +119,22 @@ def composite(
         [offsets_in_crop(o, crop.window_from_crop) for o, crop in zip(plan.offsets, references, strict=True)]
     )
     return _composite(
-        target.image, mask, index, barycentric, triangles, target.window_from_crop.astype(np.float32), pixels, starts,
-        shapes, np.ascontiguousarray(projected, np.float32), plan.weights, offsets, plan.gate, plan.residual,
+        target.image,
+        mask,
+        raster.index,
+        raster.barycentric,
+        raster.triangles,
+        target.window_from_crop.astype(np.float32),
+        pixels,
+        starts,
+        shapes,
+        np.ascontiguousarray(projected, np.float32),
+        plan.weights,
+        offsets,
+        plan.gate,
+        plan.residual,
         plan.num_lip,
-    )  # fmt: skip
+    )
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)  # frames are composited side by side, on threads of their own

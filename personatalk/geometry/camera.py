@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 
 WINDOW_WIDTH, WINDOW_HEIGHT = 192, 160  # px
 WINDOW_SCALE = 96.0  # px per IOD

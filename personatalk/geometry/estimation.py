@@ -11,8 +11,9 @@ import numpy as np
 
 from personatalk.concurrency import read_ahead
 from personatalk.geometry import face_refinement, lip_refinement
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_refinement import GreyWindows, refine_geometry
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.lip_refinement import register_lips, registered_frames
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face

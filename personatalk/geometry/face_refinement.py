@@ -18,8 +18,9 @@ from scipy.spatial.distance import cdist
 
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine, warp_image, window_from_image
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, smoothstep
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.geometry.tracking import FaceTrack
@@ -91,7 +92,7 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
     """
     valid = np.flatnonzero(geometry.valid[: len(windows)])
     frontal = int(valid[geometry.rotation[valid, 2, 2].argmax()])
-    canonical = mesh.project(geometry.template, geometry, frontal, windows.window_from_image[frontal])
+    canonical = mesh.project(geometry.pose(frontal, geometry.template, windows.window_from_image[frontal]))
     index, barycentric = rasterize(canonical, mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
     inside = index >= 0
     points = canonical[:NUM_VERTICES, :2]
@@ -99,7 +100,7 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
 
     def unwrap(frame: int) -> tuple[np.ndarray, np.ndarray]:
         head = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
-        projected = mesh.project(head, geometry, frame, windows.window_from_image[frame])
+        projected = mesh.project(geometry.pose(frame, head, windows.window_from_image[frame]))
         attributes = np.ascontiguousarray(projected[:, :2])
         grid = interpolate(index, barycentric, mesh.triangles, attributes).transpose(1, 2, 0)
         return grid, sample(windows[frame], grid)

@@ -9,13 +9,13 @@ Ours: the paper names neither its estimator nor its energy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from personatalk.errors import NoFaceError
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import EYE_CORNERS, LIPS, NUM_VERTICES, FaceModel, in_blocks, stability_weight
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.tracking import FaceTrack
@@ -32,58 +32,6 @@ REST_SHARE = 0.3  # the most closed share of the frames shows the face at rest
 MAX_REST_FRAMES = 500  # of which the median is taken
 MIN_VALID_FRAMES = 3
 JUMP_IOD = 0.5  # a face that moves farther between two frames is another shot
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceGeometry:
-    """The geometry of one face over a video.
-
-    Image points are scale * (rotation @ head point)[:2] + translation (scaled orthography).
-
-    Attributes:
-        template: [V, 3] IOD, head space: this person at rest.
-        expression: [T, Ke] coefficients of the face model.
-        rotation: [T, 3, 3] camera_from_head.
-        translation: [T, 2] px, where the origin of head space falls.
-        scale: [T] px per IOD.
-        valid: [T] bool: the face was found and the fit is sound.
-        times: [T] s.
-    """
-
-    template: np.ndarray
-    expression: np.ndarray
-    rotation: np.ndarray
-    translation: np.ndarray
-    scale: np.ndarray
-    valid: np.ndarray
-    times: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.valid)
-
-    def project(self, head_points: np.ndarray, frames: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Carry head-space points into the image.
-
-        Args:
-            head_points: [T, N, 3] or [N, 3] IOD.
-            frames: which frames' poses to use.
-
-        Returns:
-            [T, N, 3] px; z in px relative to the origin of head space.
-        """
-        turned = head_points @ np.swapaxes(self.rotation[frames], -1, -2) * self.scale[frames][:, None, None]
-        turned[..., :2] += self.translation[frames][:, None]
-        return turned.astype(np.float32)
-
-    def save(self, path) -> None:
-        """Write all arrays to an .npz file."""
-        np.savez(path, **vars(self))
-
-    @classmethod
-    def load(cls, path) -> FaceGeometry:
-        """Read what `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
 def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:

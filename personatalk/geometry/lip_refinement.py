@@ -20,9 +20,10 @@ from scipy.spatial.distance import cdist
 
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, FaceModel
 from personatalk.geometry.face_refinement import GreyWindows, sample
-from personatalk.geometry.landmark_fitting import FaceGeometry, solve_expression, unpose
+from personatalk.geometry.landmark_fitting import solve_expression, unpose
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture, lip_descriptors
 from personatalk.geometry.rasterizer import interpolate, rasterize
@@ -98,7 +99,10 @@ def lip_corrections(
     """
     head = mesh.face_model.vertices(geometry.template, geometry.expression[frames])
     projected = np.stack(
-        [mesh.project(v, geometry, int(t), windows.window_from_image[t]) for v, t in zip(head, frames, strict=True)]
+        [
+            mesh.project(geometry.pose(int(t), v, windows.window_from_image[t]))
+            for v, t in zip(head, frames, strict=True)
+        ]
     )
     likest, distance = like_frames(lip_descriptors(head, geometry.template, geometry.rotation[frames]), frames)
     left, top, right, bottom = lip_box(projected)

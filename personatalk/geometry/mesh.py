@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numba
 import numpy as np
 
-from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
+from personatalk.geometry.face_geometry import FramePose
 from personatalk.geometry.face_model import FaceModel, add_border, border_triangles, smoothstep
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.rasterizer import interpolate, rasterize
 
 MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
@@ -43,40 +45,22 @@ class FaceMesh:
         self.is_mouth_triangle = np.zeros(len(self.triangles), bool)
         self.is_mouth_triangle[first_mouth : len(face_model.triangles)] = True
 
-    def project(
-        self, head_vertices: np.ndarray, geometry: FaceGeometry, frame: int, target_from_image: np.ndarray
-    ) -> np.ndarray:
-        """Carry head-space vertices of one frame into a window.
+    def project(self, pose: FramePose) -> np.ndarray:
+        """Carry the face of a pose, border included, into the pose's target: [N, 3] px."""
+        return pose.project(add_border(pose.vertices, pose.template))
 
-        Args:
-            head_vertices: [V, 3] IOD.
-            geometry: gives template and pose.
-            frame: index of the pose.
-            target_from_image: [2, 3].
-
-        Returns:
-            [N, 3] px of the window, rings included.
-        """
-        full = add_border(head_vertices, geometry.template)
-        image = geometry.project(full, slice(frame, frame + 1))[0]
-        gain = np.float32(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
-        return np.concatenate([apply_affine(target_from_image, image[:, :2]), image[:, 2:] * gain], 1).astype(
-            np.float32
-        )
-
-    def geometry_map(self, projected: np.ndarray, head_vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+    def geometry_map(self, pose: FramePose, projected: np.ndarray) -> np.ndarray:
         """Draw the face over the window at 1/4 of its size.
 
         Args:
-            projected: [N, 3] px of the window.
-            head_vertices: [V, 3] IOD.
-            template: [V, 3] IOD.
+            pose: of the face, its target the window.
+            projected: [N, 3] px of the window, what `project` gives for the pose.
 
         Returns:
             [8, H / 4, W / 4]: canonical x, y; displacement x, y, z; inside of the mouth; face; lip region.
         """
-        displacement = np.zeros((len(projected), 3), np.float32)  # the rings do not move
-        displacement[: len(template)] = head_vertices.astype(np.float32) - template.astype(np.float32)
+        displacement = np.zeros((len(projected), 3), np.float32)  # the border does not move
+        displacement[: len(pose.template)] = pose.vertices.astype(np.float32) - pose.template.astype(np.float32)
         ones = np.ones((len(projected), 1), np.float32)
         attributes = np.concatenate(
             [self.canonical[:, :2], displacement * DISPLACEMENT_GAIN, 0 * ones, ones, self.lip_region[:, None]], 1
@@ -107,29 +91,23 @@ class FaceMesh:
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
         return _elliptical_mask(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
 
-    def region(
-        self, geometry: FaceGeometry, frame: int, index: np.ndarray, own_vertices: np.ndarray | None,
-        target_from_image: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
+    def region(self, pose: FramePose, index: np.ndarray, own_vertices: np.ndarray | None) -> np.ndarray:
         """Draw where a dub replaces the source: `mask`, narrowed down by `blend_mask`.
 
         Args:
-            geometry: gives template and pose.
-            frame: index of the pose.
-            index: [H, W] of `rasterize`, the driven face with rings.
+            pose: of the driven face.
+            index: [H, W] of `rasterize`, the driven face with its border.
             own_vertices: [V, 3] IOD, the source's own face in that pose; None leaves the mask as wide as it is.
-            target_from_image: [2, 3].
 
         Returns:
             [H, W] in [0, 1]
         """
-        projected_template = self.project(geometry.template, geometry, frame, target_from_image)
-        mask = self.mask(projected_template, geometry.template, *index.shape)
+        projected_template = self.project(pose.at_rest())
+        mask = self.mask(projected_template, pose.template, *index.shape)
         if own_vertices is None:
             return mask
-        own_projected = self.project(own_vertices, geometry, frame, target_from_image)
-        scale = float(geometry.scale[frame]) * np.sqrt(abs(np.linalg.det(target_from_image[:, :2])))
-        return self.blend_mask(mask, index, projected_template, own_projected, scale)
+        own_projected = self.project(replace(pose, vertices=own_vertices))
+        return self.blend_mask(mask, index, projected_template, own_projected, pose.scale)
 
     def blend_mask(
         self,

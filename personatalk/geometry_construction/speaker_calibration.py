@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from personatalk.errors import MediaError
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, hidden_on_grid
 from personatalk.geometry_construction.style import Style
 from personatalk.media import read_audio

@@ -58,9 +58,9 @@ def frame_colours(inspection: Inspection, t: int) -> dict[tuple[str, int], np.nd
 def mask_of(inspection: Inspection, t: int) -> np.ndarray:
     """[160, 192] in [0, 1], the region of the window that is rendered anew."""
     posed, mesh, affine = inspection.posed, inspection.mesh, window_from_image(inspection.posed)[t]
-    projected = mesh.project(inspection.driven_vertices[t], posed, t, affine)
-    index, _ = rasterize(projected, mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
-    return mesh.region(posed, t, index, inspection.source_vertices[t], affine)
+    pose = posed.pose(t, inspection.driven_vertices[t], affine)
+    index, _ = rasterize(mesh.project(pose), mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
+    return mesh.region(pose, index, inspection.source_vertices[t])
 
 
 def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
@@ -202,7 +202,7 @@ def _shares(inspection: Inspection, kind: str) -> np.ndarray:
     for row, t in enumerate(inspection.kept.tolist()):
         attention = inspection.attention(t, kind)
         if attention is not None:
-            mask = mesh.mask(mesh.project(posed.template, posed, t, affines[t]), posed.template, *size)
+            mask = mesh.mask(mesh.project(posed.pose(t, posed.template, affines[t])), posed.template, *size)
             given = (attention.weights * (mask * attention.share)).sum((1, 2))
             np.add.at(shares[row], np.searchsorted(known, attention.frames), given / max(given.sum(), 1e-6))
     return shares
@@ -253,10 +253,10 @@ def attention_over_time_picture(inspection: Inspection, t: int | None = None) ->
 def _correspondences(inspection: Inspection, t: int, frames: np.ndarray) -> np.ndarray:
     """[R, 160, 192, 2] px of the references' windows."""
     mesh, posed, reference = inspection.mesh, inspection.posed, inspection.reference
-    projected = mesh.project(inspection.driven_vertices[t], posed, t, window_from_image(posed)[t])
+    projected = mesh.project(posed.pose(t, inspection.driven_vertices[t], window_from_image(posed)[t]))
     affines = window_from_image(reference)
     places = [
-        mesh.project(inspection.reference_vertices[i], reference, i, affines[i])[:, :2] for i in frames.tolist()
+        mesh.project(reference.pose(i, inspection.reference_vertices[i], affines[i]))[:, :2] for i in frames.tolist()
     ]  # fmt: skip
     return mesh.correspondence(projected, np.stack(places), WINDOW_HEIGHT, WINDOW_WIDTH)
 

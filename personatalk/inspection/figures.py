@@ -10,7 +10,7 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError, NoFaceError
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.attention import switching
 from personatalk.inspection.recording import Inspection

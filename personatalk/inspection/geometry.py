@@ -70,7 +70,7 @@ def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
         ("estimated: what the source did", inspection.source_vertices[t], SOURCE_RGB),
         ("driven: what the speech asks for", inspection.driven_vertices[t], DRIVEN_RGB),
     ):
-        projected = inspection.mesh.project(vertices, posed, t, affine)[:NUM_VERTICES]
+        projected = inspection.mesh.project(posed.pose(t, vertices, affine))[:NUM_VERTICES]
         drawn = draw_mesh(inspection.portrait(t, "source"), projected, triangles, colour)
         shown.append(caption(drawn, name, colour))
     shown.append(caption(inspection.portrait(t), f"the dub at {inspection.times[t]:.2f} s (frame {t})", (0, 0, 0)))

@@ -82,7 +82,7 @@ def texture_coordinates(inspection: Inspection) -> np.ndarray:
     t = most_frontal(inspection)
     posed = inspection.posed
     affine = portrait_from_image(posed)[t]
-    projected = inspection.mesh.project(inspection.source_vertices[t], posed, t, affine)[:NUM_VERTICES, :2]
+    projected = inspection.mesh.project(posed.pose(t, inspection.source_vertices[t], affine))[:NUM_VERTICES, :2]
     return np.clip(projected / (PORTRAIT_WIDTH, PORTRAIT_HEIGHT), 0, 1).astype(np.float32)
 
 

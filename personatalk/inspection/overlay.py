@@ -51,9 +51,7 @@ def _write(inspection: Inspection, video: Path, path: Path, which: str, has_open
         for t, frame in enumerate(read_frames(video)):
             image = frame.image
             if t < inspection.num_frames and posed.valid[t]:
-                projected = inspection.mesh.project(vertices[t], posed, t, np.eye(2, 3, dtype=np.float32))[
-                    :NUM_VERTICES
-                ]
+                projected = inspection.mesh.project(posed.pose(t, vertices[t]))[:NUM_VERTICES]
                 face, alpha = draw(projected, triangles, *image.shape[:2])
                 image = blend(image, face, MESH_ALPHA * alpha)
                 for line in LIP_LINES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, invert_affine, scale_affine, window_from_image
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 
 PORTRAIT_WIDTH, PORTRAIT_HEIGHT = 416, 480  # px
 PORTRAIT_GAIN = 4 / 3  # px of the portrait for one of the window

@@ -61,15 +61,15 @@ class Recorder:
         self._frames = {"lip_frames": {}, "face_frames": {}}
         self._chips, self._seams = [], []
         scene.mesh.face_model.save(self.folder / "face_model.safetensors")
-        references = scene.references
-        for name, geometry in (("source", scene.source), ("posed", scene.posed), ("reference", references.geometry)):
+        bank = scene.bank
+        for name, geometry in (("source", scene.source), ("posed", scene.posed), ("reference", bank.geometry)):
             geometry.save(self.folder / f"{name}.npz")
         np.savez(
-            self.folder / "scene.npz", order=scene.order, kept=self._kept, lip_bank=references.lip_indices,
-            face_bank=references.face_indices, waveform=scene.waveform.astype(np.float16),
+            self.folder / "scene.npz", order=scene.order, kept=self._kept, lip_bank=bank.candidates.lip_frames,
+            face_bank=bank.candidates.face_frames, waveform=scene.waveform.astype(np.float16),
             **{f"style_{field.name}": getattr(scene.style, field.name).numpy() for field in fields(scene.style)},
         )  # fmt: skip
-        for index, entry in references.entries.items():
+        for index, entry in bank.entries.items():
             affine = scale_affine(entry.crop.window_from_crop, REFERENCE_SCALE)
             picture = warp_image(
                 entry.crop.image, affine, REFERENCE_SCALE * WINDOW_WIDTH, REFERENCE_SCALE * WINDOW_HEIGHT
@@ -143,7 +143,7 @@ class Recorder:
         mesh, posed, source = self._scene.mesh, self._scene.posed, self._scene.source
         vertices = mesh.face_model.vertices(posed.template, posed.expression[position])
         own_vertices = mesh.face_model.vertices(source.template, source.expression[self._scene.order[position]])
-        projected = mesh.project(vertices, posed, position, np.eye(2, 3, dtype=np.float32))
+        projected = mesh.project(posed.pose(position, vertices))
         self._chips.append([cut_face_chip(picture, projected) for picture in (image, dubbed)])
         left, top = np.maximum(np.floor(projected.min(0)[:2]).astype(int), 0)
         right, bottom = np.ceil(projected.max(0)[:2]).astype(int)
@@ -151,7 +151,7 @@ class Recorder:
         parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
         in_crop = projected - np.array((left, top, 0), np.float32)
         index, _ = rasterize(in_crop, mesh.triangles, *parts[0].shape[:2])
-        mask = mesh.region(posed, position, index, own_vertices, crop_from_image) > 0
+        mask = mesh.region(posed.pose(position, vertices, crop_from_image), index, own_vertices) > 0
         self._seams.append(seam_gradient_ratio(*parts, mask))
 
 

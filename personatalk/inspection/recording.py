@@ -13,8 +13,8 @@ import torch
 
 from personatalk.errors import MediaError
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry_construction.style import Style

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from personatalk.errors import MediaError
-from personatalk.face_rendering.reference_selection import MIN_GAP, select_lip_references
+from personatalk.face_rendering.reference_selection import MIN_GAP_S, select_lip_references
 from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
@@ -104,7 +104,7 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
     for row in rows:
         text = f"frame {row['frame']} at {row['time_s']:.2f} s, mouth open {row['openness']:.2f}"
         if kind == "face":
-            text += f"; spread evenly over the clip, attended to where near in time, but {MIN_GAP} frames away"
+            text += f"; spread evenly over the clip, attended to where near in time, but {MIN_GAP_S:.2f} s away"
         elif row["share"]:
             text += f"; nearest to {row['share']:.0%} of the mouths asked for, {row['distance']:.3f} away"
         else:
@@ -118,7 +118,7 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
         inspection.available[valid], inspection.demanded, len(inspection.lip_bank), strategy=strategy,
-        opening=lip_aperture(inspection.reference_vertices[valid]),
+        aperture=lip_aperture(inspection.reference_vertices[valid]),
     )  # fmt: skip
     return valid[chosen]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import probe_video, read_frames

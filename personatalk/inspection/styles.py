@@ -204,7 +204,7 @@ def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray
     """
     curves = openness_curves(inspection)
     figure, panels = new_figure(3)
-    for panel, name in zip(panels, ("openness", "spread"), strict=False):
+    for panel, name in zip(panels, ("aperture", "width"), strict=False):
         panel.plot(curves["time_s"], curves[f"source_{name}"], color=SOURCE_COLOUR, linewidth=1.2, label="source")
         panel.plot(curves["time_s"], curves[f"driven_{name}"], color=DRIVEN_COLOUR, linewidth=1.8, label="driven")
         panel.set_ylabel(f"{name}, IOD")

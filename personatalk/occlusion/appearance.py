@@ -12,8 +12,8 @@ import numba
 import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
 
@@ -107,7 +107,7 @@ class Appearance:
         self.mesh, self.geometry, self.windows = mesh, geometry, windows
         self.valid = np.flatnonzero(geometry.valid[: len(windows)])
         frontal = int(self.valid[geometry.rotation[self.valid, 2, 2].argmax()])
-        projected = mesh.project(geometry.template, geometry, frontal, windows.window_from_image[frontal])
+        projected = mesh.project(geometry.pose(frontal, geometry.template, windows.window_from_image[frontal]))
         self._canonical = np.ascontiguousarray(projected[:, :2])
         index, barycentric = rasterize(projected, mesh.triangles, HEIGHT, WIDTH)
         mask = mesh.mask(projected, geometry.template, HEIGHT, WIDTH)
@@ -121,7 +121,7 @@ class Appearance:
 
     def _projected(self, frame: int) -> np.ndarray:
         head = self.mesh.face_model.vertices(self.geometry.template, self.geometry.expression[frame : frame + 1])[0]
-        return self.mesh.project(head, self.geometry, frame, self.windows.window_from_image[frame])
+        return self.mesh.project(self.geometry.pose(frame, head, self.windows.window_from_image[frame]))
 
     def _learn(self, index: np.ndarray, barycentric: np.ndarray) -> None:
         """Find common texture and spread, in the common light, without what is novel in single frames."""

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from personatalk.geometry.camera import apply_affine, warp_image
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FACE_OVAL
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mediapipe_graphs import open_graph
 
 if TYPE_CHECKING:

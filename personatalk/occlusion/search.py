@@ -7,7 +7,8 @@ from pathlib import Path
 
 from personatalk.geometry import face_refinement
 from personatalk.geometry.estimation import Step, estimate_geometry, refine_fit, ticks
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.tracking import FaceTrack
 from personatalk.media import Frame

@@ -18,7 +18,7 @@ import numpy as np
 
 from personatalk.concurrency import map_in_order, num_workers
 from personatalk.geometry.camera import invert_affine
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.occlusion.appearance import (
     HEIGHT,

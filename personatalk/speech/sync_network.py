@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from personatalk.checkpoints import load_config, load_into
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, sample_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.errors import MediaError
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.tracking import FaceTrack
 
 MANIFEST_RATE = 25.0  # Hz; manifests and offsets.tsv give offsets in frames of it

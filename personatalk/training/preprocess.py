@@ -15,8 +15,8 @@ import numpy as np
 
 from personatalk.errors import NoFaceError, PersonaTalkError
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.tracking import MediaPipeTracker, track_face
 from personatalk.media import probe_video, read_frames

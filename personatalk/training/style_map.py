@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.styles import StyleMap, style_vector

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from personatalk.face_rendering.reference_bank import ClipReferences
-from personatalk.geometry.estimation import follow_face
-from personatalk.geometry.landmark_fitting import FaceGeometry
-from personatalk.geometry.mouth import apertures_of, lip_aperture, lip_descriptors
+from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry.mouth import apertures_of, lip_aperture
 from personatalk.geometry_construction.style import style_of
-from personatalk.media import probe_video, read_audio
-from personatalk.media.timeline import plan_timeline
-from personatalk.occlusion.search import FaceEstimate, estimate_face
+from personatalk.media import probe_video
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
 
 if TYPE_CHECKING:
-    from personatalk.pipeline import DrivenGeometry, DubbingPipeline
+    from personatalk.stages import Faces
+from personatalk.pipeline import DubbingPipeline
 
 SAMPLE_RATE = 16000  # Hz
 DIGITS = 4
@@ -36,16 +33,13 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
         PersonaTalkError: no face, a broken file, stopped.
     """
     info = probe_video(clip)
-    with run.stage("track", "following the face"):
-        track, pts = follow_face(clip, point=options.face_point, step=run.step)
-    with run.stage("fit", "fitting the face"):
-        face = estimate_face(clip, track, pipeline.mesh, step=run.step)
-        geometry = face.geometry
+    faces = pipeline.read_faces(clip, options, run)
+    geometry = faces.source.geometry
     vertices = pipeline.face_model.vertices(geometry.template, geometry.expression)
     style = style_of(geometry.expression, geometry.valid, geometry.template, pipeline.face_model)
     report = {
-        "clip": {"width": info.width, "height": info.height, "fps": float(info.fps), "num_frames": len(track)},
-        "track": {"frames_with_face": int(track.detected.sum()), "frames_usable": int(geometry.valid.sum())},
+        "clip": {"width": info.width, "height": info.height, "fps": float(info.fps), "num_frames": len(geometry)},
+        "track": {"frames_usable": int(geometry.valid.sum())},
         "geometry": _geometry(geometry, vertices),
         "style": {
             "mean_displacement": _rounded(np.linalg.norm(style.vertex_mean, axis=-1).mean()),
@@ -56,7 +50,7 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
         "units": "lengths in inter-ocular distances unless named _px, angles in degrees",
     }
     if speech:
-        report |= _with_speech(pipeline, clip, speech, face, (track.times, pts), options, run)
+        report |= _with_speech(pipeline, faces, speech, options, run)
     report["timings_s"] = {name: round(seconds, 3) for name, seconds in run.timings.items()}
     return report
 
@@ -64,49 +58,39 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
 def _geometry(geometry: FaceGeometry, vertices: np.ndarray) -> dict[str, Any]:
     valid = geometry.valid
     angles = Rotation.from_matrix(geometry.rotation).as_euler("yxz", degrees=True)
-    opening = lip_aperture(vertices)
+    aperture = lip_aperture(vertices)
     return {
         "face_scale_px": _rounded(np.median(geometry.scale[valid])),
         "yaw_pitch_roll": _rounded(angles),
-        "openness": {"mean": _rounded(opening[valid].mean()), "deviation": _rounded(opening[valid].std())},
-        "aperture_per_frame": _rounded(opening),
+        "lip_aperture": {"mean": _rounded(aperture[valid].mean()), "deviation": _rounded(aperture[valid].std())},
+        "aperture_per_frame": _rounded(aperture),
         "usable": valid.tolist(),
     }
 
 
 def _with_speech(
-    pipeline: DubbingPipeline, clip: Path, speech: Path, face: FaceEstimate,
-    timing: tuple[np.ndarray, np.ndarray], options: DubbingOptions, run: Run,
-) -> dict[str, Any]:  # fmt: skip
-    with run.stage("listen", "listening to the speech"):
-        waveform = read_audio(speech, SAMPLE_RATE)
-        features = pipeline.speech_encoder.encode(waveform)
-    with run.stage("geometry", "shaping the mouth"):
-        timeline = plan_timeline(*timing, len(waveform) / SAMPLE_RATE, options.length)
-        driven = pipeline.drive(face, features, timeline, options, run)
-    with run.stage("references", "choosing references"):
-        references = _references(pipeline, face.geometry, driven, options)
-    opening = apertures_of(driven.head_vertices)
+    pipeline: DubbingPipeline, faces: Faces, speech: Path, options: DubbingOptions, run: Run
+) -> dict[str, Any]:
+    with run.stage("listen", "encoding the speech"):
+        encoded = pipeline.encode_speech(speech)
+    with run.stage("geometry", "driving the geometry"):
+        driven = pipeline.drive(faces, encoded, options, run)
+    with run.stage("references", "selecting references"):
+        candidates = pipeline.choose_references(faces, driven, options)
+    aperture = apertures_of(driven.head_vertices)
     return {
         "driven": {
-            "num_frames": len(timeline.order),
-            "openness": {"mean": _rounded(opening.mean()), "deviation": _rounded(opening.std())},
-            "aperture_per_frame": _rounded(opening),
+            "num_frames": len(driven.timeline.order),
+            "lip_aperture": {"mean": _rounded(aperture.mean()), "deviation": _rounded(aperture.std())},
+            "aperture_per_frame": _rounded(aperture),
+            "speaker_calibration": driven.calibration.report(),
         },
         "references": {
             "strategy": options.reference_strategy,
-            "lip_frames": references.lip_indices.tolist(),
-            "face_frames": references.face_indices.tolist(),
+            "lip_frames": candidates.lip_frames.tolist(),
+            "face_frames": candidates.face_frames.tolist(),
         },
     }
-
-
-def _references(
-    pipeline: DubbingPipeline, geometry: FaceGeometry, driven: DrivenGeometry, options: DubbingOptions
-) -> ClipReferences:
-    posed = driven.posed
-    demanded = lip_descriptors(driven.head_vertices, posed.template, posed.rotation)[posed.valid]
-    return ClipReferences(pipeline.mesh, geometry, demanded, options.reference_strategy)
 
 
 def _rounded(values: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.baselines import baselines, pick_nearest, pick_other, smooth_over_time, warp_frame
 from personatalk.evaluation.judging import Judges, RunTruth, fill_chip, lip_mask, put_into
 from personatalk.evaluation.renderers import without
-from personatalk.evaluation.repainting import are_far, rank_references, renderer_method
+from personatalk.evaluation.repainting import are_far, rank_run, renderer_method
 from personatalk.evaluation.windows import (
     MethodOutput,
     allowed_references,
@@ -25,13 +26,15 @@ from personatalk.evaluation.windows import (
     shared_references,
 )
 from personatalk.face_rendering.clip_renderer import ClipRenderer
-from personatalk.face_rendering.reference_bank import ClipReferences
-from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import MIN_GAP_S, choose_candidates
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import Frame
 from personatalk.metrics.identity import chip_from_image
+
+MIN_GAP = round(25 * MIN_GAP_S)  # frames at 25 Hz
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +47,28 @@ def judges():
     return Judges.load(DEFAULT_FOLDER)
 
 
-def test_each_frame_may_look_at_what_lies_eight_frames_from_itself():
-    valid = np.ones(80, bool)
-    runs = choose_runs(valid)
+def shown(valid: np.ndarray, fps: float = 25.0) -> SimpleNamespace:
+    """What choosing frames to judge needs of a geometry."""
+    return SimpleNamespace(valid=valid, times=np.arange(len(valid)) / fps)
+
+
+@pytest.mark.parametrize(("fps", "least"), [(25.0, 8), (50.0, 16), (60.0, 20), (23.976, 8)])
+def test_each_frame_may_look_at_what_lies_a_third_of_a_second_from_itself(fps, least):
+    geometry = shown(np.ones(160, bool), fps)
+    runs = choose_runs(geometry)
     assert len(runs) == 2
     for run in runs:
         for frame in run:
-            gaps = allowed_references(valid, frame) - frame
-            assert gaps[gaps > 0].min() == MIN_GAP == -gaps[gaps < 0].max()
-        assert np.abs(shared_references(valid, run)[:, None] - run).min() == MIN_GAP
-    assert choose_runs(np.ones(20, bool)) == []
+            gaps = allowed_references(geometry, frame) - frame
+            assert gaps[gaps > 0].min() == least == -gaps[gaps < 0].max()
+        assert np.abs(shared_references(geometry, run)[:, None] - run).min() == least
+    assert choose_runs(shown(np.ones(20, bool))) == []
 
 
 def test_runs_are_of_frames_that_follow_one_another_and_show_the_face():
     valid = np.ones(80, bool)
     valid[21] = False
-    (run,) = choose_runs(valid)
+    (run,) = choose_runs(shown(valid))
     assert (np.diff(run) == 1).all()
     assert run[0] > 40
 
@@ -131,7 +140,7 @@ def test_the_true_mouth_never_reaches_what_is_rendered(mesh, attention):
     clip.images[33:40] = 255 - clip.images[33:40]
     clip.images[41:48] = 255 - clip.images[41:48]
     np.testing.assert_allclose(render(), before, atol=0.01)  # of 255; the prior's sums are rounded
-    allowed = allowed_references(clip.geometry.valid, 40)
+    allowed = allowed_references(clip.geometry, 40)
     clip.images[allowed] = 255 - clip.images[allowed]
     assert np.abs(render() - before).max() > 1
 
@@ -142,7 +151,7 @@ def test_what_is_judged_is_what_a_dub_renders(mesh):
     images, geometry = pictures(6), clip.geometry
     vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)[geometry.valid]
-    references = ClipReferences(mesh, geometry, demanded, "coverage")
+    references = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, demanded))
     frames = (Frame(index=i, time=i / 25, image=images[i], pts=i, time_base=Fraction(1, 25)) for i in range(75))
     references.gather(frames, model)
     dub = ClipRenderer(model, mesh, geometry, vertices, references)
@@ -157,12 +166,13 @@ def test_what_is_judged_is_what_a_dub_renders(mesh):
 
 def test_nothing_is_painted_where_all_references_lie_too_near(mesh):
     clip, model, run = window_clip(mesh, 7), tiny_renderer(), np.array([40])
-    ranks = rank_references(model, clip, mesh, clip.head_vertices, run, strategy="coverage")
-    assert are_far(ranks, run)
-    references = clip.once(("references", "coverage", id(clip.head_vertices)), lambda: None)
-    references.lip_indices = np.full(len(references.lip_indices), 47)
-    ranks = rank_references(model, clip, mesh, clip.head_vertices, run, strategy="coverage")
-    assert not are_far(ranks, run)
+    ranks = rank_run(model, clip, mesh, clip.head_vertices, run, strategy="coverage")
+    assert are_far(clip, ranks, run)
+    key = "candidates", "coverage", id(clip.head_vertices)
+    candidates = clip.once(key, lambda: None)
+    clip.kept[key] = replace(candidates, lip_frames=np.full(len(candidates.lip_frames), 47))
+    ranks = rank_run(model, clip, mesh, clip.head_vertices, run, strategy="coverage")
+    assert not are_far(clip, ranks, run)
     assert renderer_method(model, mesh)(clip, run) is None
 
 

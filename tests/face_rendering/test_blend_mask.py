@@ -123,7 +123,7 @@ def test_a_dub_leaves_neck_and_collar_as_they_are(tmp_path):
 
         def lay(expression, position=position):
             vertices = scene.mesh.face_model.vertices(scene.posed.template, expression)
-            return scene.mesh.project(vertices, scene.posed, position, np.eye(2, 3, dtype=np.float32))
+            return scene.mesh.project(scene.posed.pose(position, vertices))
 
         faces = [lay(scene.posed.expression[position]), lay(scene.source.expression[scene.order[position]])]
         triangles = scene.mesh.triangles[: len(scene.mesh.face_model.triangles)]

@@ -8,7 +8,7 @@ import pytest
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import MediaError
 from personatalk.face_rendering.clip_renderer import dub_strength
-from personatalk.face_rendering.compositing import Plan, _sharp, composite, cut_crop
+from personatalk.face_rendering.compositing import Plan, Raster, _sharp, composite, cut_crop
 from personatalk.geometry.camera import (
     WINDOW_CENTRE,
     WINDOW_HEIGHT,
@@ -18,8 +18,8 @@ from personatalk.geometry.camera import (
     warp_image,
     window_from_image,
 )
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel, mouth_triangles
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.occlusion.search import FaceEstimate
@@ -58,12 +58,13 @@ def paste(mesh: FaceMesh, image: np.ndarray, source: np.ndarray) -> tuple[np.nda
     geometry = make_geometry(mesh)
     affine = window_from_image(geometry)[0]
     crop, reference = cut_crop(image, affine), cut_crop(source, affine)
-    projected = mesh.project(geometry.template, geometry, 0, crop.crop_from_image)
+    projected = mesh.project(geometry.pose(0, geometry.template, crop.crop_from_image))
     height, width = crop.image.shape[:2]
     mask = mesh.mask(projected, geometry.template, height, width)
     index, barycentric = rasterize(projected, mesh.triangles, height, width)
+    raster = Raster(index=index, barycentric=barycentric, triangles=mesh.triangles)
     both = np.stack([projected[:, :2]] * 2)
-    result = composite(crop, mask, index, barycentric, mesh.triangles, [reference] * 2, both, make_plan(mesh))
+    result = composite(crop, mask, raster, [reference] * 2, projected=both, plan=make_plan(mesh))
     return result, mask
 
 
@@ -89,14 +90,14 @@ def test_the_same_pose_copies_native_pixels_exactly(mesh):
 def test_mask_depends_on_pose_alone(mesh):
     geometry = make_geometry(mesh)
     affine = window_from_image(geometry)[0]
-    projected = mesh.project(geometry.template, geometry, 0, affine)
+    projected = mesh.project(geometry.pose(0, geometry.template, affine))
     mask = mesh.mask(projected, geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH)
     spoken = geometry.expression.copy()
     spoken[:, :4] = 3
     assert not np.allclose(mesh.face_model.vertices(geometry.template, spoken), geometry.template, atol=0.02)
     other = FaceGeometry(**{**vars(geometry), "expression": spoken})
     np.testing.assert_array_equal(window_from_image(other)[0], affine)
-    again = mesh.mask(mesh.project(other.template, other, 0, affine), other.template, WINDOW_HEIGHT, WINDOW_WIDTH)
+    again = mesh.mask(mesh.project(other.pose(0, other.template, affine)), other.template, WINDOW_HEIGHT, WINDOW_WIDTH)
     np.testing.assert_array_equal(mask, again)
 
 
@@ -154,7 +155,7 @@ def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech
     monkeypatch.setattr("personatalk.pipeline.follow_face", lambda *_, **__: (None, np.arange(5)))
     face = FaceEstimate(geometry=geometry)
     monkeypatch.setattr("personatalk.pipeline.estimate_face", lambda *_, **__: face)
-    with pytest.raises(MediaError, match="5 frames show the face, and 24 are needed"):
+    with pytest.raises(MediaError, match="5 frames show the face, and one second is needed"):
         pipeline.dub(clip, speech, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
 

@@ -11,11 +11,11 @@ import torch
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.concurrency import map_in_order
 from personatalk.evaluation.geometry import known_face
-from personatalk.face_rendering import reference_bank as clip_references
+from personatalk.face_rendering import reference_bank
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.reference_bank import ClipReferences
-from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import MIN_GAP_S, choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
@@ -25,6 +25,7 @@ from personatalk.geometry.rasterizer import rasterize
 from personatalk.media import Frame
 
 TARGET = 40
+MIN_GAP = round(25 * MIN_GAP_S)  # frames at 25 Hz
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def prepare(scene, pictures, *, is_blended: bool = False) -> ClipRenderer:
     mesh, geometry, _, model = scene
     vertices = mesh.face_model.vertices(geometry.template, geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
-    references = ClipReferences(mesh, geometry, demanded, "coverage")
+    references = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, demanded))
     frames = (
         Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
@@ -64,8 +65,8 @@ def native_mask(scene, *, is_blended: bool = False):
     size = pictures.shape[1:3]
     whole = np.eye(2, 3, dtype=np.float32)
     vertices = mesh.face_model.vertices(geometry.template, geometry.expression[TARGET])
-    index, _ = rasterize(mesh.project(vertices, geometry, TARGET, whole), mesh.triangles, *size)
-    return mesh.region(geometry, TARGET, index, vertices if is_blended else None, whole)
+    index, _ = rasterize(mesh.project(geometry.pose(TARGET, vertices, whole)), mesh.triangles, *size)
+    return mesh.region(geometry.pose(TARGET, vertices, whole), index, vertices if is_blended else None)
 
 
 @pytest.mark.parametrize("is_blended", [False, True])
@@ -109,11 +110,13 @@ def test_frames_rendered_side_by_side_are_those_rendered_one_by_one(scene):
 def test_references_gathered_side_by_side_are_those_gathered_one_by_one(scene, monkeypatch):
     banks = []
     for workers in (1, 3):
-        monkeypatch.setattr(clip_references, "num_workers", lambda workers=workers: workers)
-        banks.append(prepare(scene, scene[2]).references)
+        monkeypatch.setattr(reference_bank, "num_workers", lambda workers=workers: workers)
+        banks.append(prepare(scene, scene[2]).bank)
     apart, together = banks
-    assert apart.wanted == together.wanted == set(range(len(scene[2])))  # all textures, some as references
-    banks = {*apart.lip_indices.tolist(), *apart.face_indices.tolist()}
+    assert (
+        apart.candidates.frames == together.candidates.frames == set(range(len(scene[2])))
+    )  # all textures, some as references
+    banks = {*apart.candidates.lip_frames.tolist(), *apart.candidates.face_frames.tolist()}
     assert banks == set(apart.entries) == set(together.entries) == set(together.features)
     for kept, other in zip(vars(apart.prior).values(), vars(together.prior).values(), strict=True):
         assert not isinstance(kept, np.ndarray) or np.array_equal(kept, other)

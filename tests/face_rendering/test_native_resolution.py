@@ -12,10 +12,11 @@ import torch
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel, HeadVertices
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import Frame
@@ -71,16 +72,16 @@ def render(mesh: FaceMesh, geometry: FaceGeometry, stirred: bool = False) -> tup
             torch.nn.init.normal_(weight, std=0.1)
     texture, vertices = skin(), HeadVertices(mesh.face_model, geometry.template, geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
-    references = ClipReferences(mesh, geometry, demanded, "coverage")
+    references = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, demanded))
     frames = (
         Frame(index=i, time=i / 25, image=picture(texture, geometry, i), pts=i, time_base=Fraction(1, 25))
-        for i in sorted(references.wanted)
+        for i in sorted(references.candidates.frames)
     )
     references.gather(frames, model)
     source = picture(texture, geometry, TARGET)
     rendered = ClipRenderer(model, mesh, geometry, vertices, references).render(TARGET, source)
     assert rendered.is_dubbed
-    projected = mesh.project(geometry.template, geometry, TARGET, np.eye(2, 3, dtype=np.float32))
+    projected = mesh.project(geometry.pose(TARGET, geometry.template))
     return rendered.image, source, mesh.mask(projected, geometry.template, HEIGHT, WIDTH)
 
 

@@ -9,17 +9,16 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.face_rendering.reference_bank import (
+from personatalk.face_rendering.reference_selection import (
     BANK_PIXELS,
     FACE_BANK_SIZE,
     LIP_BANK_SIZE,
     MIN_FACE_BANK,
+    MIN_GAP_S,
     MIN_LIP_BANK,
-    bank_sizes,
-)
-from personatalk.face_rendering.reference_selection import (
-    MIN_GAP,
     active_references,
+    bank_sizes,
+    gap_weight,
     rank_face_references,
     rank_lip_references,
     select_lip_references,
@@ -50,25 +49,34 @@ def test_paper_strategy_spans_the_openness():
     vertices = np.zeros((50, 468, 3), np.float32)
     vertices[:, [14, 87, 317], 1] = np.random.default_rng(0).permutation(50)[:, None]
     chosen = select_lip_references(
-        np.zeros((50, 2)), np.zeros((1, 2)), 5, strategy="paper", opening=lip_aperture(vertices)
+        np.zeros((50, 2)), np.zeros((1, 2)), 5, strategy="paper", aperture=lip_aperture(vertices)
     )
     assert {0.0, 49.0} <= set(vertices[chosen, 14, 1])
 
 
 @pytest.mark.parametrize("strategy", ["coverage", "paper", "random", "nearest"])
 def test_no_frame_is_chosen_twice(shapes, strategy):
-    opening = np.random.default_rng(1).normal(size=120)
-    chosen = select_lip_references(shapes, shapes, 12, strategy=strategy, opening=opening)
+    aperture = np.random.default_rng(1).normal(size=120)
+    chosen = select_lip_references(shapes, shapes, 12, strategy=strategy, aperture=aperture)
     assert len(set(chosen)) == 12
 
 
 def test_near_frames_have_no_weight(shapes):
-    gap = np.arange(120) - 60
+    gap = np.abs(np.arange(120) - 60) / 25
     for chosen, weights in (
         rank_lip_references(shapes, shapes[60], gap, 5),
         rank_face_references(gap, 2),
     ):
-        assert (np.abs(gap[chosen]) >= MIN_GAP).all() or (weights[np.abs(gap[chosen]) < MIN_GAP] < -15).all()
+        near = gap[chosen] < MIN_GAP_S - 1e-6
+        assert not near.any() or (weights[near] < -15).all()
+
+
+@pytest.mark.parametrize("fps", [12.0, 23.976, 25.0, 50.0, 60.0, 120.0])
+def test_the_gap_is_a_time_at_every_frame_rate(fps):
+    gap = np.abs(np.arange(400) - 200) / fps
+    weight = gap_weight(gap)
+    assert (weight[gap < MIN_GAP_S - 2e-3] == 0).all() and (weight[gap > 0.45] == 1).all()
+    assert weight[gap >= MIN_GAP_S].min() > 0
 
 
 def test_weights_change_without_jumps(shapes):
@@ -123,14 +131,14 @@ def test_references_that_hide_the_mouth_stand_back(shapes):
 
 @pytest.mark.parametrize("num_far", [0, 1, 2, 9])
 def test_few_or_no_references_far_enough_still_give_weights(shapes, num_far):
-    gap = np.concatenate([np.arange(3), np.full(num_far, 30)])
+    gap = np.concatenate([np.arange(3) / 25, np.full(num_far, 1.2)])
     for chosen, weights in (
         rank_lip_references(shapes[: len(gap)], shapes[50], gap, 4),
         rank_face_references(gap, 2),
     ):
         assert np.isfinite(weights).all() and len(chosen) == len(weights)
         if num_far:
-            assert gap[chosen[weights.argmax()]] == 30
+            assert gap[chosen[weights.argmax()]] == 1.2
 
 
 def test_bounce_goes_back_and_forth():

@@ -8,14 +8,12 @@ import pytest
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.geometry import known_face
-from personatalk.face_rendering.inputs import make_target
-from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.reference_selection import MIN_GAP_S, spread_frames
 from personatalk.face_rendering.texture_prior import (
     MIN_TEXTURES,
     TexturePrior,
     gp_weights,
     mix_textures,
-    spread_frames,
     texture_frame,
 )
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, window_from_image
@@ -26,6 +24,7 @@ from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry.rasterizer import interpolate, rasterize
 
 TARGET = 40
+MIN_GAP = round(25 * MIN_GAP_S)  # frames at 25 Hz
 AROUND = 120
 
 
@@ -39,11 +38,11 @@ class Scene:
         self.vertices = self.mesh.face_model.vertices(self.geometry.template, self.geometry.expression)
         self.count = len(self.geometry)
 
-    def place(self, vertices, frame):
-        return self.mesh.project(vertices, self.geometry, frame, self.affines[frame])
+    def project(self, vertices, frame):
+        return self.mesh.project(self.geometry.pose(frame, vertices, self.affines[frame]))
 
     def mask(self, frame):
-        projected = self.place(self.geometry.template, frame)
+        projected = self.project(self.geometry.template, frame)
         return self.mesh.mask(projected, self.geometry.template, WINDOW_HEIGHT, WINDOW_WIDTH) > 0
 
     def windows(self, inside, around):
@@ -56,19 +55,20 @@ class Scene:
         frames = range(self.count) if frames is None else frames
         return TexturePrior(
             self.mesh, self.geometry,
-            [texture_frame(t, windows[t], self.place(self.vertices[t], t)) for t in frames],
+            [texture_frame(t, windows[t], self.project(self.vertices[t], t)) for t in frames],
         )  # fmt: skip
 
     def predict(self, prior, windows, frame=TARGET, vertices=None):
         vertices = self.vertices[frame] if vertices is None else vertices
-        target, projected = make_target(self.mesh, self.geometry, vertices, self.affines[frame], frame, windows[frame])
+        pose = self.geometry.pose(frame, vertices, self.affines[frame])
         here = slice(frame, frame + 1)
         (mouth,) = lip_descriptors(vertices[None], self.geometry.template, self.geometry.rotation[here])
-        return prior.predict(target["image"], projected, vertices, mouth, frame)
+        image = windows[frame].transpose(2, 0, 1).astype(np.float32) / 255 * ~self.mask(frame)
+        return prior.predict(pose, self.mesh.project(pose), image, mouth, float(self.geometry.times[frame]))
 
     def level(self, prediction, frame=TARGET, lips=True):
         """Mean level deep inside the mask, of the lips or of the skin."""
-        projected = self.place(self.vertices[frame], frame)
+        projected = self.project(self.vertices[frame], frame)
         raster = rasterize(projected / 2, self.mesh.triangles, WINDOW_HEIGHT // 2, WINDOW_WIDTH // 2)
         share = interpolate(*raster, self.mesh.triangles, self.mesh.lip_region[:, None])[0]
         deep = cv2.erode(self.mask(frame)[::2, ::2].astype(np.uint8), np.ones((9, 9))) > 0
@@ -82,7 +82,7 @@ def scene():
     return Scene()
 
 
-def test_weights_are_those_of_the_kriging_system():
+def test_weights_solve_the_system_of_ordinary_kriging():
     random = np.random.default_rng(0)
     points, target = random.normal(size=(20, 2)), random.normal(size=2)
     covariance = np.exp(-np.square(points[:, None] - points).sum(-1)) + 0.1 * np.eye(20)

@@ -22,7 +22,7 @@ def test_scattered_landmarks_come_back_to_the_skin(scene):
     geometry = fit_track(noisy, mesh.face_model)
     windows = grey_windows(geometry, images)
     refined = refine_geometry(noisy, geometry, windows, mesh)
-    points = mesh.project(geometry.template, geometry, 0, windows.window_from_image[0])[:NUM_VERTICES, :2]
+    points = mesh.project(geometry.pose(0, geometry.template, windows.window_from_image[0]))[:NUM_VERTICES, :2]
     skin = np.flatnonzero(vertex_trust(points, np.ones((160, 192), bool), mesh) > 0.9)
     # what all frames share is no scatter: take each vertex' mean error away
     before, after = (np.diff(errors(g, track, mesh, skin), axis=0) for g in (geometry, refined))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.tracking import MediaPipeTracker
 from personatalk.media import read_frames
 from personatalk.occlusion.hands import HandTracker

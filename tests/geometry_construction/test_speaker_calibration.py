@@ -11,7 +11,7 @@ import torch
 from conftest import write_clip
 from test_model import CONFIG, random_style, speech
 
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import (
     MAX_S,

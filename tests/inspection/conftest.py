@@ -13,7 +13,8 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.geometry import known_face
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.reference_bank import ClipReferences
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
@@ -62,7 +63,7 @@ def record_run(folder: Path, max_frames: int = 20) -> dict[int, object]:
         torch.nn.init.normal_(weight, std=0.1)
     vertices = mesh.face_model.vertices(posed.template, posed.expression)
     demanded = lip_descriptors(vertices, posed.template, posed.rotation)
-    references = ClipReferences(mesh, source, demanded, "coverage")
+    references = ReferenceBank(mesh, source, choose_candidates(source, mesh, demanded))
     frames = (
         Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
@@ -74,7 +75,7 @@ def record_run(folder: Path, max_frames: int = 20) -> dict[int, object]:
     recorder = Recorder(folder, max_frames)
     recorder.begin(
         Scene(
-            mesh=mesh, source=source, posed=posed, order=np.arange(NUM_FRAMES), references=references, waveform=tone,
+            mesh=mesh, source=source, posed=posed, order=np.arange(NUM_FRAMES), bank=references, waveform=tone,
             style=style_of(source.expression, source.valid, source.template, mesh.face_model),
             video=folder / "clip.mp4", reference_video=folder / "clip.mp4",
         )

@@ -39,10 +39,10 @@ def test_the_places_of_a_pixel_sum_to_one_and_come_heaviest_first(inspection, t)
 def test_the_same_point_of_the_face_is_traced_to_itself_in_the_reference(inspection, t):
     """Vertex 17 of the target must lie at vertex 17 of each reference, learnt step apart."""
     mesh, posed, reference = inspection.mesh, inspection.posed, inspection.reference
-    place = mesh.project(inspection.driven_vertices[t], posed, t, window_from_image(posed)[t])[200, :2]
+    place = mesh.project(posed.pose(t, inspection.driven_vertices[t], window_from_image(posed)[t]))[200, :2]
     for source in trace(inspection, t, *(place * SCALE)):
         affine = window_from_image(reference)[source.frame]
-        there = mesh.project(inspection.reference_vertices[source.frame], reference, source.frame, affine)[200, :2]
+        there = mesh.project(reference.pose(source.frame, inspection.reference_vertices[source.frame], affine))[200, :2]
         found = (np.array((source.x, source.y)) - source.offset) / SCALE
         assert np.abs(found - there).max() < 1.0  # px of the window: the pixel is not exactly the vertex
 

@@ -92,7 +92,7 @@ def test_real_judge_finds_nothing_to_say_of_too_short_a_speech(inspection):
 def test_the_seen_mouth_is_compared_with_the_one_that_was_asked_for(inspection, monkeypatch):
     def seen_as(geometry):
         vertices = inspection.face_model.vertices(geometry.template, geometry.expression)
-        seen = SimpleNamespace(geometry=geometry, opening=lip_aperture(vertices))
+        seen = SimpleNamespace(geometry=geometry, aperture=lip_aperture(vertices))
         monkeypatch.setattr(module, "see_face", lambda video, face_model: seen)
         return {figure.name: figure for figure in seen_figures(inspection, "dub.mp4")}
 

@@ -160,7 +160,7 @@ def test_the_picture_of_the_geometry_shows_the_driven_lips_where_they_are(inspec
     t = int(inspection.kept[4])
     picture = geometry_picture(inspection, t).astype(int)
     affine = portrait_from_image(inspection.posed)[t]
-    projected = inspection.mesh.project(inspection.driven_vertices[t], inspection.posed, t, affine)
+    projected = inspection.mesh.project(inspection.posed.pose(t, inspection.driven_vertices[t], affine))
     column, row = projected[list(OUTER_LIPS), :2].astype(int).T
     driven = picture[picture.shape[0] // 2 + 3 :, :416]  # the third of four
     assert (np.abs(driven[row, column] - DRIVEN_RGB).max(-1) < 40).mean() > 0.8
@@ -194,9 +194,7 @@ def test_overlay_lies_on_the_face_and_nowhere_else(inspection, clip_of_the_run, 
     path = geometry_overlay(inspection, clip_of_the_run, tmp_path / "overlay.mp4", has_opengl=False)
     frames = [frame.image for frame in read_frames(path)]
     assert len(frames) == inspection.num_frames
-    projected = inspection.mesh.project(
-        inspection.driven_vertices[30], inspection.posed, 30, np.eye(2, 3, dtype=np.float32)
-    )
+    projected = inspection.mesh.project(inspection.posed.pose(30, inspection.driven_vertices[30]))
     nose, (left, top) = projected[1].astype(int), projected[:NUM_VERTICES, :2].min(0).astype(int)
     assert frames[30][nose[1], nose[0]].mean() > 90
     assert frames[30][: top - 8].mean() < 50 and frames[30][:, : left - 8].mean() < 50
@@ -207,9 +205,7 @@ def test_opengl_draws_the_face_where_the_own_rasterizer_does(inspection):
 
     try:
         draw = OpenGlShader()
-        projected = inspection.mesh.project(
-            inspection.driven_vertices[9], inspection.posed, 9, np.eye(2, 3, dtype=np.float32)
-        )
+        projected = inspection.mesh.project(inspection.posed.pose(9, inspection.driven_vertices[9]))
         projected = projected[:NUM_VERTICES]
         picture, alpha = draw(projected, skin_triangles(inspection), 300, 280)
     except Exception as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from personatalk.errors import MediaError
-from personatalk.face_rendering.reference_bank import LIP_BANK_SIZE
+from personatalk.face_rendering.reference_selection import LIP_BANK_SIZE
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.references import (
     MAX_SHOWN,

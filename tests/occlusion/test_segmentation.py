@@ -16,7 +16,8 @@ from personatalk.evaluation.occluders import Occluder, make_sprite
 from personatalk.evaluation.occlusion import drawn_figures
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.reference_bank import MIN_CLEAR_FRAMES, ClipReferences, clear_frames
+from personatalk.face_rendering.reference_bank import ReferenceBank
+from personatalk.face_rendering.reference_selection import MIN_CLEAR_FRAMES, choose_candidates, clear_frames
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
@@ -152,7 +153,9 @@ def dub(scene, images, occlusion, position):
     model = DualAttentionRenderer(config).eval()
     vertices = mesh.face_model.vertices(geometry.template, 0.8 * geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
-    references = ClipReferences(mesh, geometry, demanded, "coverage", occlusion)
+    references = ReferenceBank(
+        mesh, geometry, choose_candidates(geometry, mesh, demanded, is_occluded=occlusion.is_occluded)
+    )
     frames = (
         Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(images)
     )
@@ -167,7 +170,7 @@ def test_hidden_pixels_are_left_as_they_are(scene, cup):
     _, result = dub(scene, images, occlusion, position)
     front = occlusion.on_crop(position, SAME, *result.shape[:2])
     mesh, geometry, _ = scene
-    projected = mesh.project(geometry.template, geometry, position, SAME)
+    projected = mesh.project(geometry.pose(position, geometry.template, SAME))
     inside = mesh.mask(projected, geometry.template, *result.shape[:2]) > 0.5
     assert (inside & (front == 1)).sum() > 500
     assert np.array_equal(result[front == 1], images[position][front == 1])
@@ -177,7 +180,7 @@ def test_hidden_pixels_are_left_as_they_are(scene, cup):
 def test_references_show_the_whole_face(scene, cup):
     _, images, occlusion = cup
     references, _ = dub(scene, images, occlusion, 0)
-    assert not occlusion.is_occluded[sorted(references.wanted)].any()
+    assert not occlusion.is_occluded[sorted(references.candidates.frames)].any()
     assert occlusion.is_occluded.any()
 
 
@@ -185,9 +188,9 @@ def test_where_too_few_frames_are_clear_all_serve():
     frames, share = np.arange(60), np.zeros(60, np.float32)
     share[MIN_CLEAR_FRAMES:] = 0.5
     some = Occlusion(window_from_image=np.zeros((60, 2, 3), np.float32), masks={}, share=share)
-    assert np.array_equal(clear_frames(frames, some), np.arange(MIN_CLEAR_FRAMES))
+    assert np.array_equal(clear_frames(frames, some.is_occluded), np.arange(MIN_CLEAR_FRAMES))
     share[0] = 0.5
-    assert np.array_equal(clear_frames(frames, replace(some, share=share)), frames)
+    assert np.array_equal(clear_frames(frames, replace(some, share=share).is_occluded), frames)
     assert np.array_equal(clear_frames(frames, None), frames)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk.face_rendering.config import RendererConfig
-from personatalk.face_rendering.reference_selection import MIN_GAP
+from personatalk.face_rendering.reference_selection import MIN_GAP_S
 from personatalk.face_rendering.renderer import Target
 from personatalk.metrics.perceptual import EfficientNetLite0, Lpips
 from personatalk.training.config import RendererTrainingConfig
@@ -150,8 +151,8 @@ def test_generator_losses_leave_the_discriminator_alone():
 def test_validation_of_a_perfect_rendering(perceptual, tmp_path):
     state, _ = begin(tmp_path, CONFIG, TINY, None)
     batch = batch_at(0)
-    same = replace(batch, lip_images=batch.truth[:, None].expand_as(batch.lip_images).contiguous(),
-                   face_images=batch.truth[:, None].expand_as(batch.face_images).contiguous())  # fmt: skip
+    frames = batch.frames
+    same = replace(batch, frames=replace(frames, images=batch.truth[:, None].expand_as(frames.images).contiguous()))
     figures = validate_renderer(state.ema, [same], perceptual)
     assert figures["lips_psnr"] > 45 and figures["perceptual"] < 0.02
     assert figures["sharpness"] == pytest.approx(1, abs=0.02)
@@ -212,8 +213,9 @@ class Offered(RendererDataset):
         self.prior_share = 1.0
         self.persons, self.by_person, self.load = ["p"], {"p": ["c"]}, lambda name: clip
 
-    def _sample(self, clip, frame, bank, keys, disturbance, prior):
-        return frame, tuple(bank), tuple(keys)
+    def _sample(self, clip, frame, offered, disturbance, prior):
+        bank, faces = offered
+        return frame, tuple(bank), tuple(faces)
 
     def batch(self, samples):
         return samples
@@ -225,6 +227,7 @@ class Walk:
     valid = np.delete(np.arange(60), 30)
     prior = None
     descriptors = np.random.default_rng(0).normal(size=(60, 3))
+    geometry = SimpleNamespace(times=np.arange(60) / 25, frames_in=lambda seconds: round(25 * seconds))
 
 
 def test_temporal_batches_hold_pairs_that_share_far_references():
@@ -234,6 +237,6 @@ def test_temporal_batches_hold_pairs_that_share_far_references():
         for (first, *chosen), (second, *others) in zip(batch[::2], batch[1::2], strict=True):
             assert second == first + 1 and {first, second} <= set(Walk.valid.tolist())
             assert chosen == others
-            assert all(min(abs(i - first), abs(i - second)) >= MIN_GAP for frames in chosen for i in frames)
+            assert all(min(abs(i - first), abs(i - second)) >= 25 * MIN_GAP_S for frames in chosen for i in frames)
     singles = Offered(Walk, in_pairs=False).batch_at(0, 6)
     assert len(singles) == 6 and singles[1][0] != singles[0][0] + 1

@@ -7,8 +7,9 @@ import shutil
 import numpy as np
 
 from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry, fit_track
+from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.training.corpus import load_track
 from personatalk.training.preprocess import preprocess
 

@@ -14,31 +14,26 @@ import torch
 from torch import Tensor
 
 from personatalk.face_rendering.inputs import (
+    AttendedReferences,
+    FrameBatch,
+    FrameInputs,
+    PriorQuery,
     ReferenceFrame,
-    correspondences,
-    images_of,
-    make_target,
-    maps_of,
+    frame_inputs,
     reference_frame,
-    stack_targets,
+    stack_frames,
 )
 from personatalk.face_rendering.reference_selection import (
-    FADE_GAP,
-    MIN_GAP,
+    FADE_S,
+    is_far,
     rank_face_references,
     rank_lip_references,
     select_lip_references,
-)
-from personatalk.face_rendering.renderer import Target
-from personatalk.face_rendering.texture_prior import (
-    MIN_TEXTURES,
-    TexturePrior,
-    nothing_predicted,
     spread_frames,
-    texture_frame,
 )
+from personatalk.face_rendering.texture_prior import MIN_TEXTURES, TexturePrior, texture_frame
 from personatalk.geometry.camera import window_from_image
-from personatalk.geometry.landmark_fitting import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry, FramePose
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.training.corpus import Clip, cache_path
@@ -46,7 +41,8 @@ from personatalk.training.corpus import Clip, cache_path
 MIN_CLIP_FRAMES = 24
 DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
 MAX_TEXTURES = 100  # from which a clip's prior learns; more cost time
-FACE_STRIDE = 2  # frames between the face references that a clip offers
+FACE_STRIDE_S = 0.08  # s between the face references that a clip offers
+MAX_OFFERED = 40  # frames of a clip among which lip references are chosen for one sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +50,24 @@ class RendererBatch:
     """Targets with their references and the truth.
 
     Attributes:
-        target: what the renderer knows.
+        frames: what the renderer knows.
         truth: [B, 3, H, W] in [0, 1].
-        lip_images: [B, R, 3, H, W]; likewise maps [B, R, 8, h, w], grids [B, R, H, W, 2], log_weights [B, R].
     """
 
-    target: Target
+    frames: FrameBatch
     truth: Tensor
-    lip_images: Tensor
-    lip_maps: Tensor
-    lip_grids: Tensor
-    lip_log_weights: Tensor
-    face_images: Tensor
-    face_maps: Tensor
-    face_grids: Tensor
-    face_log_weights: Tensor
+
+    def to(self, device: torch.device | str) -> RendererBatch:
+        """Move to a device."""
+        return RendererBatch(frames=self.frames.to(device), truth=self.truth.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One training sample: what the renderer knows, and the true window [160, 192, 3] uint8."""
+
+    inputs: FrameInputs
+    truth: np.ndarray
 
 
 class ClipFrames:
@@ -83,11 +82,12 @@ class ClipFrames:
         self.valid = np.flatnonzero(self.geometry.valid)
         self.prior: TexturePrior | None = None
         if has_prior and len(learnt := spread_frames(self.valid, MAX_TEXTURES)) >= MIN_TEXTURES:
-            frames = [texture_frame(t, self.windows[t], self._place(mesh, t)) for t in learnt.tolist()]
+            frames = [texture_frame(t, self.windows[t], mesh.project(self.pose(t))) for t in learnt.tolist()]
             self.prior = TexturePrior(mesh, self.geometry, frames)
 
-    def _place(self, mesh: FaceMesh, t: int) -> np.ndarray:
-        return mesh.project(self.head_vertices[t], self.geometry, t, self.affines[t])
+    def pose(self, t: int, disturbance: np.ndarray | float = 0.0) -> FramePose:
+        """A frame's face, its target the window; disturbance [V, 3] IOD is added to its vertices."""
+        return self.geometry.pose(t, self.head_vertices[t] + disturbance, self.affines[t])
 
 
 class RendererDataset:
@@ -119,7 +119,7 @@ class RendererDataset:
         self.persons = sorted(self.by_person)
         self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh, has_prior=prior_share > 0))
 
-    def sample(self, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+    def sample(self, rng: np.random.Generator) -> list[Sample]:
         """Draw a person, a clip, a frame, or two that follow each other, and their references."""
         person = self.persons[rng.integers(len(self.persons))]
         names = self.by_person[person]
@@ -128,73 +128,80 @@ class RendererDataset:
         firsts = clip.valid[np.isin(clip.valid + run[-1], clip.valid)]
         return self.sample_of(clip, int(rng.choice(firsts)) + run, rng)
 
-    def sample_of(self, clip: ClipFrames, run: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
-        """Build the samples of frames that follow each other: target, truth, then images, maps, grids, log-weights.
+    def sample_of(self, clip: ClipFrames, run: np.ndarray, rng: np.random.Generator) -> list[Sample]:
+        """Build the samples of frames that follow each other.
 
         Args:
             run: [N] frames; they share what they may choose their references from, and how far they are disturbed.
         """
-        gap = np.abs(clip.valid[:, None] - run).min(1)
-        far = clip.valid[gap >= MIN_GAP]
+        times = clip.geometry.times
+        gap_s = np.abs(times[clip.valid][:, None] - times[run]).min(1)
+        far = clip.valid[is_far(gap_s)]
         if len(far) < self.num_lip:
-            far = clip.valid[np.argsort(-gap)[: self.num_lip]]
-        offered = far if len(far) <= 40 else rng.choice(far, 40, replace=False)
+            far = clip.valid[np.argsort(-gap_s)[: self.num_lip]]
+        offered = far if len(far) <= MAX_OFFERED else rng.choice(far, MAX_OFFERED, replace=False)
         bank = offered[select_lip_references(clip.descriptors[offered], clip.descriptors[clip.valid], self.bank_size)]
-        keys = far[np.unique(np.linspace(0, len(far) - 1, max(2, len(far) // FACE_STRIDE)).astype(int))]
+        faces = spread_frames(far, max(2, len(far) // clip.geometry.frames_in(FACE_STRIDE_S)))
         disturbance = self.disturbance(clip, rng) if rng.random() < self.disturbed_share else 0
         prior = clip.prior if rng.random() < self.prior_share else None
-        return [self._sample(clip, int(frame), bank, keys, disturbance, prior) for frame in run]
+        return [self._sample(clip, int(frame), (bank, faces), disturbance, prior) for frame in run]
 
     def _sample(
-        self, clip: ClipFrames, frame: int, bank: np.ndarray, keys: np.ndarray, disturbance: np.ndarray | float,
+        self,
+        clip: ClipFrames,
+        frame: int,
+        offered: tuple[np.ndarray, np.ndarray],
+        disturbance: np.ndarray | float,
         prior: TexturePrior | None,
-    ) -> tuple[np.ndarray, ...]:  # fmt: skip
-        gap = np.maximum(np.abs(bank - frame), FADE_GAP)
-        lips, lip_weights = rank_lip_references(clip.descriptors[bank], clip.descriptors[frame], gap, self.num_lip)
-        faces, face_weights = rank_face_references(np.maximum(np.abs(keys - frame), FADE_GAP), self.num_face)
-        lip_frames = [self.reference(clip, int(bank[i])) for i in lips]
-        face_frames = [self.reference(clip, int(keys[i])) for i in faces]
-        vertices = clip.head_vertices[frame] + disturbance
-        target, projected = make_target(
-            self.mesh, clip.geometry, vertices, clip.affines[frame], frame, clip.windows[frame]
+    ) -> Sample:
+        """Build the sample of a frame, with references among those that the clip offers: lip [L], face [F]."""
+        pose = clip.pose(frame, disturbance)
+        references, query = self.references(clip, frame, *offered), self.query(clip, pose, prior)
+        inputs = frame_inputs(self.mesh, pose, clip.windows[frame], references, query)
+        return Sample(inputs=inputs, truth=clip.windows[frame])
+
+    def references(self, clip: ClipFrames, frame: int, bank: np.ndarray, faces: np.ndarray) -> AttendedReferences:
+        """Rank the references of a frame among lip references [L] and face references [F] that a clip offers.
+
+        None of them fades for being near: all that are offered are far enough.
+        """
+        times = clip.geometry.times
+        lip_gap, face_gap = (np.maximum(np.abs(times[some] - times[frame]), FADE_S[1]) for some in (bank, faces))
+        lips, lip_log_weights = rank_lip_references(
+            clip.descriptors[bank], clip.descriptors[frame], lip_gap, self.num_lip
         )
-        target["prior"] = nothing_predicted()
-        if prior:
-            here = slice(frame, frame + 1)
-            (mouth,) = lip_descriptors(vertices[None], clip.geometry.template, clip.geometry.rotation[here])
-            target["prior"] = prior.predict(target["image"], projected, vertices, mouth, frame)
-        grids = correspondences(self.mesh, projected, lip_frames + face_frames)
-        return target, clip.windows[frame], lip_frames, face_frames, grids, lip_weights, face_weights
+        chosen, face_log_weights = rank_face_references(face_gap, self.num_face)
+        return AttendedReferences(
+            lip=[self.reference(clip, int(bank[i])) for i in lips],
+            lip_log_weights=lip_log_weights,
+            face=[self.reference(clip, int(faces[i])) for i in chosen],
+            face_log_weights=face_log_weights,
+        )
+
+    def query(self, clip: ClipFrames, pose: FramePose, prior: TexturePrior | None) -> PriorQuery:
+        """What is asked of a clip's texture prior for a face, which may be disturbed."""
+        rotation = clip.geometry.rotation[pose.frame : pose.frame + 1]
+        (mouth,) = lip_descriptors(pose.vertices[None], pose.template, rotation)
+        return PriorQuery(prior=prior, mouth=mouth, time=float(clip.geometry.times[pose.frame]))
 
     def disturbance(self, clip: ClipFrames, rng: np.random.Generator) -> np.ndarray:
         """[V, 3] IOD: the difference of two frames' mouths, scaled down; wrong in the way that mouths can be.
 
-        Ours: the paper does not speak of it.
+        Ours: stage 1's geometry is never exact, and a renderer trained on exact geometry alone trusts it too much.
         """
         first, second = rng.choice(clip.valid, 2)
         return rng.uniform(0, DISTURBANCE) * (clip.head_vertices[first] - clip.head_vertices[second])
 
     def reference(self, clip: ClipFrames, index: int) -> ReferenceFrame:
         """Prepare a frame of the clip as a reference."""
-        return reference_frame(
-            self.mesh, clip.geometry, clip.head_vertices[index], clip.affines[index], index, clip.windows[index]
-        )
+        return reference_frame(self.mesh, clip.pose(index), clip.windows[index])
 
-    def batch(self, samples: list[tuple]) -> RendererBatch:
+    def batch(self, samples: list[Sample]) -> RendererBatch:
         """Stack samples."""
-        targets, truths, lips, faces, grids, lip_weights, face_weights = zip(*samples, strict=True)
-        stacked = torch.from_numpy(np.stack(grids))
+        truth = torch.from_numpy(np.stack([sample.truth for sample in samples]))
         return RendererBatch(
-            target=stack_targets(list(targets)),
-            truth=torch.from_numpy(np.stack(truths)).permute(0, 3, 1, 2).float() / 255,
-            lip_images=torch.stack([images_of(frames) for frames in lips]),
-            lip_maps=torch.stack([maps_of(frames) for frames in lips]),
-            lip_grids=stacked[:, : self.num_lip],
-            lip_log_weights=torch.from_numpy(np.stack(lip_weights)),
-            face_images=torch.stack([images_of(frames) for frames in faces]),
-            face_maps=torch.stack([maps_of(frames) for frames in faces]),
-            face_grids=stacked[:, self.num_lip :],
-            face_log_weights=torch.from_numpy(np.stack(face_weights)),
+            frames=stack_frames([sample.inputs for sample in samples]),
+            truth=truth.permute(0, 3, 1, 2).float() / 255,
         )
 
     def batch_at(self, step: int, size: int, seed: int = 0) -> RendererBatch:

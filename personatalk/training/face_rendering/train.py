@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.checkpoints import load_into
-from personatalk.face_rendering.attention import References
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.geometry.face_model import FaceModel
@@ -27,21 +26,9 @@ PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the b
 
 def render_batch(model: DualAttentionRenderer, batch: RendererBatch) -> Rendering:
     """Encode the references of a batch and render its targets."""
-    num_lip = batch.lip_images.shape[1]
-    images = torch.cat([batch.lip_images, batch.face_images], 1)
-    maps = torch.cat([batch.lip_maps, batch.face_maps], 1)
-    features = model.encode_references(images.flatten(0, 1), maps.flatten(0, 1)).unflatten(0, images.shape[:2])
-    return model(
-        batch.target,
-        References(
-            features=features[:, :num_lip], images=batch.lip_images, grids=batch.lip_grids,
-            log_weights=batch.lip_log_weights,
-        ),
-        References(
-            features=features[:, num_lip:], images=batch.face_images, grids=batch.face_grids,
-            log_weights=batch.face_log_weights,
-        ),
-    )  # fmt: skip
+    frames = batch.frames
+    encoded = model.encode_references(frames.images.flatten(0, 1), frames.maps.flatten(0, 1))
+    return model(frames.target, *frames.references(encoded.unflatten(0, frames.images.shape[:2])))
 
 
 class RendererLosses:
@@ -63,8 +50,10 @@ class RendererLosses:
     def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         """Return the named, unweighted losses of a batch at a step of the run."""
         rendering = render_batch(model, batch)
-        mask, truth = batch.target.mask, batch.truth
-        lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        mask, truth = batch.frames.target.mask, batch.truth
+        lips = F.interpolate(
+            batch.frames.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False
+        )
         weight = mask * (1 + self.config.lip_weight * lips)
         weight = weight / weight.mean()
         faces = rendering.faces.float()
@@ -96,10 +85,10 @@ class RendererLosses:
         if self.adversary is None:
             return {}
         if wait <= self.config.adversarial_warmup:
-            self.adversary.learn(composed, batch.truth, batch.target.geometry)
+            self.adversary.learn(composed, batch.truth, batch.frames.target.geometry)
         if wait > 0:
             return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
-        return self.adversary(composed, batch.truth, batch.target.geometry)
+        return self.adversary(composed, batch.truth, batch.frames.target.geometry)
 
 
 def enlarged_mouth(images: Tensor) -> Tensor:
@@ -170,8 +159,10 @@ def validate_renderer(
     """
     rows = []
     for batch in batches:
-        rendering, mask = render_batch(model, batch), batch.target.mask
-        lips = F.interpolate(batch.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        rendering, mask = render_batch(model, batch), batch.frames.target.mask
+        lips = F.interpolate(
+            batch.frames.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False
+        )
         region = ((lips > 0.5) & (mask > 0.5)).float()
         composed = rendering.faces.clamp(0, 1) * mask + batch.truth * (1 - mask)
         rows.append(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import FaceGeometry
 from personatalk.geometry_construction.style import MIN_STYLE_FRAMES, Style, style_of
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, sample_rows
 from personatalk.speech.sync_network import MAX_SHIFT, NUM_SHIFTS

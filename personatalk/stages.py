@@ -1,0 +1,114 @@
+"""What the stages of a dub hand to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry.face_model import HeadVertices
+from personatalk.geometry.mouth import lip_descriptors
+from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration
+from personatalk.geometry_construction.style import Style
+from personatalk.media.timeline import Timeline
+from personatalk.occlusion.segmentation import Occlusion
+from personatalk.speech.features import SpeechFeatures
+
+SAMPLE_RATE = 16000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubbingResult:
+    """What a dub gives back.
+
+    Attributes:
+        video: path of the dubbed video.
+        num_frames: frames in it.
+        num_passed_through: frames in which no usable face was seen, so that the source stands.
+        fps: frames per second.
+        timings: seconds spent in each stage.
+        report: versions, options, timings and figures, ready for JSON.
+    """
+
+    video: Path
+    num_frames: int
+    num_passed_through: int
+    fps: float
+    timings: dict[str, float]
+    report: dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """The driving speech: waveform [S] at 16 kHz, and its features."""
+
+    waveform: np.ndarray
+    features: SpeechFeatures
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.waveform) / SAMPLE_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFace:
+    """The face of a video.
+
+    Attributes:
+        video: path.
+        geometry: of the face.
+        occlusion: what stands in front of it; None where nobody looked.
+        pts: [T] ticks of the frames.
+    """
+
+    video: Path
+    geometry: FaceGeometry
+    occlusion: Occlusion | None
+    pts: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """The faces that a dub looks at; one video may serve all three.
+
+    Attributes:
+        source: of the clip that is dubbed.
+        style: gives the speaking style.
+        reference: gives the references.
+    """
+
+    source: SourceFace
+    style: SourceFace
+    reference: SourceFace
+
+    @property
+    def is_same_clip(self) -> bool:
+        """Whether the references are of the clip that is dubbed, so that near frames would show the true mouth."""
+        return self.reference is self.source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrivenGeometry:
+    """What stage 1 makes of a face.
+
+    Attributes:
+        posed: geometry of the frames to render: the source's pose, the driven expression, in the output's order.
+        head_vertices: of the frames to render.
+        timeline: which source frame stands where in the output.
+        style: of the speaker.
+        calibration: of stage 1 to the speaker.
+    """
+
+    posed: FaceGeometry
+    head_vertices: HeadVertices
+    timeline: Timeline
+    style: Style
+    calibration: SpeakerCalibration = SpeakerCalibration()
+
+    def target_descriptors(self) -> np.ndarray:
+        """[M, D] lip descriptors of the frames to render that show the face."""
+        posed = self.posed
+        return lip_descriptors(self.head_vertices, posed.template, posed.rotation)[posed.valid]
