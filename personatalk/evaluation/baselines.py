@@ -42,17 +42,19 @@ def baselines(mesh: FaceMesh) -> dict[str, Method]:
     }
 
 
-def warping_method(mesh: FaceMesh, pick: Pick, demand: TargetGeometry | None = None) -> Method:
+def warping_method(mesh: FaceMesh, pick: Pick, target_geometry: TargetGeometry | None = None) -> Method:
     """Warp picked frames to the mouths that are asked for.
 
     Args:
         mesh: the face mesh.
         pick: which frames.
-        demand: the mouths; without it, the true ones.
+        target_geometry: to render; without it, the true one.
     """
 
     def render(clip: WindowClip, run: np.ndarray) -> MethodOutput:
-        vertices = clip.head_vertices if demand is None else clip.once(demand, lambda: demand(clip))
+        vertices = clip.head_vertices
+        if target_geometry is not None:
+            vertices = clip.once(target_geometry, lambda: target_geometry(clip))
         if vertices is None:
             return None
         picked = pick(clip, run, vertices[run])

@@ -105,7 +105,7 @@ def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[
     """
     count = min(source.num_frames, seen.num_frames)
     trusted = (source.geometry.valid[:count] & seen.geometry.valid[:count]).nonzero()[0]
-    result, true, wanted = seen.opening[trusted], source.opening[trusted], asked[trusted]
+    result, true, wanted = seen.aperture[trusted], source.aperture[trusted], asked[trusted]
     return {
         "follows_r": metrics.correlation(result, wanted),
         "lag_frames": float(metrics.best_lag(result, wanted, MAX_LAG)[0]),

@@ -72,10 +72,10 @@ def leak_of_clip(
         "another person's speech": read_audio(inputs.clip_path(foreign_clip(clip, clips))),
         "silence": silence,
     }
-    rows = {"the source": {"deviation_%": 100 * float(source.opening[source.geometry.valid].std())}}
+    rows = {"the source": {"deviation_%": 100 * float(source.aperture[source.geometry.valid].std())}}
     for name, waveform in sounds.items():
         asked = ask(waveform, source)
-        rows[f"stage 1, {name}"] = leak_figures(asked, source.opening, source.geometry.valid)
+        rows[f"stage 1, {name}"] = leak_figures(asked, source.aperture, source.geometry.valid)
         with tempfile.TemporaryDirectory() as folder:
             sound, output = Path(folder) / "sound.wav", Path(folder) / "dub.mp4"
             soundfile.write(sound, waveform, SAMPLE_RATE)
@@ -83,7 +83,7 @@ def leak_of_clip(
             seen = see_face(output, face_model)
         count = min(source.num_frames, seen.num_frames)
         trusted = source.geometry.valid[:count] & seen.geometry.valid[:count]
-        rows[f"video, {name}"] = leak_figures(seen.opening[:count], source.opening[:count], trusted)
+        rows[f"video, {name}"] = leak_figures(seen.aperture[:count], source.aperture[:count], trusted)
     return rows
 
 

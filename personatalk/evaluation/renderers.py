@@ -62,7 +62,7 @@ def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, 
         rows[f"{OURS}, {strategy} references"] = renderer_method(ours, mesh, strategy=strategy)
     heard = own_speech(inputs, face_model)
     rows["nearest frame, warped, stage 1's geometry"] = warping_method(mesh, pick_nearest, heard)
-    rows[f"{OURS}, stage 1's geometry"] = renderer_method(ours, mesh, demand=heard)
+    rows[f"{OURS}, stage 1's geometry"] = renderer_method(ours, mesh, target_geometry=heard)
     return rows
 
 
@@ -103,7 +103,7 @@ def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> TargetGeometr
     """What stage 1 asks of the mouth when it hears the clip's own speech."""
     model, encoder = load_geometry_model(inputs.checkpoints), load_speech_encoder(inputs.checkpoints)
 
-    def demand(clip: WindowClip) -> np.ndarray | None:
+    def target_geometry(clip: WindowClip) -> np.ndarray | None:
         """Shape the mouths of a clip, [T, V, 3] IOD; None where it has no sound."""
         source, geometry = clip.source, clip.geometry
         if source is None or not source.has_sound:
@@ -114,4 +114,4 @@ def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> TargetGeometr
         expression = np.concatenate([speech, geometry.expression[:, speech.shape[1] :]], 1)
         return face_model.vertices(geometry.template, expression)
 
-    return demand
+    return target_geometry

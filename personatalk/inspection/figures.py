@@ -118,7 +118,7 @@ def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
         return [Figure(name="seen mouth", value=None, unit="", meaning=str(error))]
     count = min(len(seen.geometry), inspection.num_frames)
     valid = seen.geometry.valid[:count] & inspection.posed.valid[:count]
-    asked, opening = lip_aperture(inspection.driven_vertices[:count]), seen.opening[:count]
+    asked, opening = lip_aperture(inspection.driven_vertices[:count]), seen.aperture[:count]
     vertices = inspection.face_model.vertices(seen.geometry.template, seen.geometry.expression)
     follows = correlation(opening[valid], asked[valid])
     return [

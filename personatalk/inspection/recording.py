@@ -126,7 +126,7 @@ class Inspection:
         return self.face_model.vertices(self.reference.template, self.reference.expression)
 
     @cached_property
-    def demanded(self) -> np.ndarray:
+    def target_descriptors(self) -> np.ndarray:
         """[M, D] lip descriptors of the mouths to be rendered."""
         posed = self.posed
         return lip_descriptors(self.driven_vertices, posed.template, posed.rotation)[posed.valid]

@@ -53,12 +53,12 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
         frames: other frame numbers, such as another strategy's; the run's own where None.
 
     Returns:
-        rows of frame, time_s, openness and spread (IOD), share of the demanded mouths to which it is the
+        rows of frame, time_s, openness and spread (IOD), share of the target mouths to which it is the
         nearest of all, and the mean distance (IOD) to those.
     """
     frames = bank(inspection, kind) if frames is None else frames
     vertices, times = inspection.reference_vertices[frames], inspection.reference.times
-    distance = cdist(inspection.available[frames], inspection.demanded)
+    distance = cdist(inspection.available[frames], inspection.target_descriptors)
     nearest = distance.argmin(0)
     rows = []
     for number, frame in enumerate(frames):
@@ -117,7 +117,7 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     """[R] frame numbers that a strategy would choose for the lips of this dub."""
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
-        inspection.available[valid], inspection.demanded, len(inspection.lip_bank), strategy=strategy,
+        inspection.available[valid], inspection.target_descriptors, len(inspection.lip_bank), strategy=strategy,
         aperture=lip_aperture(inspection.reference_vertices[valid]),
     )  # fmt: skip
     return valid[chosen]
@@ -133,7 +133,7 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
     own, rows = set(inspection.lip_bank.tolist()), []
     for strategy, reason in STRATEGIES.items():
         frames = choose(inspection, strategy)
-        nearest = cdist(inspection.available[frames], inspection.demanded).min(0)
+        nearest = cdist(inspection.available[frames], inspection.target_descriptors).min(0)
         opening = lip_aperture(inspection.reference_vertices[frames])
         rows.append(
             {

@@ -24,7 +24,7 @@ class SeenFace:
 
     track: FaceTrack
     geometry: FaceGeometry
-    opening: np.ndarray
+    aperture: np.ndarray
     chips: np.ndarray
     num_frames: int
 
@@ -51,7 +51,7 @@ def see_face(video: Path, face_model: FaceModel) -> SeenFace:
     return SeenFace(
         track=track,
         geometry=geometry,
-        opening=lip_aperture(face_model.vertices(geometry.template, geometry.expression)),
+        aperture=lip_aperture(face_model.vertices(geometry.template, geometry.expression)),
         chips=np.stack(chips) if chips else np.zeros((0, 150, 150, 3), np.uint8),
         num_frames=len(track),
     )

@@ -173,7 +173,7 @@ def style_on_face(inspection: Inspection) -> np.ndarray:
     return np.concatenate([tiles(shown, 2), _scale(2 * FACE_PX + 6)])
 
 
-def openness_curves(inspection: Inspection) -> dict[str, np.ndarray]:
+def aperture_curves(inspection: Inspection) -> dict[str, np.ndarray]:
     """The mouth over time beside the voice.
 
     Returns:
@@ -202,7 +202,7 @@ def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray
     Returns:
         [H, W, 3] uint8
     """
-    curves = openness_curves(inspection)
+    curves = aperture_curves(inspection)
     figure, panels = new_figure(3)
     for panel, name in zip(panels, ("aperture", "width"), strict=False):
         panel.plot(curves["time_s"], curves[f"source_{name}"], color=SOURCE_COLOUR, linewidth=1.2, label="source")

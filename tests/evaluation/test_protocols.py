@@ -233,7 +233,7 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
 
 def seen_face(opening):
     geometry = SimpleNamespace(valid=np.ones(len(opening), bool))
-    return SeenFace(track=None, geometry=geometry, opening=opening, chips=np.zeros(0), num_frames=len(opening))
+    return SeenFace(track=None, geometry=geometry, aperture=opening, chips=np.zeros(0), num_frames=len(opening))
 
 
 def test_motion_figures_tell_following_from_copying():

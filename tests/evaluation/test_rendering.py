@@ -115,14 +115,16 @@ def test_smoothing_over_time_by_hand():
     assert smooth_over_time(images)[:, 0, 0, 0].tolist() == [0, 1, 2, 1]
 
 
-def test_other_mouths_are_rendered_where_a_demand_says_so(mesh):
+def test_other_mouths_are_rendered_where_the_target_geometry_says_so(mesh):
     clip, run, model = window_clip(mesh, 5), np.array([40]), tiny_renderer()
     own = renderer_method(model, mesh)(clip, run).images
-    same = renderer_method(model, mesh, demand=lambda c: c.head_vertices.copy())(clip, run).images
+    same = renderer_method(model, mesh, target_geometry=lambda c: c.head_vertices.copy())(clip, run).images
     assert np.array_equal(same, own)
-    opened = renderer_method(model, mesh, demand=lambda c: c.head_vertices + np.float32(0.05))(clip, run).images
+    opened = renderer_method(model, mesh, target_geometry=lambda c: c.head_vertices + np.float32(0.05))(
+        clip, run
+    ).images
     assert np.abs(opened - own).max() > 1
-    assert renderer_method(model, mesh, demand=lambda c: None)(clip, run) is None
+    assert renderer_method(model, mesh, target_geometry=lambda c: None)(clip, run) is None
 
 
 @pytest.mark.parametrize("attention", ["anchored", "dense"])

@@ -185,4 +185,4 @@ def test_frames_to_learn_from_are_spread_over_the_clip():
     chosen = spread_frames(shown, 300)
     assert len(chosen) == 300 and set(chosen) <= set(shown.tolist())
     assert np.diff(chosen).max() <= 104
-    assert spread_frames(shown[:50]).tolist() == shown[:50].tolist()
+    assert spread_frames(shown[:50], 200).tolist() == shown[:50].tolist()

@@ -142,4 +142,4 @@ def test_inspect_into_a_file_is_refused(monkeypatch, clip, speech, tmp_path, cap
     (tmp_path / "file").write_text("")
     output = str(tmp_path / "out.mp4")
     assert main(["dub", str(clip), str(speech), "-o", output, "--inspect", str(tmp_path / "file")]) == 2
-    assert "is a file; --inspect needs a folder" in capsys.readouterr().err
+    assert "is a file; give a folder" in capsys.readouterr().err

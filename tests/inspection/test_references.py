@@ -50,7 +50,7 @@ def test_pictures_of_the_gallery_are_those_frames(inspection):
 def test_every_mouth_asked_for_counts_for_one_reference(inspection):
     table = reference_table(inspection, "lip")
     assert sum(row["share"] for row in table) == pytest.approx(1)
-    wanted, frames = inspection.demanded, bank(inspection, "lip")
+    wanted, frames = inspection.target_descriptors, bank(inspection, "lip")
     nearest = [np.linalg.norm(inspection.available[frames] - mouth, axis=1).argmin() for mouth in wanted]
     assert table[3]["share"] == pytest.approx(np.mean(np.array(nearest) == 3))
 

@@ -12,8 +12,8 @@ from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.styles import (
     TRAITS,
     StyleMap,
+    aperture_curves,
     aperture_picture,
-    openness_curves,
     runs,
     style_map,
     style_map_picture,
@@ -110,7 +110,7 @@ def test_what_moves_is_painted_and_what_stands_still_is_not(inspection):
 
 
 def test_silence_is_marked_where_the_voice_is_silent(inspection):
-    curves = openness_curves(inspection)
+    curves = aperture_curves(inspection)
     np.testing.assert_array_equal(curves["is_silent"][: NUM_FRAMES // 3 - 1], True)
     np.testing.assert_array_equal(curves["is_silent"][NUM_FRAMES // 3 + 1 :], False)
     np.testing.assert_allclose(curves["driven_aperture"], curves["source_aperture"][::-1], atol=1e-6)
@@ -121,7 +121,7 @@ def test_frames_after_the_end_of_the_speech_are_silent(inspection):
     whole = inspection.waveform
     try:
         inspection.waveform = whole[: len(whole) // 2]
-        assert openness_curves(inspection)["is_silent"][NUM_FRAMES // 2 + 2 :].all()
+        assert aperture_curves(inspection)["is_silent"][NUM_FRAMES // 2 + 2 :].all()
     finally:
         inspection.waveform = whole
 

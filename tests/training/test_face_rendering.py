@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.inputs import FrameBatch
 from personatalk.face_rendering.reference_selection import MIN_GAP_S
 from personatalk.face_rendering.renderer import Target
 from personatalk.metrics.perceptual import EfficientNetLite0, Lpips
@@ -62,12 +63,16 @@ def batch_at(step: int) -> RendererBatch:
         images = (truth[:, None] + 0.1 * torch.randn(1, count, 3, 1, 1, generator=generator)).clamp(0, 1)
         return images, maps[:, None].expand(1, count, -1, -1, -1), grid.expand(1, count, -1, -1, -1)
 
-    lips, faces = references(2), references(1)
-    return RendererBatch(
-        target=Target(image=truth * (mask == 0), mask=mask, geometry=maps), truth=truth,
-        lip_images=lips[0], lip_maps=lips[1], lip_grids=lips[2], lip_log_weights=torch.zeros(1, 2),
-        face_images=faces[0], face_maps=faces[1], face_grids=faces[2], face_log_weights=torch.zeros(1, 1),
-    )  # fmt: skip
+    images, geometry_maps, grids = (torch.cat(parts, 1) for parts in zip(references(2), references(1), strict=True))
+    frames = FrameBatch(
+        target=Target(image=truth * (mask == 0), mask=mask, geometry=maps),
+        images=images,
+        maps=geometry_maps,
+        grids=grids,
+        log_weights=torch.zeros(1, 3),
+        num_lip=2,
+    )
+    return RendererBatch(frames=frames, truth=truth)
 
 
 def run(state, adversary, perceptual, *, until, folder=None):
