@@ -116,7 +116,7 @@ class ClipRenderer:
         pose = self.geometry.pose(position, self.head_vertices[position], self.windows[position])
         inputs = self._inputs(pose, image, attending)
         rendering = self._network(inputs, attending)
-        finished = self._composite(pose, image, crop, attending, rendering, inputs.grids)
+        finished = self._composite(pose, image, crop, attending, rendering, grids=inputs.grids)
         return RenderedFrame(
             image=finished,
             is_dubbed=True,
@@ -157,6 +157,7 @@ class ClipRenderer:
         crop: Crop,
         attending: RankedReferences,
         rendering: Rendering,
+        *,
         grids: np.ndarray,
     ) -> np.ndarray:
         height, width = crop.image.shape[:2]

@@ -66,7 +66,7 @@ def register_lips(
     total = np.zeros((len(frames), int(near.sum()), 2))
     registered = geometry
     for _ in range(ROUNDS):
-        total += lip_corrections(registered, windows, mesh, frames, near, tick)
+        total += lip_corrections(registered, windows, mesh, frames, near, tick=tick)
         points = projected.astype(np.float64)
         points[:, near, :2] += without_opening(total, opening) @ image_from_window.transpose(0, 2, 1)
         registered = with_vertices(geometry, points, frames, mesh.face_model)
@@ -85,6 +85,7 @@ def lip_corrections(
     mesh: FaceMesh,
     frames: np.ndarray,
     near: np.ndarray,
+    *,
     tick: Tick = no_tick,
 ) -> np.ndarray:
     """Find by how much the lips of each frame miss those of frames with like mouths.

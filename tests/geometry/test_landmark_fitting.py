@@ -12,7 +12,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import NoFaceError
 from personatalk.geometry.face_model import LIPS, FaceModel, HeadVertices
 from personatalk.geometry.landmark_fitting import fit_track, procrustes, smooth_over_time, split_segments
-from personatalk.geometry.mouth import lip_aperture, lip_descriptors
+from personatalk.geometry.mouth import apertures_of, lip_aperture, lip_descriptors
 from personatalk.geometry.tracking import FaceTrack
 
 
@@ -96,7 +96,7 @@ def test_vertices_on_demand_are_those_computed_at_once(face_model):
     lazy = HeadVertices(face_model, face_model.mean, expression)
     for frames in (3, slice(10, 20), [1, 599], slice(None)):
         np.testing.assert_allclose(lazy[frames], whole[frames], atol=1e-5)
-    np.testing.assert_allclose(lazy.openness(), lip_aperture(whole), atol=1e-5)
+    np.testing.assert_allclose(apertures_of(lazy), lip_aperture(whole), atol=1e-5)
     turns = np.tile(np.eye(3, dtype=np.float32), (600, 1, 1))
     np.testing.assert_allclose(
         lip_descriptors(lazy, face_model.mean, turns), lip_descriptors(whole, face_model.mean, turns), atol=1e-5
