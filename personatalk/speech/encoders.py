@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+import torchaudio
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from personatalk.checkpoints import from_dict
+from personatalk.checkpoints import load_config
 from personatalk.errors import AdapterError, CheckpointError
 from personatalk.speech.config import SpeechEncoderConfig
 from personatalk.speech.features import (
     FEATURE_RATE,
-    FFT_SIZE,
     NUM_MELS,
     SAMPLES_PER_FEATURE,
     SpeechFeatures,
@@ -32,10 +34,15 @@ HEAD_DIM = 64
 CORE_S = 8.0  # seconds of features that one window of the encoder yields
 MARGIN_S = 2.0  # seconds of context on either side of them
 ENCODER_FILES = "speech_encoder*.safetensors"
+HUBERT_FILE = "hubert_fairseq_base_ls960.pth"  # as torchaudio publishes it
+HUBERT_STRIDES = (5, 2, 2, 2, 2, 2, 2)  # 320 samples in all
+HUBERT_RECEPTIVE_FIELD = 400  # samples of the convolutions
 
 
 class SpeechEncoder(Protocol):
     """Anything that turns a waveform into features."""
+
+    config: SpeechEncoderConfig
 
     def encode(self, waveform: np.ndarray) -> SpeechFeatures:
         """Encode [S] mono samples at 16 kHz."""
@@ -43,9 +50,6 @@ class SpeechEncoder(Protocol):
 
 class WhisperEncoder(nn.Module):
     """The first layers of Whisper's encoder, applied in windows of bounded length.
-
-    The windows lie on a fixed time grid, each with a margin that is discarded, so that a long recording
-    needs bounded memory and its features do not depend on its length.
 
     Args:
         config: the number of layers, and whose outputs are concatenated.
@@ -86,22 +90,17 @@ class WhisperEncoder(nn.Module):
         Raises:
             ValueError: the waveform is empty or not [S].
         """
-        if waveform.ndim != 1 or not len(waveform):
-            raise ValueError(f"waveform must be [S] with S > 0, got {waveform.shape}")
-        audio = normalise_level(torch.from_numpy(np.ascontiguousarray(waveform, np.float32)))
-        audio = audio.to(self.conv1.weight.device)
+        audio = prepare(waveform).to(self.conv1.weight.device)
         num_features = math.ceil(len(audio) / SAMPLES_PER_FEATURE)
         padded = F.pad(audio, (0, num_features * SAMPLES_PER_FEATURE - len(audio)))
         mel = log_mel_spectrogram(padded, self.filters)
-        core, margin = int(CORE_S * FEATURE_RATE), int(MARGIN_S * FEATURE_RATE)
-        layers = self.config.output_layers
-        values = audio.new_empty(num_features, len(layers) * self.config.dim)
-        for start in range(0, num_features, core):
-            first, last = max(0, start - margin), min(num_features, start + core + margin)
+
+        def encode_window(first: int, last: int) -> Tensor:
             outputs = self(mel[None, :, 2 * first : 2 * last])
-            chosen = torch.cat([outputs[layer - 1][0] for layer in layers], dim=-1)
-            values[start : start + core] = chosen[start - first : start - first + core]
-        return SpeechFeatures(values=values, level_db=level_db(audio, num_features))
+            return torch.cat([outputs[layer - 1][0] for layer in self.config.output_layers], dim=-1)
+
+        values = encode_in_windows(encode_window, num_features)
+        return SpeechFeatures(values=values, level_db=level_db(audio, num_features).cpu())
 
 
 class EncoderLayer(nn.Module):
@@ -128,57 +127,184 @@ class EncoderLayer(nn.Module):
         return x + self.mlp[1](F.gelu(self.mlp[0](self.mlp_norm(x))))
 
 
-class HubertEncoder:
-    """HuBERT features through torchaudio, for those who retrain stage 1 on them.
+class HubertEncoder(nn.Module):
+    """The layers of HuBERT up to the last one that is used, applied in windows of bounded length.
 
     Args:
-        layer: 1 to 12 for the base model.
+        config: kind "hubert"; whose layers' outputs are concatenated.
+        weights: state dict of torchaudio's HuBERT base; the sizes of the network are read off its shapes.
 
     Raises:
-        AdapterError: torchaudio is not installed, or the weights cannot be had.
+        ValueError: the weights are not those of a HuBERT of config.dim with enough layers.
 
-    Source: Hsu et al. 2021; the encoder that the paper uses. The weights are downloaded at first use.
+    Source: Hsu et al. 2021, HuBERT, the encoder that the paper uses; network of torchaudio.
     """
 
-    def __init__(self, layer: int = 8) -> None:
-        try:
-            from torchaudio.pipelines import HUBERT_BASE
-        except ImportError as error:
-            raise AdapterError("HuBERT needs torchaudio: pip install torchaudio") from error
-        try:
-            self._model = HUBERT_BASE.get_model().eval()
-        except OSError as error:
-            raise AdapterError(f"the HuBERT weights cannot be downloaded ({error}); connect to the internet") from error
-        self._layer = layer
+    def __init__(self, config: SpeechEncoderConfig, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _build_hubert(weights)
+        layers = self.model.encoder.transformer.layers
+        dim = self.model.encoder.feature_projection.projection.out_features
+        if dim != config.dim or max(config.output_layers) > len(layers):
+            wanted = f"{config.dim} with layer {max(config.output_layers)}"
+            raise ValueError(f"the HuBERT has width {dim} and {len(layers)} layers, wanted is width {wanted}")
+        del layers[max(config.output_layers) :]
 
     @torch.inference_mode()
     def encode(self, waveform: np.ndarray) -> SpeechFeatures:
-        """Encode [S] mono samples at 16 kHz."""
-        sound = normalise_level(torch.from_numpy(np.ascontiguousarray(waveform, np.float32)))
-        num_features = math.ceil(len(sound) / SAMPLES_PER_FEATURE)
-        padded = F.pad(sound, (FFT_SIZE // 2, num_features * SAMPLES_PER_FEATURE - len(sound) + FFT_SIZE // 2))
-        values = self._model.extract_features(padded[None], num_layers=self._layer)[0][-1][0]
-        return SpeechFeatures(values=values[:num_features], level_db=level_db(sound, len(values[:num_features])))
+        """Encode [S] mono samples at 16 kHz; any length from one sample on.
+
+        Raises:
+            ValueError: the waveform is empty or not [S].
+        """
+        audio = prepare(waveform).to(self.model.encoder.feature_projection.projection.weight.device)
+        num_features = math.ceil(len(audio) / SAMPLES_PER_FEATURE)
+        half = HUBERT_RECEPTIVE_FIELD // 2  # feature n sees the samples around n * 320
+        padded = F.pad(audio, (half, HUBERT_RECEPTIVE_FIELD))
+
+        def encode_window(first: int, last: int) -> Tensor:
+            start, stop = first * SAMPLES_PER_FEATURE, (last - 1) * SAMPLES_PER_FEATURE + HUBERT_RECEPTIVE_FIELD
+            outputs, _ = self.model.extract_features(padded[None, start:stop])
+            return torch.cat([outputs[layer - 1][0] for layer in self.config.output_layers], dim=-1)
+
+        values = encode_in_windows(encode_window, num_features)
+        return SpeechFeatures(values=values, level_db=level_db(audio, num_features).cpu())
 
 
-def load_speech_encoder(folder: Path) -> WhisperEncoder:
-    """Load the encoder that ships: speech_encoder.json and the weight files beside it.
+def _build_hubert(weights: dict[str, Tensor]) -> nn.Module:
+    """Build a HuBERT of the base architecture in the sizes of a state dict.
+
+    Raises:
+        ValueError: they are not the weights of such a network.
+    """
+    num_layers = len({name.split(".")[3] for name in weights if name.startswith("encoder.transformer.layers.")})
+    try:
+        dim = len(weights["encoder.feature_projection.projection.weight"])
+        convolutions = [weights[f"feature_extractor.conv_layers.{i}.conv.weight"] for i in range(len(HUBERT_STRIDES))]
+        model = torchaudio.models.wav2vec2_model(
+            extractor_mode="group_norm",
+            extractor_conv_layer_config=[
+                (len(weight), weight.shape[-1], stride)
+                for weight, stride in zip(convolutions, HUBERT_STRIDES, strict=True)
+            ],
+            extractor_conv_bias=False,
+            encoder_embed_dim=dim,
+            encoder_projection_dropout=0.0,
+            encoder_pos_conv_kernel=128,
+            encoder_pos_conv_groups=16,
+            encoder_num_layers=num_layers,
+            encoder_num_heads=dim // HEAD_DIM,
+            encoder_attention_dropout=0.0,
+            encoder_ff_interm_features=4 * dim,
+            encoder_ff_interm_dropout=0.0,
+            encoder_dropout=0.0,
+            encoder_layer_norm_first=False,
+            encoder_layer_drop=0.0,
+            aux_num_out=None,
+        )
+        model.load_state_dict(weights, strict=True)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        raise ValueError(f"not the weights of a HuBERT base as torchaudio has it ({HUBERT_FILE}): {error}") from error
+    return model
+
+
+def load_hubert(path: Path | None, output_layers: list[int]) -> HubertEncoder:
+    """Load HuBERT base from a file, or download it where none is given.
+
+    Args:
+        path: torchaudio's hubert_fairseq_base_ls960.pth, or the same as .safetensors.
+        output_layers: layers, counted from 1, whose outputs are concatenated.
+
+    Raises:
+        CheckpointError: the file is missing or does not fit.
+        AdapterError: the weights cannot be downloaded.
+    """
+    weights = _download_hubert() if path is None else _read_weights(path)
+    dim = len(weights.get("encoder.feature_projection.projection.bias", ()))
+    config = SpeechEncoderConfig(kind="hubert", dim=dim, output_layers=output_layers)
+    try:
+        return HubertEncoder(config, weights).eval().requires_grad_(False)
+    except ValueError as error:
+        raise CheckpointError(f"{path or HUBERT_FILE}: {error}") from error
+
+
+def _download_hubert() -> dict[str, Tensor]:
+    try:
+        return torchaudio.pipelines.HUBERT_BASE.get_model().state_dict()
+    except OSError as error:
+        raise AdapterError(
+            f"the HuBERT weights cannot be downloaded ({error}); get {HUBERT_FILE} from "
+            "download.pytorch.org/torchaudio/models and name it with --hubert-weights"
+        ) from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path} holds no state dict; wanted is {HUBERT_FILE} of torchaudio")
+    return weights
+
+
+def load_speech_encoder(folder: Path) -> WhisperEncoder | HubertEncoder:
+    """Load the encoder of a checkpoints folder: speech_encoder.json and the weight files beside it.
 
     Raises:
         CheckpointError: a file is missing or does not fit.
     """
-    config_path = folder / "speech_encoder.json"
-    if not config_path.is_file():
-        raise CheckpointError(f"missing {config_path}: get the checkpoints folder again")
-    encoder = WhisperEncoder(from_dict(SpeechEncoderConfig, json.loads(config_path.read_text())))
+    config = load_config(SpeechEncoderConfig, folder / "speech_encoder.json")
     weights: dict[str, Tensor] = {}
     for path in sorted(folder.glob(ENCODER_FILES)):
         weights |= {name: value.float() for name, value in load_file(path).items()}
     try:
-        encoder.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+        if config.kind == "hubert":
+            prefix = "model."
+            encoder = HubertEncoder(config, {name.removeprefix(prefix): value for name, value in weights.items()})
+        else:
+            encoder = WhisperEncoder(config)
+            encoder.load_state_dict(weights, strict=True)
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder / ENCODER_FILES} do not fit the speech encoder: {error}") from error
     return encoder.eval().requires_grad_(False)
+
+
+def prepare(waveform: np.ndarray) -> Tensor:
+    """Check and normalise a waveform [S].
+
+    Raises:
+        ValueError: the waveform is empty or not [S].
+    """
+    if waveform.ndim != 1 or not len(waveform):
+        raise ValueError(f"waveform must be [S] with S > 0, got {waveform.shape}")
+    return normalise_level(torch.from_numpy(np.ascontiguousarray(waveform, np.float32)))
+
+
+def encode_in_windows(encode_window: Callable[[int, int], Tensor], num_features: int) -> Tensor:
+    """Encode a recording window by window, each with a margin of context that is discarded.
+
+    The windows lie on a fixed time grid, so that a long recording needs bounded memory and its features do not
+    depend on its length.
+
+    Args:
+        encode_window: of the features first to last (exclusive): [last - first, C].
+        num_features: N
+
+    Returns:
+        [N, C] on the CPU.
+    """
+    core, margin = int(CORE_S * FEATURE_RATE), int(MARGIN_S * FEATURE_RATE)
+    parts = []
+    for start in range(0, num_features, core):
+        first, last = max(0, start - margin), min(num_features, start + core + margin)
+        parts.append(encode_window(first, last)[start - first : start - first + core].cpu())
+    return torch.cat(parts)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:
