@@ -13,7 +13,7 @@ import torch
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.devices import resolve_device
-from personatalk.errors import MediaError, NoFaceError
+from personatalk.errors import CheckpointError, MediaError, NoFaceError
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.precision import fastest_precision
@@ -286,5 +286,10 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
     renderer = DualAttentionRenderer(load_config(RendererConfig, checkpoints / "renderer.json"))
     load_into(renderer, checkpoints / "renderer.safetensors")
     face_model, encoder = FaceModel.load(checkpoints / "face_model.safetensors"), load_speech_encoder(checkpoints)
+    if geometry_model.config.speech_encoder != encoder.config.name:
+        raise CheckpointError(
+            f"{checkpoints / 'geometry.json'} is for the speech encoder {geometry_model.config.speech_encoder}, but "
+            f"speech_encoder.json beside it is {encoder.config.name}"
+        )
     calibrator = SpeakerCalibrator(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
     return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(place), calibrator)

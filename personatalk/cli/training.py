@@ -6,11 +6,18 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.errors import MediaError, PersonaTalkError
+from personatalk.errors import CheckpointError, MediaError, PersonaTalkError
+
+if TYPE_CHECKING:  # so that the help does not load PyTorch
+    from personatalk.speech.config import SpeechEncoderConfig
+    from personatalk.speech.encoders import HubertEncoder, WhisperEncoder
+    from personatalk.speech.sync_network import SyncNetwork
+    from personatalk.training.corpus import Clip
 
 C = TypeVar("C")
 TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
@@ -37,6 +44,8 @@ A run that is there is continued; `tensorboard --logdir runs` shows its curves. 
       measures each clip's offset into corpus/offsets.tsv, and whether the sound is the face's; then two sync networks
       (train offsets, likewise, only measures, with the network that ships)
   personatalk train geometry corpus runs/geometry --manifest manifest.tsv --data clips
+      with --speech-encoder hubert --hubert-weights hubert_fairseq_base_ls960.pth on HuBERT's features instead of
+      Whisper's (train sync likewise); the run's folder then also holds the encoder, for a dub with --checkpoints
   personatalk train renderer corpus runs/renderer --manifest manifest.tsv --config '{"num_steps": 8000}'
 """
 EVALUATE_EXAMPLES = """
@@ -106,6 +115,15 @@ def add_training_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
     train.add_argument("--model-config", default="{}", help="JSON that overrides the network's configuration")
     train.add_argument("--start-from", type=Path, help="weights to begin with (geometry, renderer)")
+    train.add_argument(
+        "--speech-encoder", choices=["hubert"],
+        help="speech encoder of sync, offsets and geometry (default: that of the checkpoints folder, Whisper)",
+    )  # fmt: skip
+    train.add_argument("--hubert-weights", type=Path, help="hubert_fairseq_base_ls960.pth; downloaded without it")
+    train.add_argument(
+        "--hubert-layers", type=int, nargs="+", default=[8], metavar="N",
+        help="layers of HuBERT, counted from 1, whose outputs are concatenated (default: 8)",
+    )  # fmt: skip
     evaluate = add_command(
         commands, "evaluate", _evaluate, examples=EVALUATE_EXAMPLES,
         description="measure a part of the system: a table with baselines and 95 %% intervals",
@@ -191,35 +209,32 @@ def _train_style_map(arguments: argparse.Namespace) -> None:
 
 def _train_sync(arguments: argparse.Namespace) -> None:
     from personatalk.geometry.face_model import FaceModel
-    from personatalk.speech.encoders import load_speech_encoder
     from personatalk.training.config import SyncTrainingConfig
     from personatalk.training.corpus import read_manifest
-    from personatalk.training.speech_cache import cache_speech
     from personatalk.training.sync.clean_corpus import clean_corpus
     from personatalk.training.sync.dataset import cache_mel
 
     config, clips = _config(SyncTrainingConfig, arguments.config), read_manifest(arguments.manifest)
+    encoder = _cached_speech(arguments, clips)
     if arguments.data:
-        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
         cache_mel(clips, arguments.data, arguments.corpus)
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
-    counts = clean_corpus(arguments.corpus, clips, arguments.folder, face_model=face_model, config=config)
+    counts = clean_corpus(
+        arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, encoder=encoder.config
+    )
+    _save_encoder(encoder, arguments.folder)
     print("\n".join(f"{count} {name}" for name, count in counts.items()))
 
 
 def _measure_offsets(arguments: argparse.Namespace) -> None:
     from personatalk.geometry.face_model import FaceModel
-    from personatalk.speech.encoders import load_speech_encoder
-    from personatalk.speech.sync_network import load_sync_network
     from personatalk.training.corpus import read_manifest
-    from personatalk.training.speech_cache import cache_speech
     from personatalk.training.sync.clean_corpus import measure_corpus
 
     clips = read_manifest(arguments.manifest)
-    if arguments.data:
-        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
+    encoder = _cached_speech(arguments, clips)
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
-    network = load_sync_network(arguments.checkpoints)
+    network = _sync_network(arguments.checkpoints, encoder.config)
     counts = measure_corpus(arguments.corpus, clips, face_model=face_model, network=network)
     print("\n".join(f"{count} {name}" for name, count in counts.items()))
 
@@ -228,25 +243,62 @@ def _train_geometry(arguments: argparse.Namespace) -> None:
     from personatalk.checkpoints import save_model
     from personatalk.geometry.face_model import FaceModel
     from personatalk.geometry_construction.config import GeometryModelConfig
-    from personatalk.speech.encoders import load_speech_encoder
-    from personatalk.speech.sync_network import load_sync_network
     from personatalk.training.config import GeometryTrainingConfig
     from personatalk.training.corpus import read_manifest
     from personatalk.training.geometry_construction.train import train_geometry
-    from personatalk.training.speech_cache import cache_speech
 
     config = _config(GeometryTrainingConfig, arguments.config)
-    model_config = _config(GeometryModelConfig, arguments.model_config)
     clips = read_manifest(arguments.manifest)
-    if arguments.data:
-        cache_speech(clips, arguments.data, arguments.corpus, load_speech_encoder(arguments.checkpoints))
+    encoder = _cached_speech(arguments, clips)
+    model_config = replace(
+        _config(GeometryModelConfig, arguments.model_config),
+        speech_encoder=encoder.config.name, audio_dim=encoder.config.feature_dim,
+    )  # fmt: skip
     face_model = FaceModel.load(arguments.checkpoints / "face_model.safetensors")
     model = train_geometry(
         arguments.corpus, clips, arguments.folder, face_model=face_model, config=config, model_config=model_config,
         start_from=arguments.start_from,
-        sync_network=load_sync_network(arguments.checkpoints) if "sync" in config.loss_weights else None,
+        sync_network=_sync_network(arguments.checkpoints, encoder.config) if "sync" in config.loss_weights else None,
     )  # fmt: skip
     save_model(model, model.config, arguments.folder, "geometry")
+    _save_encoder(encoder, arguments.folder)
+
+
+def _cached_speech(arguments: argparse.Namespace, clips: list[Clip]) -> WhisperEncoder | HubertEncoder:
+    """Load the speech encoder, and encode the clips' speech where their folder is given."""
+    from personatalk.speech.encoders import load_hubert, load_speech_encoder
+    from personatalk.training.speech_cache import cache_speech, check_cache
+
+    if arguments.speech_encoder == "hubert":
+        encoder = load_hubert(arguments.hubert_weights, arguments.hubert_layers)
+    else:
+        encoder = load_speech_encoder(arguments.checkpoints)
+    if arguments.data:
+        cache_speech(clips, arguments.data, arguments.corpus, encoder)
+    else:
+        check_cache(arguments.corpus, encoder.config)
+    return encoder
+
+
+def _save_encoder(encoder: WhisperEncoder | HubertEncoder, folder: Path) -> None:
+    """Keep an encoder that does not ship beside the weights that were trained on its features."""
+    from personatalk.checkpoints import save_model
+
+    if encoder.config.kind != "whisper":
+        save_model(encoder, encoder.config, folder, "speech_encoder")
+
+
+def _sync_network(checkpoints: Path, encoder: SpeechEncoderConfig) -> SyncNetwork:
+    from personatalk.speech.sync_network import load_sync_network
+
+    network = load_sync_network(checkpoints)
+    if network.config.speech_encoder != encoder.name:
+        raise CheckpointError(
+            f"{checkpoints / 'sync.json'} is for the speech encoder {network.config.speech_encoder}, not for "
+            f"{encoder.name}; run `train sync` with the same encoder first, and put its sync.json and sync.safetensors "
+            "into a copy of that folder"
+        )
+    return network
 
 
 def _train_renderer(arguments: argparse.Namespace) -> None:

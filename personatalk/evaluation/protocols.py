@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from personatalk.checkpoints import load_config
 from personatalk.evaluation.breath import evaluate_breath
 from personatalk.evaluation.dubbing import Dub, Judge, Predictor, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
@@ -30,9 +31,11 @@ from personatalk.geometry_construction.model import predict_expression
 from personatalk.geometry_construction.style import style_of
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import load_pipeline
+from personatalk.speech.config import SpeechEncoderConfig
 from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.features import mel_spectrogram_features
 from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony
+from personatalk.training.speech_cache import check_cache
 
 
 def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
@@ -43,9 +46,11 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
 
     Raises:
         ValueError: there is no evaluation of that name.
+        CheckpointError: the corpus holds features of another speech encoder than that of the checkpoints.
     """
     if what not in EVALUATIONS:
         raise ValueError(f"no evaluation {what!r}, there are {sorted(EVALUATIONS)}")
+    check_cache(inputs.corpus, load_config(SpeechEncoderConfig, inputs.checkpoints / "speech_encoder.json"))
     report = EVALUATIONS[what](inputs)
     if inputs.output is not None:
         inputs.output.mkdir(parents=True, exist_ok=True)

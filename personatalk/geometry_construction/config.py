@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from personatalk.speech.config import DEFAULT_ENCODER
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryModelConfig:
     """Stage 1: speech and speaking style to expression coefficients.
 
     Attributes:
+        speech_encoder: name of the speech encoder whose features it was trained on.
         audio_dim: width of the speech features.
         expression_dim: K, number of speech coefficients of the face model.
         dim: width of the network.
         heads: attention heads; divides dim.
         depth: layers of the geometry decoder.
         style_tokens: number of query tokens that carry the speaking style.
-        frame_rate: Hz of the grid of time on which the network works, whatever the video's rate.
-        window_frames: points of the grid on either side whose sound the style tokens ask for one of them.
-        context_frames: points of the grid on either side that a decoder layer attends to.
+        frame_rate: Hz of the time grid on which the network works, whatever the video's rate.
+        window_frames: grid points on either side whose audio features the style tokens attend to.
+        context_frames: grid points on either side that a decoder layer attends to.
         dropout: share of activations dropped in training.
     """
 
+    speech_encoder: str = DEFAULT_ENCODER
     audio_dim: int = 768
     expression_dim: int = 32
     dim: int = 96

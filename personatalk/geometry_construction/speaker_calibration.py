@@ -80,9 +80,9 @@ class SpeakerCalibrator:
             waveform = read_audio(video)[: int(MAX_S * SAMPLE_RATE)]
         except MediaError:
             return model, SpeakerCalibration()
+        if self.network.config.speech_encoder != self.encoder.config.name:
+            return model, SpeakerCalibration()  # the sync network was trained on other features
         features = self.encoder.encode(waveform)
-        if features.values.shape[1] != self.network.config.audio_dim:
-            return model, SpeakerCalibration()
         heard = first_seconds(geometry, MAX_S)
         own = find_offset(self.network, features, heard, self.face_model)
         if options.calibrate and own.in_sync:

@@ -12,7 +12,7 @@ from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel
-from personatalk.speech.features import SpeechFeatures
+from personatalk.speech.features import sample_rows
 from personatalk.training.config import GeometryTrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.geometry_construction.dataset import GeometryDataset, SpokenClip, load_spoken_clips
@@ -31,7 +31,7 @@ from personatalk.training.geometry_construction.train import (
     validate_geometry,
 )
 from personatalk.training.loop import TrainState, train
-from personatalk.training.speech_cache import NOISES, augment, cache_speech, make_noise, read_speech
+from personatalk.training.speech_cache import SpeechVariant
 
 TINY = GeometryModelConfig(
     audio_dim=4, expression_dim=2, dim=16, heads=2, depth=1, style_tokens=2, window_frames=2, context_frames=3,
@@ -59,17 +59,6 @@ def face_model():
     )
 
 
-class LevelEncoder:
-    """Hears the same in everything, at a given loudness."""
-
-    def __init__(self, level_db: float = -20.0) -> None:
-        self.level_db = level_db
-
-    def encode(self, waveform):
-        count = len(waveform) // 320
-        return SpeechFeatures(values=torch.ones(count, 4), level_db=torch.full((count,), self.level_db))
-
-
 def row(person: str, split: str = "train", offset_s: float = 0.0, fit: float | None = 0.9) -> Clip:
     return Clip(file=f"{person}.mp4", split=split, person=person, offset_s=offset_s, fit=fit)
 
@@ -81,7 +70,7 @@ def spoken_clip(person: int, face_model: FaceModel, split: str = "train", num_fr
     rows = np.arange(2 * num_frames) / 8
     values = np.stack([np.interp(rows, np.arange(len(coarse)), c) for c in coarse.T], 1).astype(np.float32)
     expression = np.stack([values[::2, 0] + 0.3 * person, values[::2, 1]], 1).astype(np.float32)
-    features = SpeechFeatures(values=torch.from_numpy(values), level_db=torch.full((len(values),), -20.0))
+    features = SpeechVariant(values=torch.from_numpy(values), level_db=torch.full((len(values),), -20.0))
     return SpokenClip(
         clip=row(str(person), split), speech={"clean": features, "noisy": features}, expression=expression,
         valid=np.ones(num_frames, bool), times=np.arange(num_frames) / 25, template=face_model.mean,
@@ -132,6 +121,24 @@ def test_sound_and_face_stay_together(face_model):
     torch.testing.assert_close(batch.speech[..., :2], batch.expression, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("time_scale", [0.8, 1.25])
+def test_stretched_sound_and_face_stay_together(face_model, time_scale):
+    clip = spoken_clip(0, face_model)
+    clean = clip.speech["clean"]
+    positions = torch.arange(int(len(clean.values) * time_scale), dtype=torch.float64) / time_scale
+    stretched = SpeechVariant(
+        values=sample_rows(clean.values, positions), level_db=torch.zeros(len(positions)), time_scale=time_scale
+    )
+    clip = dataclasses.replace(clip, speech={"clean": clean, "stretched": stretched})
+    config = dataclasses.replace(CONFIG, augmented_share=1.0)
+    batch = GeometryDataset([clip], [], face_model, config).batch_at(0)
+    torch.testing.assert_close(batch.speech[..., :2], batch.expression, atol=0.15, rtol=0)
+    assert batch.valid.all()
+    unstretched = GeometryDataset([clip], [], face_model, CONFIG).batch_at(0)
+    steps = [b.expression.diff(dim=1).abs().mean() for b in (batch, unstretched)]
+    assert (steps[0] < steps[1]) == (time_scale > 1)  # slow speech moves the mouth less from frame to frame
+
+
 def test_style_does_not_see_the_target(face_model):
     clip = spoken_clip(0, face_model)
     batch = GeometryDataset([clip], [], face_model, CONFIG).batch_at(0)
@@ -140,7 +147,7 @@ def test_style_does_not_see_the_target(face_model):
 
 
 def test_noise_is_rest(face_model):
-    noise = SpeechFeatures(values=torch.full((200, 4), 7.0), level_db=torch.zeros(200))
+    noise = SpeechVariant(values=torch.full((200, 4), 7.0), level_db=torch.zeros(200))
     config = GeometryTrainingConfig(batch_size=4, num_frames=20, min_style_frames=10, noise_share=1.0)
     batch = GeometryDataset([spoken_clip(0, face_model)], [noise], face_model, config).batch_at(0)
     assert (batch.speech == 7).all()
@@ -175,27 +182,6 @@ def test_training_beats_the_mean_mouth_on_unseen_persons(face_model):
     assert ours["r"] > 0.8 and ours["lip"] < 0.7 * mean["lip"]
 
 
-@pytest.mark.parametrize("kind", NOISES)
-def test_noise_is_finite_and_as_loud_as_said(kind):
-    noise = make_noise(kind, 16_000, np.random.default_rng(0))
-    assert len(noise) == 16_000 and np.isfinite(noise).all()
-    assert (noise.std() < 1e-4) if kind == "silence" else (0.02 < noise.std() < 0.5)
-
-
-def test_spoiling_leaves_the_voice_audible():
-    voice = np.sin(np.arange(16_000) / 9).astype(np.float32) * 0.3
-    spoilt = augment(voice, np.random.default_rng(0))
-    assert np.corrcoef(voice, spoilt)[0, 1] > 0.6 and not np.allclose(voice, spoilt)
-
-
-def test_cached_speech_comes_back_and_silent_clips_are_left_out(tmp_path, speech):
-    clips = [row("speech"), row("missing")]
-    (tmp_path / "speech.mp4").write_bytes(speech.read_bytes())
-    assert cache_speech(clips, tmp_path, tmp_path, LevelEncoder()) == 1
-    features = read_speech(tmp_path / "audio" / "speech.npz")
-    assert features["clean"].values.shape == features["noisy"].values.shape == (25, 4)
-
-
 def test_misfits_are_dropped_and_offsets_taken_off(tmp_path, face_model):
     (tmp_path / "geometry").mkdir()
     (tmp_path / "audio").mkdir()
@@ -220,9 +206,9 @@ def test_misfits_are_dropped_and_offsets_taken_off(tmp_path, face_model):
 def test_voices_are_told_from_noises_and_a_spoilt_voice_stays_one(face_model):
     random = torch.Generator().manual_seed(0)
 
-    def sound(middle: float) -> SpeechFeatures:
+    def sound(middle: float) -> SpeechVariant:
         values = middle + 0.2 * torch.randn(200, 4, generator=random)
-        return SpeechFeatures(values=values, level_db=torch.full((200,), -20.0))
+        return SpeechVariant(values=values, level_db=torch.full((200,), -20.0))
 
     clip = spoken_clip(0, face_model)
     clip = dataclasses.replace(clip, speech={"clean": sound(1.0), "noisy": sound(0.5)})

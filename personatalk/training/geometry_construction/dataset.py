@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, sample_row
 from personatalk.speech.sync_network import MAX_SHIFT, NUM_SHIFTS
 from personatalk.training.config import GeometryTrainingConfig
 from personatalk.training.corpus import Clip, cache_path, with_measured_offsets
-from personatalk.training.speech_cache import VARIANTS, read_speech
+from personatalk.training.speech_cache import CLEAN, SpeechVariant, read_speech
 
 GRID_RATE = 25.0  # Hz, of the grid of time on which stage 1 works
 
@@ -28,7 +29,7 @@ class SpokenClip:
 
     Attributes:
         clip: its row of the manifest.
-        speech: features by variant.
+        speech: features by variant, see `speech_cache.VARIANTS`.
         expression: [T, K] speech coefficients at 25 Hz.
         valid: [T] bool.
         times: [T] s on the clock of the sound: the offset is taken off.
@@ -36,7 +37,7 @@ class SpokenClip:
     """
 
     clip: Clip
-    speech: dict[str, SpeechFeatures]
+    speech: dict[str, SpeechVariant]
     expression: np.ndarray
     valid: np.ndarray
     times: np.ndarray
@@ -154,22 +155,26 @@ class GeometryDataset:
     def _example(self, clips: list[SpokenClip], rng: np.random.Generator) -> dict[str, Tensor | Style]:
         lengths = np.array([len(clip) for clip in clips], float)
         clip = clips[rng.choice(len(clips), p=lengths / lengths.sum())]
-        start = int(rng.integers(0, max(1, len(clip) - self.config.num_frames + 1)))
-        frames = np.arange(start, start + self.config.num_frames)
-        inside = frames < len(clip)
-        frames = frames.clip(max=len(clip) - 1)
-        style = self._style(clip, start, clips, rng)
-        times = clip.times[start] + np.arange(len(frames)) / GRID_RATE
+        features, num_frames = self._draw_variant(clip, rng), self.config.num_frames
+        scale = features.time_scale
+        span = math.ceil(num_frames / scale)  # frames of the clip that the excerpt covers
+        start = int(rng.integers(0, max(1, len(clip) - span + 1)))
+        rows = start + np.arange(num_frames) / scale
+        inside = rows <= len(clip) - 1
+        style = self._style(clip, (start, start + span), clips, rng)
+        times = scale * clip.times[start] + np.arange(num_frames) / GRID_RATE
         is_noise = bool(self.noises) and rng.random() < self.config.noise_share
         if is_noise:
             features = self.noises[rng.integers(len(self.noises))]
-            times = times - times[0] + rng.uniform(0, features.duration - len(frames) / GRID_RATE)
-            expression = style.rest.expand(len(frames), -1)
+            times = times - times[0] + rng.uniform(0, features.duration - num_frames / GRID_RATE)
+            expression = style.rest.expand(num_frames, -1)
             valid = inside
         else:
-            features = clip.speech[VARIANTS[int(rng.random() < self.config.augmented_share)]]
             times = times + rng.uniform(-1, 1) * self.config.jitter_s
-            expression, valid = torch.from_numpy(clip.expression[frames]), clip.valid[frames] & inside
+            expression = sample_rows(torch.from_numpy(clip.expression), torch.from_numpy(rows))
+            last = len(clip) - 1
+            before, after = (np.clip(f(rows).astype(int), 0, last) for f in (np.floor, np.ceil))
+            valid = clip.valid[before] & clip.valid[after] & inside
         heard = (times >= 0) & (times < features.duration) & inside
         around = self._around(features, times, is_noise) if "sync" in self.config.loss_weights else {}
         return {
@@ -182,18 +187,27 @@ class GeometryDataset:
             "template": torch.from_numpy(clip.template),
         }
 
+    def _draw_variant(self, clip: SpokenClip, rng: np.random.Generator) -> SpeechVariant:
+        """Draw the speech as recorded, or one of its augmented variants."""
+        augmented = [variant for variant in clip.speech if variant != CLEAN]
+        if augmented and rng.random() < self.config.augmented_share:
+            return clip.speech[augmented[rng.integers(len(augmented))]]
+        return clip.speech[CLEAN]
+
     def _around(self, features: SpeechFeatures, times: np.ndarray, is_noise: bool) -> dict[str, Tensor]:
         moments = times[0] - MAX_SHIFT / GRID_RATE + np.arange(2 * len(times) + NUM_SHIFTS - 1) / FEATURE_RATE
         heard = (moments >= 0) & (moments < features.duration) & (not is_noise)
         values = sample_rows(features.values, torch.from_numpy(moments * features.rate)).float()
         return {"sync_audio": values, "sync_has_audio": torch.from_numpy(heard)}
 
-    def _style(self, clip: SpokenClip, start: int, others: list[SpokenClip], rng: np.random.Generator) -> Style:
+    def _style(
+        self, clip: SpokenClip, target: tuple[int, int], others: list[SpokenClip], rng: np.random.Generator
+    ) -> Style:
         """Take a style from frames that the target does not touch, a run of them of random length.
 
         They come from the longer rest of the clip or, where that is short, from any clip of the person.
         """
-        stop = start + self.config.num_frames
+        start, stop = target
         first, last = (0, start) if start > len(clip) - stop else (stop, len(clip))
         if last - first < self.config.min_style_frames:
             clip = others[rng.integers(len(others))]

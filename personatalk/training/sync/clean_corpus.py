@@ -9,7 +9,7 @@ from pathlib import Path
 
 from personatalk.checkpoints import save_model
 from personatalk.geometry.face_model import FaceModel
-from personatalk.speech.config import SyncConfig
+from personatalk.speech.config import SpeechEncoderConfig, SyncConfig
 from personatalk.speech.features import MEL_FEATURE_DIM
 from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import SyncTrainingConfig
@@ -22,13 +22,18 @@ logger = logging.getLogger(__name__)
 JUDGE_FOLD = 0
 KEPT = 0.5  # probability from which a clip's sound counts as its own
 FIRST_STEPS = 300  # of the networks that measure; they are thrown away
-SPEECH = SyncConfig(audio="speech")
 MEL = SyncConfig(audio="mel", audio_dim=MEL_FEATURE_DIM, audio_layers=3)
 STEPS = {"sync": 400, "sync_judge": 700}
 
 
 def clean_corpus(
-    corpus: Path, clips: list[Clip], folder: Path, *, face_model: FaceModel, config: SyncTrainingConfig
+    corpus: Path,
+    clips: list[Clip],
+    folder: Path,
+    *,
+    face_model: FaceModel,
+    config: SyncTrainingConfig,
+    encoder: SpeechEncoderConfig,
 ) -> dict[str, float]:
     """Measure the offsets of all clips, and train the two sync networks that ship.
 
@@ -41,14 +46,16 @@ def clean_corpus(
         clips: of the manifest.
         folder: where the weights go: sync.* and sync_judge.*.
         config: of every training; the number of steps is each network's own, or config's where that is smaller.
+        encoder: whose features the corpus holds.
 
     Returns:
         counts of clips: measured, kept, dropped, and moved, which are kept but not where the manifest has them.
     """
     heard = [clip for clip in clips if clip.has_sound]
     known = load_sync_clips(heard, corpus, face_model, "speech")
+    speech = SyncConfig(audio="speech", speech_encoder=encoder.name, audio_dim=encoder.feature_dim)
     halves = {
-        fold: train_sync(_of_folds(known, {fold}), _with_steps(config, FIRST_STEPS), SPEECH, folder=folder / f"{fold}")
+        fold: train_sync(_of_folds(known, {fold}), _with_steps(config, FIRST_STEPS), speech, folder=folder / f"{fold}")
         for fold in (1, 2)
     }
 
@@ -58,7 +65,7 @@ def clean_corpus(
 
     measured = measure_clips(known, network_of)
     write_offsets(measured, corpus)
-    train_final(corpus, heard, folder, face_model=face_model, config=config)
+    train_final(corpus, heard, folder, face_model=face_model, config=config, speech=speech)
     return counts_of(measured, heard)
 
 
@@ -80,13 +87,19 @@ def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, ne
 
 
 def train_final(
-    corpus: Path, clips: list[Clip], folder: Path, *, face_model: FaceModel, config: SyncTrainingConfig
+    corpus: Path,
+    clips: list[Clip],
+    folder: Path,
+    *,
+    face_model: FaceModel,
+    config: SyncTrainingConfig,
+    speech: SyncConfig,
 ) -> None:
     """Train the two networks that ship on the offsets that were measured."""
     believed = {clip.name: clip for clip in with_measured_offsets(clips, corpus)}
     # the validation clips are judged by the manifest, which had no part in measuring
     cleaned = [clip if clip.split != "train" else believed[clip.name] for clip in clips]
-    for name, network_config, folds in (("sync", SPEECH, {1, 2}), ("sync_judge", MEL, {JUDGE_FOLD})):
+    for name, network_config, folds in (("sync", speech, {1, 2}), ("sync_judge", MEL, {JUDGE_FOLD})):
         known = load_sync_clips(cleaned, corpus, face_model, network_config.audio)
         network = train_sync(
             _of_folds(known, folds), replace(_with_steps(config, STEPS[name]), min_fit=KEPT), network_config,

@@ -18,7 +18,7 @@ from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, mel_spectr
 from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, lip_features
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.corpus import Clip, cache_path, read_geometry
-from personatalk.training.speech_cache import read_speech
+from personatalk.training.speech_cache import CLEAN, SAME_TIMING, read_speech
 
 MIN_FRAMES = 20  # frames of a mouth that are worth loading
 SOUND_CACHES = {"speech": "audio", "mel": "mel"}  # where the corpus keeps what a network hears
@@ -81,10 +81,11 @@ def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, audi
         grid = np.arange(geometry.times[0], geometry.times[-1] + 1e-6, 1 / LIP_RATE)
         rows = np.interp(grid, geometry.times, np.arange(len(geometry)))
         lips = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
+        speech = read_speech(sound_path, SAME_TIMING) if audio == "speech" else {CLEAN: _read_mel(sound_path)}
         loaded.append(
             SyncClip(
                 clip=clip,
-                sounds=list(read_speech(sound_path).values()) if audio == "speech" else [_read_mel(sound_path)],
+                sounds=list(speech.values()),
                 lips=sample_rows(torch.from_numpy(lips), torch.from_numpy(rows)).numpy(),
                 valid=geometry.valid[np.floor(rows).astype(int)] & geometry.valid[np.ceil(rows).astype(int)],
                 times=grid,
