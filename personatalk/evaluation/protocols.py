@@ -50,7 +50,8 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
     """
     if what not in EVALUATIONS:
         raise ValueError(f"no evaluation {what!r}, there are {sorted(EVALUATIONS)}")
-    check_cache(inputs.corpus, load_config(SpeechEncoderConfig, inputs.checkpoints / "speech_encoder.json"))
+    if (inputs.corpus / "audio").is_dir():
+        check_cache(inputs.corpus, load_config(SpeechEncoderConfig, inputs.checkpoints / "speech_encoder.json"))
     report = EVALUATIONS[what](inputs)
     if inputs.output is not None:
         inputs.output.mkdir(parents=True, exist_ok=True)
