@@ -11,7 +11,7 @@ import pytest
 ROOMS = {
     "errors": [], "options": [], "devices": [], "progress": [], "concurrency": [], "checkpoints": [],
     "opencv": [],
-    "media": ["sameness", "targets", "colour", "container", "decode", "sound", "encode", "timeline"],
+    "media": ["sameness", "targets", "colour", "hdr", "container", "decode", "sound", "extras", "encode", "timeline"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "mouth", "landmark_fitting", "camera",
                  "rasterizer", "mesh", "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],

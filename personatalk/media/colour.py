@@ -51,9 +51,9 @@ class ColourTags:
     transfer: int = UNSPECIFIED
 
 
-def pixel_format(width: int, height: int) -> str:
-    """Return the format to encode: 4:2:0 halves both sides, so odd sizes need 4:4:4."""
-    return "yuv444p" if width % 2 or height % 2 else "yuv420p"
+def pixel_format(width: int, height: int, bit_depth: int = 8) -> str:
+    """Return the format to encode: 4:2:0 halves both sides, so odd sizes need 4:4:4; 10 bits for all that has more."""
+    return ("yuv444p" if width % 2 or height % 2 else "yuv420p") + ("10le" if bit_depth > 8 else "")
 
 
 class ColourConverter:
@@ -68,9 +68,11 @@ class ColourConverter:
     Args:
         tags: the video's colour tags; what they leave open is decided by the height.
         height: px, upright.
+        bit_depth: of the video, bits per sample.
     """
 
-    def __init__(self, tags: ColourTags, height: int) -> None:
+    def __init__(self, tags: ColourTags, height: int, bit_depth: int = 8) -> None:
+        self._bit_depth = bit_depth
         self._matrix = SWS_MATRICES.get(tags.matrix, Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601)
         self._range = ColorRange.JPEG if tags.range == FULL_RANGE else ColorRange.MPEG
         self._sws = VideoReformatter()
@@ -96,14 +98,15 @@ class ColourConverter:
     def yuv(self, image: np.ndarray) -> av.VideoFrame:
         """Return a picture to encode, in its `pixel_format`, for uint8 [H, W, 3]."""
         height, width = image.shape[:2]
-        if pixel_format(width, height) == "yuv420p":
+        output_format = pixel_format(width, height, self._bit_depth)
+        if output_format == "yuv420p":
             planes = np.empty((height * 3 // 2, width), np.uint8)
             chroma = planes[height:].reshape(2, height // 2, width // 2)
             _yuv420_from_rgb(image, planes[:height], chroma[0], chroma[1], self._to_yuv, self._black)
             return av.VideoFrame.from_ndarray(planes, format="yuv420p")
         return self._sws.reformat(
             av.VideoFrame.from_ndarray(image, format="rgb24"),
-            format=pixel_format(width, height),
+            format=output_format,
             dst_colorspace=self._matrix,
             dst_color_range=self._range,
             interpolation=SWS_FLAGS,

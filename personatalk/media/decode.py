@@ -15,6 +15,7 @@ from av.container import InputContainer
 from personatalk.errors import MediaError
 from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
 from personatalk.media.container import decoded, open_media
+from personatalk.media.hdr import MasteringMetadata, mastering_metadata
 
 DEFAULT_FPS = Fraction(25)
 INDEXED_FORMATS = ("mov,mp4", "matroska", "avi")  # others find frames by guessing: they are read from the start
@@ -40,6 +41,8 @@ class VideoInfo:
         sample_aspect_ratio: width of a pixel over its height, upright.
         colour: colour tags of the source.
         start_pts: ticks, timestamp of the first frame in the file.
+        bit_depth: bits per sample.
+        mastering: of an HDR video, where the file states it.
     """
 
     width: int
@@ -54,6 +57,8 @@ class VideoInfo:
     sample_aspect_ratio: Fraction
     colour: ColourTags
     start_pts: int
+    bit_depth: int
+    mastering: MasteringMetadata | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ def probe_video(path: Path) -> VideoInfo:
     """
     path = Path(path)
     with open_media(path) as container:
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         first = next(decoded(container, stream), None)
         if first is None:
             raise MediaError(f"{path.name} is broken: none of its frames can be decoded; export or download it again.")
@@ -105,6 +110,8 @@ def probe_video(path: Path) -> VideoInfo:
             sample_aspect_ratio=1 / aspect if turned else aspect,
             colour=_colour_tags(first),
             start_pts=first.pts or 0,
+            bit_depth=max(component.bits for component in first.format.components),
+            mastering=mastering_metadata(first),
         )
 
 
@@ -126,7 +133,7 @@ def read_frames(path: Path, start_time: float = 0.0, *, only: Collection[int] | 
     numbers = itertools.count()
     last = max(only, default=-1) if only is not None else None
     with open_media(path) as container:
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         if start_time > 0 and container.format.name.startswith(INDEXED_FORMATS):
             container.seek(info.start_pts + int(start_time / info.time_base), stream=stream)
         for picture, pts in _timed(decoded(container, stream), info):
@@ -151,8 +158,12 @@ def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple
         yield picture, last
 
 
-def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
-    """Return the first video stream that is not a cover picture."""
+def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    """Return a file's first video stream that is not a cover picture.
+
+    Raises:
+        MediaError: there is none.
+    """
     attached = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
         if not stream.disposition & attached:
@@ -173,7 +184,7 @@ def _extent(stream: av.VideoStream, path: Path) -> tuple[Fraction, int, float]:
     if stream.frames and stream.duration:
         return stated, stream.frames, float(stream.duration * stream.time_base)
     with open_media(path) as container:
-        packets = container.demux(_video_stream(container, path))
+        packets = container.demux(video_stream(container, path))
         ticks = [packet.pts for packet in packets if packet.size]
     known = [tick for tick in ticks if tick is not None] or [0]
     span = (max(known) - min(known)) * stream.time_base

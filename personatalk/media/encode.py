@@ -1,4 +1,4 @@
-"""Pictures and sound out: H.264 in MP4 with the source's timing, size and colour."""
+"""Pictures and sound out: H.264 or, for more than 8 bits, HEVC in MP4 with the source's timing, size and colour."""
 
 from __future__ import annotations
 
@@ -9,24 +9,45 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
 
 from personatalk.errors import MediaError
 from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pixel_format
 from personatalk.media.container import open_media
-from personatalk.media.decode import probe_video
-from personatalk.media.sound import add_sound
+from personatalk.media.decode import probe_video, video_stream
+from personatalk.media.extras import add_chapters, add_language, add_subtitles, add_tags
+from personatalk.media.sound import add_sound, audio_stream
 from personatalk.media.targets import PartialFile, cannot_write, check_target
 
 logger = logging.getLogger(__name__)
 
 AI_MODIFIED = "AI MODIFIED: dubbed with PersonaTalk"
-X264_PRESET = "veryfast"
+X264_PRESET, X265_PRESET = "veryfast", "superfast"
+X265_PARAMS = ("log-level=error", "bframes=0")  # of a clip shorter than its reordering, it leaves timestamps undefined
+HEVC_TAG = "hvc1"  # without it, Apple's players do not play it
 RGB_MATRIX = 0
 BT709_MATRIX, BT601_MATRIX = 1, 6
 
 
+class _Track:
+    """The packets of a track, one of them held back until the pictures have reached its time."""
+
+    def __init__(self, packets: Iterator[av.Packet]) -> None:
+        self._packets = packets
+        self.pending = next(packets, None)
+
+    def packets_until(self, time: float) -> Iterator[av.Packet]:
+        """Give the packets that start at `time` s or before."""
+        while self.pending is not None and float(self.pending.pts * self.pending.time_base) <= time:
+            yield self.pending
+            self.pending = next(self._packets, None)
+
+
 class VideoWriter:
-    """Writes changed frames as H.264 in MP4, with the source's timing and looks and a given sound.
+    """Writes changed frames in MP4, with the source's timing and looks and a given sound.
+
+    8-bit video becomes H.264, deeper video HEVC with 10 bits and the source's HDR metadata. Title, chapters, language
+    and subtitles that are text are kept; `what_is_lost` lists the rest.
 
     The file grows beside the target under a hidden name and takes its place only when all is
     written; after an error nothing is left. Sound is copied as it is where MP4 can carry it, else
@@ -47,33 +68,27 @@ class VideoWriter:
     def __init__(
         self, path: Path, source: Path, *, audio: Path | None, crf: int = 16, end_pts: int | None = None
     ) -> None:
-        self._path = Path(path)
+        self._path, self._source_path = Path(path), Path(source)
         self._audio_path = Path(audio) if audio else None
-        check_target(self._path, [Path(source), self._audio_path])
+        check_target(self._path, [self._source_path, self._audio_path])
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
         self._crf, self._end_pts = crf, end_pts
         self._partial = PartialFile(self._path)
-        self._converter = ColourConverter(self._colour, self.info.height)
+        self._converter = ColourConverter(self._colour, self.info.height, self.info.bit_depth)
         self._first_pts: int | None = None
         self._last_pts: int | None = None
         self._first_dts: int | None = None
-        self._output: av.container.OutputContainer | None = None
-        self._audio_input: av.container.InputContainer | None = None
-        self._audio: Iterator[av.Packet] = iter(())
-        self._pending: av.Packet | None = None
+        self._output: OutputContainer | None = None
+        self._inputs: list[InputContainer] = []
+        self._tracks: list[_Track] = []  # of sound and subtitles
 
     def __enter__(self) -> VideoWriter:
         try:
             self._partial.create()
             self._output = av.open(f"file:{self._partial.path}", "w", format="mp4", options={"movflags": "+faststart"})
-            self._output.metadata["comment"] = AI_MODIFIED
-            self._video = self._add_video()
-            if self._audio_path:
-                self._audio_input = open_media(self._audio_path)
-                self._audio = add_sound(self._output, self._audio_input, self._audio_path)
-                self._pending = self._first_sound()
+            self._add_tracks()
         except (OSError, av.error.FFmpegError) as error:
             self._discard()
             raise cannot_write(self._path, error) from error
@@ -101,7 +116,7 @@ class VideoWriter:
         frame.pts, frame.time_base = pts, self.info.time_base
         try:
             self._mux_video(self._video.encode(frame))
-            self._mux_sound(until=float(pts * self.info.time_base))
+            self._mux_tracks(until=float(pts * self.info.time_base))
         except (OSError, av.error.FFmpegError) as error:
             raise cannot_write(self._path, error) from error
         self._first_pts = pts if self._first_pts is None else self._first_pts
@@ -115,12 +130,41 @@ class VideoWriter:
         finally:
             self._discard()
 
+    def _add_tracks(self) -> None:
+        source = self._open(self._source_path)
+        add_tags(self._output, source)
+        self._output.metadata["comment"] = AI_MODIFIED
+        self._video = self._add_video()
+        add_language(self._video, video_stream(source, self._source_path))
+        if self._audio_path:
+            speech = self._open(self._audio_path)
+            packets = add_sound(self._output, speech, self._audio_path)
+            add_language(self._output.streams.audio[0], audio_stream(speech, self._audio_path))
+            self._tracks.append(_Track(packets))
+            if self._tracks[0].pending is None:
+                raise MediaError(
+                    f"The sound in {self._audio_path.name} is 0 s long, or broken; give another recording."
+                )
+        if self._end_pts is None:  # the source's own timeline, in which these have their place
+            start = self.info.start_pts * self.info.time_base
+            add_chapters(self._output, source, start)
+            self._tracks.append(_Track(add_subtitles(self._output, source, start)))
+
+    def _open(self, path: Path) -> InputContainer:
+        self._inputs.append(open_media(path))
+        return self._inputs[-1]
+
     def _add_video(self) -> av.VideoStream:
-        stream = self._output.add_stream("libx264", rate=self.info.fps)
+        is_deep = self.info.bit_depth > 8
+        stream = self._output.add_stream("libx265" if is_deep else "libx264", rate=self.info.fps)
         stream.width, stream.height = self.info.width, self.info.height
-        stream.pix_fmt = pixel_format(self.info.width, self.info.height)
+        stream.pix_fmt = pixel_format(self.info.width, self.info.height, self.info.bit_depth)
         stream.time_base = self.info.time_base
-        stream.options = {"crf": str(self._crf), "preset": X264_PRESET}
+        stream.options = {"crf": str(self._crf), "preset": X265_PRESET if is_deep else X264_PRESET}
+        if is_deep:
+            stream.codec_context.codec_tag = HEVC_TAG
+            params = self.info.mastering.x265_params() if self.info.mastering else []
+            stream.options |= {"x265-params": ":".join([*X265_PARAMS, *params])}
         context = stream.codec_context
         context.time_base = self.info.time_base
         context.sample_aspect_ratio = self.info.sample_aspect_ratio
@@ -128,12 +172,6 @@ class VideoWriter:
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
         context.thread_count = 0
         return stream
-
-    def _first_sound(self) -> av.Packet:
-        packet = next(self._audio, None)
-        if packet is None:
-            raise MediaError(f"The sound in {self._audio_path.name} is 0 s long, or broken; give another recording.")
-        return packet
 
     def _yuv(self, image: np.ndarray) -> av.VideoFrame:
         frame = self._converter.yuv(np.ascontiguousarray(image))
@@ -160,18 +198,18 @@ class VideoWriter:
         packets[-1].duration = max(1, end - self._first_pts - (packets[-1].dts - start))
         return packets
 
-    def _mux_sound(self, until: float) -> None:
-        """Keep sound in step with the pictures, so that neither waits in memory for the other."""
-        while self._pending is not None and float(self._pending.pts * self._pending.time_base) <= until:
-            self._output.mux(self._pending)
-            self._pending = next(self._audio, None)
+    def _mux_tracks(self, until: float) -> None:
+        """Keep the other tracks in step with the pictures, so that none waits in memory for another."""
+        for track in self._tracks:
+            for packet in track.packets_until(until):
+                self._output.mux(packet)
 
     def _finish(self) -> None:
         if not self.num_frames:
             raise MediaError(f"{self._path.name} was not written: there was no frame to write.")
         try:
             self._mux_video(self._close_off(self._video.encode(None)))
-            self._mux_sound(until=float("inf"))
+            self._mux_tracks(until=float("inf"))
             self._output.close()
             self._partial.put_in_place()
         except (OSError, av.error.FFmpegError) as error:
@@ -179,7 +217,7 @@ class VideoWriter:
 
     def _discard(self) -> None:
         """Close everything and remove the unfinished file, if there is one."""
-        for container in (self._output, self._audio_input):
+        for container in (self._output, *self._inputs):
             try:
                 if container is not None:
                     container.close()

@@ -84,14 +84,19 @@ def add_sound(output: OutputContainer, container: InputContainer, path: Path) ->
     first_pts = _copyable_from(path)
     if first_pts is not None:
         return _copied(container, source, output.add_stream_from_template(source), first_pts)
-    rate, layout = _encoded_form(source)
+    rate, layout = written_form(source)
     stream = output.add_stream("aac", rate=rate, layout=layout)
     stream.bit_rate = AAC_BITS_PER_CHANNEL * stream.layout.nb_channels
     return _encoded(decoded(container, source), stream)
 
 
-def _encoded_form(source: av.AudioStream) -> tuple[int, str]:
-    """Return the sample rate and channel layout that AAC has for a stream."""
+def is_copyable(path: Path) -> bool:
+    """Tell whether a file's sound goes into an MP4 packet by packet."""
+    return _copyable_from(path) is not None
+
+
+def written_form(source: av.AudioStream) -> tuple[int, str]:
+    """Return the sample rate, Hz, and the channel layout of a stream that is encoded as AAC."""
     context = source.codec_context
     rate = min((known for known in AAC_RATES if known >= context.sample_rate), default=max(AAC_RATES))
     num_channels = context.layout.nb_channels  # files often leave the layout open
