@@ -27,7 +27,7 @@ from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
 from personatalk.geometry_construction.style import style_of
-from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames
+from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.sameness import same_media
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
@@ -114,6 +114,7 @@ class DubbingPipeline:
             ) as writer:
                 passed = self.render(clip, driven.timeline, video, writer, run, record=record)
         report = dubbing_report(faces, driven, bank, options, run, passed=passed, fps=fps, precision=clip.precision)
+        report["lost"] = what_is_lost(video, audio, keeps_timeline=driven.timeline.end_pts is None)
         if record:
             record.finish(report)
         return DubbingResult(

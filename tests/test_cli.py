@@ -30,6 +30,18 @@ def test_dub_writes_video_and_report(pipeline, clip, speech, tmp_path, capsys):
     assert capsys.readouterr().out == f"{output}: 5 frames in 0.5 s, 1 without a usable face left as they are\n"
 
 
+def test_dub_says_what_is_lost(monkeypatch, clip, speech, tmp_path, capsys):
+    class LossyPipeline(CopyPipeline):
+        def dub(self, *arguments, **options):
+            result = super().dub(*arguments, **options)
+            result.report = {"lost": ["the alpha channel", "2 chapters"]}
+            return result
+
+    monkeypatch.setattr(cli, "load", lambda checkpoints: LossyPipeline())
+    assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 0
+    assert capsys.readouterr().out.endswith("not kept of the clip and the speech: the alpha channel; 2 chapters\n")
+
+
 def test_dub_passes_every_option_on(pipeline, clip, speech, tmp_path):
     options = "--style-strength 0.5 --mouth-amplitude 1.2 --length audio --references paper --face 3 4 --crf 20"
     options += " --no-offset --no-calibration"

@@ -153,6 +153,8 @@ def _dub(arguments: argparse.Namespace) -> None:
     seconds = sum(result.timings.values())
     print(f"{result.video}: {result.num_frames} frames in {seconds:.1f} s", end="")
     print(f", {result.num_passed_through} without a usable face left as they are" * bool(result.num_passed_through))
+    if lost := result.report.get("lost"):
+        print(f"not kept of the clip and the speech: {'; '.join(lost)}")
     if arguments.report:
         write_text(arguments.report, json.dumps(result.report, indent=2) + "\n")
     if arguments.inspect:
