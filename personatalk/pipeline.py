@@ -165,7 +165,7 @@ class DubbingPipeline:
         )
         model, calibration = self.geometry_model, SpeakerCalibration()
         if self.calibrator:
-            model, calibration = self.calibrator.listen(speaker.video, speaker.geometry, style, model, options)
+            model, calibration = self.calibrator.calibrate(speaker.video, speaker.geometry, style, model, options)
         driven = predict_expression(
             model,
             speech.features,
