@@ -1,4 +1,4 @@
-"""Video and sound in and out, as streams: what a file is, its frames, its waveform, and a writer that keeps timing."""
+"""Media files: probing, decoding and encoding of video and sound, frame by frame."""
 
 from personatalk.media.colour import ColourTags
 from personatalk.media.decode import Frame, VideoInfo, probe_video, read_frames

@@ -1,4 +1,4 @@
-"""RGB to YUV and back: what a video's numbers mean, and conversions that undo each other."""
+"""Conversion between RGB and YUV by a video's colour tags, such that unchanged frames survive the round trip."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ SWS_FLAGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ColourTags:
-    """How a video's numbers stand for colours; codes of ISO/IEC 23091-2, 2 = not stated.
+    """Colour tags of a video; codes of ISO/IEC 23091-2, 2 = not stated.
 
     Attributes:
         matrix: RGB to YUV matrix.
         range: 1 limited (16..235), 2 full (0..255), 0 not stated, which means limited.
-        primaries: colours of the three primaries.
+        primaries: chromaticities of red, green and blue.
         transfer: transfer characteristic.
     """
 
@@ -57,16 +57,16 @@ def pixel_format(width: int, height: int, bit_depth: int = 8) -> str:
 
 
 class ColourConverter:
-    """Converts pictures of one video between its YUV and RGB.
+    """Converts frames of one video between its YUV format and RGB.
 
-    8-bit 4:2:0, which nearly all video is, goes through our own loops: each 2x2 block of pixels
-    has one colour difference, given to all four on the way in and averaged over them on the way
-    out, so that a picture that was not changed comes out as it went in. All else goes through libswscale.
+    8-bit 4:2:0, the format of nearly all video, is converted by compiled loops: the chroma sample of each 2x2 block is
+    replicated to its four pixels on reading and averaged over them on writing, so that an unchanged frame is written
+    as it was read. All other formats go through libswscale.
 
-    Ours: no colour is interpolated, as that cannot be undone.
+    Ours: chroma is replicated and not interpolated, since interpolation cannot be inverted.
 
     Args:
-        tags: the video's colour tags; what they leave open is decided by the height.
+        tags: the video's colour tags; an unstated matrix follows from the height.
         height: px, upright.
         bit_depth: of the video, bits per sample.
     """
@@ -79,7 +79,7 @@ class ColourConverter:
         self._to_rgb, self._to_yuv, self._black = _coefficients(self._matrix, self._range)
 
     def rgb(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        """Return uint8 [height, width, 3] for a decoded picture, scaled if its size differs."""
+        """Return uint8 [height, width, 3] for a decoded frame, scaled if its size differs."""
         is_plain = picture.format.name in ("yuv420p", "yuvj420p") and (picture.width, picture.height) == (width, height)
         if is_plain and pixel_format(width, height) == "yuv420p":
             image = np.empty((height, width, 3), np.uint8)
@@ -96,7 +96,7 @@ class ColourConverter:
         ).to_ndarray()
 
     def yuv(self, image: np.ndarray) -> av.VideoFrame:
-        """Return a picture to encode, in its `pixel_format`, for uint8 [H, W, 3]."""
+        """Return the frame to encode, in its `pixel_format`, for uint8 [H, W, 3]."""
         height, width = image.shape[:2]
         output_format = pixel_format(width, height, self._bit_depth)
         if output_format == "yuv420p":
@@ -114,12 +114,12 @@ class ColourConverter:
 
 
 def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    """View a plane's numbers, uint8 [H, W], without the padding of its lines."""
+    """View a plane, uint8 [H, W], without the padding of its rows."""
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
 def _coefficients(matrix: Colorspace, colour_range: ColorRange) -> tuple[np.ndarray, np.ndarray, np.float32]:
-    """Return RGB from YUV [3, 3], YUV from RGB [3, 3] and the luma of black; colour differences count from 128."""
+    """Return rgb_from_yuv [3, 3], yuv_from_rgb [3, 3] and the luma of black; chroma is centred on 128."""
     red, blue = LUMA_WEIGHTS[matrix]
     luma = np.array((red, 1 - red - blue, blue))
     blue_difference = (np.array((0, 0, 1)) - luma) / (2 * (1 - blue))
@@ -139,14 +139,14 @@ def _clipped(value: np.float32) -> np.uint8:
 def _rgb_from_yuv420(
     luma: np.ndarray, blue: np.ndarray, red: np.ndarray, image: np.ndarray, to_rgb: np.ndarray, black: np.float32
 ) -> None:
-    """Fill image [H, W, 3] from luma [H, W] and colour differences [H / 2, W / 2].
+    """Fill image [H, W, 3] from luma [H, W] and chroma [H / 2, W / 2].
 
-    Single precision and one channel at a time are what vectorises; half a level is added to round.
+    Single precision and one channel at a time let the compiler vectorise; half a level is added to round.
     """
     height, width = image.shape[:2]
     middle, half, scale, red_v = np.float32(128), np.float32(0.5), to_rgb[0, 0], to_rgb[0, 2]
     green_u, green_v, blue_u = to_rgb[1, 1], to_rgb[1, 2], to_rgb[2, 1]
-    parts = np.empty((3, width), np.float32)  # what colour adds to each channel along two rows
+    parts = np.empty((3, width), np.float32)  # chroma's contribution to each channel in two rows
     line = np.empty((3, width), np.uint8)
     for row in range(height):
         if row % 2 == 0:
@@ -168,7 +168,7 @@ def _rgb_from_yuv420(
 def _yuv420_from_rgb(
     image: np.ndarray, luma: np.ndarray, blue: np.ndarray, red: np.ndarray, to_yuv: np.ndarray, black: np.float32
 ) -> None:
-    """Fill luma [H, W] and colour differences [H / 2, W / 2] from image [H, W, 3]."""
+    """Fill luma [H, W] and chroma [H / 2, W / 2] from image [H, W, 3]."""
     height, width = image.shape[:2]
     middle, quarter, black = np.float32(128.5), np.float32(0.25), black + np.float32(0.5)
     y_r, y_g, y_b = to_yuv[0]

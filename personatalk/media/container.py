@@ -1,4 +1,4 @@
-"""Opening of media files: everything that is not one is refused in a sentence that says what to do."""
+"""Opening and decoding of media files; whatever is not one is refused in a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def open_media(path: Path) -> InputContainer:
 
 
 def decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
-    """Decode a stream from where it stands, stepping over damaged packets.
+    """Decode a stream from its current position, skipping damaged packets.
 
-    Damage inside a file costs the pictures that it hits and nothing else: the others keep their times.
+    Only the frames of damaged packets are missing; the others keep their timestamps.
     """
     damaged = 0
     packets = container.demux(stream)

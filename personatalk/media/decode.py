@@ -1,4 +1,4 @@
-"""Pictures in: what a video is, and its frames one by one, upright, each with its own timestamp."""
+"""Reading of video: its properties, and its frames one by one, upright, each with its own timestamp."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from personatalk.media.container import decoded, open_media
 from personatalk.media.hdr import MasteringMetadata, mastering_metadata
 
 DEFAULT_FPS = Fraction(25)
-INDEXED_FORMATS = ("mov,mp4", "matroska", "avi")  # others find frames by guessing: they are read from the start
+INDEXED_FORMATS = ("mov,mp4", "matroska", "avi")  # others have no index to seek by: they are read from the start
 RATE_TOLERANCE = 0.02  # of a stated frame rate, against the timestamps
 IMAGE_BRANDS = ("avif", "heic", "heix", "mif1")
 CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
@@ -26,7 +26,7 @@ CLOCKWISE_TURNS = {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video file is.
+    """Properties of a video file.
 
     Attributes:
         width: px, upright.
@@ -35,8 +35,8 @@ class VideoInfo:
         num_frames: as many as the file says or has packets for; damage can make it fewer.
         duration: s, from the first frame's start to the last one's end.
         has_audio: whether there is an audio stream.
-        rotation: degrees clockwise by which decoded pictures are turned to stand upright.
-        orientation: (a, b, c, d), each -1, 0 or 1: a decoded picture's (x, y) is shown at (a x + c y, b x + d y).
+        rotation: degrees clockwise that turn decoded frames upright.
+        orientation: (a, b, c, d), each -1, 0 or 1: a decoded frame's (x, y) is shown at (a x + c y, b x + d y).
         time_base: s per tick of `Frame.pts`.
         sample_aspect_ratio: width of a pixel over its height, upright.
         colour: colour tags of the source.
@@ -63,7 +63,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One picture of a video.
+    """One frame of a video.
 
     Attributes:
         index: counts from 0 at the first frame read.
@@ -81,7 +81,7 @@ class Frame:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Read what a video file is, decoding its first frame only.
+    """Read a video file's properties, decoding its first frame only.
 
     Raises:
         MediaError: no such file, not a video, or broken; the message says which.
@@ -116,13 +116,13 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def read_frames(path: Path, start_time: float = 0.0, *, only: Collection[int] | None = None) -> Iterator[Frame]:
-    """Stream a video's frames, holding none of them.
+    """Stream a video's frames, keeping none in memory.
 
-    Every call gives the same frames in the same order. A file that is cut off gives those that it has.
+    Every call yields the same frames in the same order. A truncated file yields those that it has.
 
     Args:
-        start_time: s since the first frame; frames before it are left out, and `index` counts from the first given.
-        only: the wanted frames' `index`; the others are decoded, as must be, but not converted, and not given.
+        start_time: s since the first frame; earlier frames are left out, and `index` counts from the first yielded.
+        only: the wanted frames' `index`; the others are decoded, but neither converted nor yielded.
 
     Raises:
         MediaError: as `probe_video`.
@@ -149,7 +149,7 @@ def read_frames(path: Path, start_time: float = 0.0, *, only: Collection[int] | 
 
 
 def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Give each picture its ticks since the first: always there, and always more than the last one's."""
+    """Yield each frame with its ticks since the first one; they are never missing and strictly increase."""
     step = max(1, round(1 / info.fps / info.time_base))
     last = None
     for picture in pictures:

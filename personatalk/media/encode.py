@@ -30,34 +30,33 @@ BT709_MATRIX, BT601_MATRIX = 1, 6
 
 
 class _Track:
-    """The packets of a track, one of them held back until the pictures have reached its time."""
+    """The packets of a track; the next one is held back until the video has reached its time."""
 
     def __init__(self, packets: Iterator[av.Packet]) -> None:
         self._packets = packets
         self.pending = next(packets, None)
 
     def packets_until(self, time: float) -> Iterator[av.Packet]:
-        """Give the packets that start at `time` s or before."""
+        """Yield the packets that start at `time` s or before."""
         while self.pending is not None and float(self.pending.pts * self.pending.time_base) <= time:
             yield self.pending
             self.pending = next(self._packets, None)
 
 
 class VideoWriter:
-    """Writes changed frames in MP4, with the source's timing and looks and a given sound.
+    """Writes changed frames in MP4, with the source's timing, size and colour and a given sound.
 
     8-bit video becomes H.264, deeper video HEVC with 10 bits and the source's HDR metadata. Title, chapters, language
     and subtitles that are text are kept; `what_is_lost` lists the rest.
 
-    The file grows beside the target under a hidden name and takes its place only when all is
-    written; after an error nothing is left. Sound is copied as it is where MP4 can carry it, else
-    encoded once as AAC; it is never cut.
+    The file is written beside the target under a hidden name and replaces it when it is complete; after an error
+    nothing is left. Sound is copied packet by packet where MP4 can carry it, else encoded once as AAC; it is never cut.
 
     Args:
         path: target; replaced if it exists.
         source: the video that the frames come from.
-        audio: file whose sound goes in, complete; None for a silent video.
-        crf: x264 quality, lower is better; 16 is hard to tell from the source.
+        audio: file whose whole sound is added; None for a silent video.
+        crf: constant rate factor of x264 and x265, lower is better; 16 is visually lossless.
         end_pts: ticks of the source's time base at which the last frame ends; without it, that one takes as long as
             the source's frames do on average.
 
@@ -199,7 +198,7 @@ class VideoWriter:
         return packets
 
     def _mux_tracks(self, until: float) -> None:
-        """Keep the other tracks in step with the pictures, so that none waits in memory for another."""
+        """Interleave the other tracks with the video, so that no track waits in memory for another."""
         for track in self._tracks:
             for packet in track.packets_until(until):
                 self._output.mux(packet)

@@ -1,4 +1,4 @@
-"""Sound in: a file's waveform, and its packets for another file, copied or encoded once."""
+"""Sound: reading of waveforms, and copying or encoding of a file's sound into an MP4."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8
 AAC_BITS_PER_CHANNEL = 128_000
 MIN_MP3_RATE = 16000  # Hz; MP4 has no MPEG-2.5
 MAX_CHANNELS = 64  # libswresample's limit
-MAX_GAP_S = 0.005  # rounded timestamps stay below; anything longer is a real gap
+MAX_GAP_S = 0.005  # the rounding of timestamps stays below; longer gaps are real
 
 
 def read_audio(path: Path, sample_rate: int = 16000) -> np.ndarray:
@@ -173,9 +173,10 @@ def _packets(container: InputContainer, stream: av.AudioStream) -> Iterator[av.P
 
 
 def _copyable_from(path: Path) -> int | None:
-    """Return the timestamp of the first sample that sounds, or None if the sound must be encoded.
+    """Return the timestamp of the first audible sample, or None if the sound must be encoded.
 
-    Copied packets keep their timestamps, and a waveform has no gaps: only where both agree is a copy true.
+    Copied packets keep their timestamps, but the waveform that drives the lips has no gaps: sound is copied only
+    where its timestamps have none either.
     """
     with open_media(path) as container:
         stream = audio_stream(container, path)
