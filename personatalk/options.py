@@ -11,6 +11,7 @@ from personatalk.errors import OptionError
 
 REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
 LENGTH_RULES = ("video", "audio", "loop", "hold")
+TRACKERS = ("mediapipe", "face-alignment")
 MAX_FACTOR = 3  # of style and motion
 MAX_CRF = 51  # of H.264 in 8 bits
 
@@ -26,6 +27,7 @@ class DubbingOptions:
             long video is cut, a short one is played back and forth ("audio"), starts again ("loop"), or
             stands still at its last frame ("hold").
         reference_strategy: how lip references are chosen, one of REFERENCE_STRATEGIES.
+        tracker: finds the face's landmarks, one of TRACKERS; "face-alignment" needs a package and weights of its own.
         face_point: (x, y) px in the first frame; the face nearest to it is dubbed. Without it, the largest.
         style_video: another clip whose speaking style is used.
         reference_video: another clip of the same person that gives style and lip references.
@@ -41,6 +43,7 @@ class DubbingOptions:
     mouth_amplitude: float = 1.0
     length: str = "video"
     reference_strategy: str = "coverage"
+    tracker: str = "mediapipe"
     face_point: tuple[float, float] | None = None
     style_video: Path | None = None
     reference_video: Path | None = None
@@ -51,7 +54,8 @@ class DubbingOptions:
     def __post_init__(self) -> None:
         for name in ("style_strength", "mouth_amplitude"):
             self._require(name, _is_within(getattr(self, name), MAX_FACTOR), f"a number between 0 and {MAX_FACTOR}")
-        for name, choices in (("length", LENGTH_RULES), ("reference_strategy", REFERENCE_STRATEGIES)):
+        choices_of = {"length": LENGTH_RULES, "reference_strategy": REFERENCE_STRATEGIES, "tracker": TRACKERS}
+        for name, choices in choices_of.items():
             self._require(name, getattr(self, name) in choices, f"one of {choices}")
         for name in ("style_video", "reference_video"):
             self._require(name, isinstance(getattr(self, name), (str, Path, type(None))), "a path or None")

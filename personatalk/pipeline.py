@@ -134,16 +134,26 @@ class DubbingPipeline:
     def read_faces(self, video: Path, options: DubbingOptions, run: Run) -> Faces:
         """Read the face of a clip, and those of the videos that give style and references, each video once."""
         with run.stage("track", "tracking the face"):
-            track, pts = follow_face(video, point=options.face_point, step=run.step)
+            track, pts = follow_face(
+                video, self.face_model, tracker=options.tracker, point=options.face_point, step=run.step
+            )
         with run.stage("fit", "fitting the face"):
             face = estimate_face(video, track, self.mesh, step=run.step)
             source = SourceFace(video=video, geometry=face.geometry, occlusion=face.occlusion, pts=pts)
-            reference = self._other_face(options.reference_video, [source], run)
-            style = self._other_face(options.style_video, [source, reference], run, finds_occlusion=False)
+            reference = self._other_face(options.reference_video, options.tracker, [source], run)
+            style = self._other_face(
+                options.style_video, options.tracker, [source, reference], run, finds_occlusion=False
+            )
         return Faces(source=source, reference=reference or source, style=style or reference or source)
 
     def _other_face(
-        self, video: Path | None, known: list[SourceFace | None], run: Run, *, finds_occlusion: bool = True
+        self,
+        video: Path | None,
+        tracker: str,
+        known: list[SourceFace | None],
+        run: Run,
+        *,
+        finds_occlusion: bool = True,
     ) -> SourceFace | None:
         """The face of another video; None where no video is given. A video that is known, by content, is not read."""
         if video is None:
@@ -151,7 +161,7 @@ class DubbingPipeline:
         for face in known:
             if face and same_media(video, face.video):
                 return face
-        track, pts = follow_face(video, step=run.step)
+        track, pts = follow_face(video, self.face_model, tracker=tracker, step=run.step)
         found = estimate_face(video, track, self.mesh, finds_occlusion=finds_occlusion, step=run.step)
         return SourceFace(video=video, geometry=found.geometry, occlusion=found.occlusion, pts=pts)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.cli.training import add_command, add_training_commands
 from personatalk.errors import PersonaTalkError
+from personatalk.options import TRACKERS
 
 if TYPE_CHECKING:
     from personatalk.inspection.recorder import Recorder
@@ -94,6 +95,7 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         "--references", choices=["coverage", "nearest", "paper", "random"], default="coverage",
         help="how the frames are chosen that lips are taken from (default: coverage)",
     )  # fmt: skip
+    _add_tracker(dub)
     dub.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
     dub.add_argument("--style-video", type=Path, help="take the way of speaking from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
@@ -113,7 +115,14 @@ def _add_track(commands: argparse._SubParsersAction) -> None:
     )
     track.add_argument("clip", type=Path)
     track.add_argument("-o", "--output", type=Path, required=True, help="the .npz to write")
+    _add_tracker(track)
     track.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
+
+
+def _add_tracker(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tracker", choices=TRACKERS, default=TRACKERS[0], help="what finds the landmarks (default: %(default)s)"
+    )
 
 
 def load(checkpoints: Path) -> DubbingPipeline:
@@ -137,6 +146,7 @@ def _dub(arguments: argparse.Namespace) -> None:
         mouth_amplitude=arguments.mouth_amplitude,
         length=arguments.length,
         reference_strategy=arguments.references,
+        tracker=arguments.tracker,
         face_point=tuple(arguments.face) if arguments.face else None,
         style_video=arguments.style_video,
         reference_video=arguments.reference_video,
@@ -177,15 +187,15 @@ def _write_sheets(folder: Path) -> None:
 
 def _track(arguments: argparse.Namespace) -> None:
     from personatalk.errors import NoFaceError
-    from personatalk.geometry.tracking import MediaPipeTracker, track_face
-    from personatalk.media import check_outputs, probe_video, read_frames
+    from personatalk.geometry.estimation import follow_face
+    from personatalk.geometry.face_model import FaceModel
+    from personatalk.media import check_outputs
     from personatalk.training.corpus import save_track
 
     check_outputs([arguments.output], [arguments.clip])
-    info = probe_video(arguments.clip)
-    frames = ((frame.time, frame.image) for frame in read_frames(arguments.clip))
-    with MediaPipeTracker(tuple(arguments.face) if arguments.face else None) as tracker:
-        track = track_face(frames, tracker, width=info.width, height=info.height)
+    point = tuple(arguments.face) if arguments.face else None
+    face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
+    track, _ = follow_face(arguments.clip, face_model, tracker=arguments.tracker, point=point)
     if not track.detected.any():
         raise NoFaceError(f"no face was found in {arguments.clip}; use a video that shows one from the front")
     save_track(track, arguments.output)

@@ -11,7 +11,9 @@ import numpy as np
 
 from personatalk.concurrency import read_ahead
 from personatalk.geometry import face_refinement, lip_refinement
+from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker
 from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.face_refinement import GreyWindows, refine_geometry
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.lip_refinement import register_lips, registered_frames
@@ -34,17 +36,27 @@ class FrameWatcher(Protocol):
 
 
 def follow_face(
-    video: Path, *, point: tuple[float, float] | None = None, step: Step | None = None
+    video: Path,
+    face_model: FaceModel,
+    *,
+    tracker: str = "mediapipe",
+    point: tuple[float, float] | None = None,
+    step: Step | None = None,
 ) -> tuple[FaceTrack, np.ndarray]:
     """Track the face of a video.
 
     Args:
         video: to read, once.
+        face_model: gives the vertices between the points of a tracker that has fewer.
+        tracker: "mediapipe" or "face-alignment".
         point: px in the first frame; the face nearest to it is tracked. Without it, the largest.
         step: told of each frame.
 
     Returns:
         the track, and the frames' timestamps [T] in ticks.
+
+    Raises:
+        AdapterError: the tracker's package or its weights are missing.
     """
     info, pts = probe_video(video), []
 
@@ -55,8 +67,9 @@ def follow_face(
             pts.append(frame.pts)
             yield frame.time, frame.image
 
-    with MediaPipeTracker(point) as tracker:
-        track = track_face(timed(), tracker, width=info.width, height=info.height)
+    opened = FaceAlignmentTracker(face_model, point) if tracker == "face-alignment" else MediaPipeTracker(point)
+    with opened:
+        track = track_face(timed(), opened, width=info.width, height=info.height)
     return track, np.array(pts, np.int64)
 
 

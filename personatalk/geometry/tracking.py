@@ -111,10 +111,9 @@ class MediaPipeTracker:
         boxes = self.detect(image)
         if not len(boxes):
             return False
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        chosen = 0 if self._point is None else int(np.linalg.norm(centres - self._point, axis=1).argmin())
-        side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * (boxes[chosen, 2:] - boxes[chosen, :2]).max()))
-        left, top = (centres[chosen] - side / 2).astype(int)
+        left, top, right, bottom = boxes[choose_face(boxes, self._point)]
+        side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * max(right - left, bottom - top)))
+        left, top = (np.array((left + right, top + bottom)) / 2 - side / 2).astype(int)
         self._window = (int(left), int(top), side)
         restart_graph(self._mesh)
         return True
@@ -133,6 +132,22 @@ class MediaPipeTracker:
         low, high = landmarks[:, :2].min(0) - (left, top), landmarks[:, :2].max(0) - (left, top)
         extent = (high - low).max() / side
         return bool(low.min() > 0.05 * side and high.max() < 0.95 * side and 0.35 < extent < 0.85)
+
+
+def choose_face(boxes: np.ndarray, point: tuple[float, float] | None) -> int:
+    """Choose among the faces of a frame.
+
+    Args:
+        boxes: [N, 4] px: left, top, right, bottom; N is at least 1.
+        point: (x, y) px.
+
+    Returns:
+        which one's centre is nearest to the point; without a point, which is the widest.
+    """
+    if point is None:
+        return int((boxes[:, 2] - boxes[:, 0]).argmax())
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return int(np.linalg.norm(centres - point, axis=1).argmin())
 
 
 def track_face(
