@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from personatalk.errors import PersonaTalkError
+
+if TYPE_CHECKING:
+    from personatalk.options import DubbingOptions
+    from personatalk.pipeline import DubbingPipeline, DubbingResult, load_pipeline
 
 __all__ = ["DubbingOptions", "DubbingPipeline", "DubbingResult", "PersonaTalkError", "load_pipeline"]
 

@@ -13,9 +13,10 @@ from platformdirs import user_cache_path
 from personatalk.errors import CheckpointError
 
 if TYPE_CHECKING:  # so that the command line can name the folder without loading PyTorch
+    from _typeshed import DataclassInstance
     from torch import nn
 
-C = TypeVar("C")
+C = TypeVar("C", bound="DataclassInstance")
 
 RESTORE = (
     "put the files of the repository's folder checkpoints/ there, or name their folder "

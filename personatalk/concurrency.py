@@ -1,18 +1,19 @@
-"""Several things at once, in order: frames are read ahead, and rendered on all cores."""
+"""Work on several frames at once, with results in order: reading ahead, and calls side by side on all cores."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from threadpoolctl import threadpool_limits
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 MAX_WORKERS = 8
 END = object()
 
@@ -33,52 +34,56 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads_before)
 
 
-def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Make the next item on another thread while the last one is worked on.
+def read_ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Fetch the next item on another thread while the caller works on the last one.
 
-    Closing this, or an error on either side, ends both.
+    Closing the generator, or an error on either side, ends both.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(next, iterator, END)
         while (item := ahead.result()) is not END:
             ahead = pool.submit(next, iterator, END)
-            yield item
+            yield cast(Item, item)
 
 
 class _Blas:
-    """NumPy's matrix library: as long as calls run side by side anywhere, each has one thread, as PyTorch gives it.
+    """Limits NumPy's matrix library to one thread while calls run side by side, as PyTorch is limited for each.
 
-    Otherwise every call would wait for the others' threads: measured, rendering took half as long again.
+    With more, each call waits for threads that the others hold: measured, rendering took half as long again. The
+    limit holds for the whole process, so the first user sets it and the last one takes it away.
     """
 
     def __init__(self) -> None:
-        self._lock, self._users, self._limits = Lock(), 0, None
+        self._lock, self._num_users = Lock(), 0
+        self._limits: threadpool_limits | None = None
 
     @contextmanager
     def on_one_core(self) -> Iterator[None]:
-        """Limit it until the last user has left."""
+        """Limit it as long as this or another user needs it."""
         with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._limits = threadpool_limits(1, "blas")
+            self._num_users += 1
+            self._limits = self._limits or threadpool_limits(1, "blas")
         try:
             yield
         finally:
             with self._lock:
-                self._users -= 1
-                if not self._users:
+                self._num_users -= 1
+                if self._limits and not self._num_users:
                     self._limits.restore_original_limits()
+                    self._limits = None
 
 
 _blas = _Blas()
 
 
-def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Call a function for each item, several at a time, and give the results in the items' order.
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Call a function for each item, several at a time, and yield the results in the items' order.
 
-    At most `workers + 1` items are held. Each call computes on one core: many calls at once use the cores
-    better than one call that is split among them. Closing this, or an error, starts no further call.
+    At most `workers + 1` items are held. Each call computes on one core: several calls at once use the cores better
+    than one call that is split among them. After closing the generator, or an error, no further call starts.
 
     Args:
         function: may be called from several threads at once.

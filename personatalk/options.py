@@ -75,7 +75,7 @@ def _is_finite(value: object) -> bool:
 
 
 def _is_within(value: object, most: float) -> bool:
-    return _is_finite(value) and 0 <= value <= most
+    return isinstance(value, Real) and _is_finite(value) and 0 <= float(value) <= most
 
 
 def _is_point(value: object) -> bool:

@@ -16,24 +16,24 @@ SHARES = {
     "geometry": 0.03,
     "references": 0.05,
     "render": 0.51,
-}  # of the time, for progress
+}  # of a run's time, to tell how much of it is done
 
 Progress = Callable[[float, str], None]
 Tick = Callable[[], None]  # called for each frame that was worked on; may raise to stop
 
 
 def no_tick() -> None:
-    """Count nothing: the Tick of those who need no progress."""
+    """Do nothing: the Tick of a caller that shows no progress."""
 
 
 class Run:
-    """What one dub tells its caller, and asks of it.
+    """Progress, cancelling and timings of one dub.
 
     Args:
-        progress: told (share done, what is being done).
-        should_stop: asked often; true ends the run.
-        measures_memory: note each stage's peak. It resets the peak that the system keeps of the process, and so
-            spoils what others read there of the process as a whole.
+        progress: called with (share done, what is being done).
+        should_stop: asked at every frame; true ends the run.
+        measures_memory: note each stage's peak memory. This resets the peak that the system keeps for the process,
+            so nobody else can read the peak of the whole process afterwards.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Run:
 
     @contextmanager
     def stage(self, name: str, message: str) -> Iterator[None]:
-        """Time a stage of the run; if asked to, note the most memory that the process held in it."""
+        """Time a stage of the run, and note its peak memory if asked to."""
         self.name, self.message = name, message
         self.step(0, 1)
         if self.measures_memory:
@@ -59,7 +59,7 @@ class Run:
         self.done += SHARES[name]
 
     def step(self, index: int, count: int | None) -> None:
-        """Tell how far the stage is, and stop if asked to."""
+        """Report how far the stage is, and stop if asked to."""
         self.check()
         if self.progress:
             share = min(1.0, index / count) if count else 0.0
@@ -72,13 +72,13 @@ class Run:
 
 
 def reset_peak_memory() -> None:
-    """Let the process's peak memory count from now; where the system does not allow it, it counts from the start."""
+    """Count the process's peak memory from now on; where the system does not allow it, it counts from the start."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb() -> int | None:
-    """Most memory that the process held since the reset, MB; None where the system does not say."""
+    """Peak memory of the process since the reset, MB; None where the system does not say."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -17,6 +17,7 @@ from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -158,32 +159,34 @@ def _keep_choice(key: str, is_reduced: bool) -> None:
 def prepare(renderer: DualAttentionRenderer, precision: torch.dtype) -> DualAttentionRenderer:
     """Copy a renderer for many calls of `render_in`: its weights are converted once, not for each frame.
 
-    The channels of a place lie side by side, which CPUs convolve faster. A GPU's renderer comes back as it is.
+    Weights are kept in the channels-last format, which CPUs convolve faster. A GPU's renderer is returned as it is.
     """
     if device_of(renderer).type != "cpu":
         return renderer
     prepared = copy.deepcopy(renderer)
     for module in prepared.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(precision, memory_format=torch.channels_last)
+            module.to(dtype=precision).to(memory_format=torch.channels_last)
     return prepared
 
 
 def render_in(
     precision: torch.dtype, renderer: DualAttentionRenderer, target: Target, lip: References, face: References
 ) -> Rendering:
-    """Call a renderer in a number format; what comes back is float32, on the CPU."""
+    """Call a renderer in a precision; the rendering comes back as float32 on the CPU."""
     device = target.image.device.type
     with torch.autocast(device, precision, enabled=precision != torch.float32):
         rendering = renderer(target, lip, face)
     return _plain(rendering)
 
 
-def _plain(record: Rendering | Sample | None) -> Rendering | Sample | None:
-    if record is None:
-        return None
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return replace(record, **{k: v.float().cpu() if isinstance(v, Tensor) else _plain(v) for k, v in values.items()})
+def _plain(value: Any) -> Any:
+    """Bring a tensor, or all tensors of a record, to float32 on the CPU."""
+    if isinstance(value, Tensor):
+        return value.float().cpu()
+    if isinstance(value, (Rendering, Sample)):
+        return replace(value, **{field.name: _plain(getattr(value, field.name)) for field in fields(value)})
+    return value
 
 
 def _made_up_frame(renderer: DualAttentionRenderer) -> tuple[Target, References, References]:

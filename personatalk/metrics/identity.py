@@ -31,6 +31,7 @@ class FaceEmbedder(nn.Module):
     Source: dlib (dlib_face_recognition_resnet_model_v1, public domain), as converted by face-api (MIT).
     """
 
+    mean: Tensor
     BLOCKS = (("conv32_1", 32, 32), ("conv32_2", 32, 32), ("conv32_3", 32, 32),
               ("conv64_down", 32, 64), ("conv64_1", 64, 64), ("conv64_2", 64, 64), ("conv64_3", 64, 64),
               ("conv128_down", 64, 128), ("conv128_1", 128, 128), ("conv128_2", 128, 128),

@@ -28,6 +28,8 @@ class Lpips(nn.Module):
     Source: Zhang et al. 2018 (arXiv 1801.03924), equation 1; weights: LPIPS project, BSD-2.
     """
 
+    shift: Tensor
+    scale: Tensor
     WIDTHS = (64, 192, 384, 256, 256)
 
     def __init__(self) -> None:
