@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Peak memory of a dub, of a clip and of one three times as long: it must not grow with the clip.")
+    parser = argparse.ArgumentParser(
+        description="Peak memory of a dub, of a clip and of one three times as long: it must not grow with the clip."
+    )
     parser.add_argument(
         "clip",
         type=Path,

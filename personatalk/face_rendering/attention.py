@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -83,8 +84,7 @@ class AnchoredAttention(nn.Module):
         self.pair = nn.Sequential(
             nn.Conv2d(2 * config.dim, config.dim, 1), nn.SiLU(), nn.Conv2d(config.dim, 3, 3, padding=1)
         )
-        nn.init.zeros_(self.pair[-1].weight)
-        nn.init.zeros_(self.pair[-1].bias)
+        zero_parameters(self.pair[-1])
 
     def forward(self, query: Tensor, references: References) -> Sample:
         """Sample the references: query [B, D, h, w]."""
@@ -101,7 +101,7 @@ class AnchoredAttention(nn.Module):
 
         The first layer's half for the query is computed once for all references; their sum is that of both joined.
         """
-        first, activation, last = self.pair
+        first, activation, last = cast(nn.Conv2d, self.pair[0]), self.pair[1], self.pair[2]
         on_query, on_anchor = first.weight.chunk(2, 1)
         seen = F.conv2d(at_anchor.flatten(0, 1), on_anchor).unflatten(0, at_anchor.shape[:2])
         joined = seen + F.conv2d(query, on_query, first.bias)[:, None]
@@ -206,11 +206,17 @@ def sample_maps(maps: Tensor, positions: Tensor) -> Tensor:
     return rearrange(sampled, "(b r h w) c -> b r c h w", b=batch, r=count, h=positions.shape[2])
 
 
-def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+def zero_parameters(layer: nn.Module) -> None:
+    """Let a layer start with no effect: all its weights and biases are zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def upsample(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize [B, C, h, w] bilinearly."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def upsample_pairs(x: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_pairs(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize [B, R, 2, h, w] bilinearly."""
     return rearrange(upsample(rearrange(x, "b r c h w -> b (r c) h w"), size), "b (r c) h w -> b r c h w", c=2)

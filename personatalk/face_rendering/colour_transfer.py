@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personatalk.face_rendering.attention import upsample
+from personatalk.face_rendering.attention import upsample, zero_parameters
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE, PRIOR_STRIDE
 
@@ -32,8 +32,7 @@ class ColourTransfer(nn.Module):
     def __init__(self, config: RendererConfig) -> None:
         super().__init__()
         self.trust = nn.Conv2d(config.dim, 2, 1)
-        nn.init.zeros_(self.trust.weight)
-        nn.init.zeros_(self.trust.bias)
+        zero_parameters(self.trust)
 
     def forward(self, image: Tensor, known: Tensor, face: Tensor, *, query: Tensor, texture: Tensor) -> Tensor:
         """Find what to add to a texture so that it stands in the target's light.
@@ -72,7 +71,8 @@ def fill_inwards(values: Tensor, confidence: Tensor) -> Tensor:
     """
     pulled = [(values * confidence, confidence)]
     for _ in range(FILL_LEVELS):
-        pulled.append(tuple(F.avg_pool2d(x, 2) for x in pulled[-1]))
+        total, weight = pulled[-1]
+        pulled.append((F.avg_pool2d(total, 2), F.avg_pool2d(weight, 2)))
     total, weight = (x.mean((2, 3), keepdim=True) for x in pulled[-1])
     filled = total / (weight + 1e-4)
     for total, weight in reversed(pulled):
@@ -95,7 +95,7 @@ class PriorBlend(nn.Module):
         super().__init__()
         self.trust = nn.Conv2d(config.dim + 5, 2, 1)
         nn.init.zeros_(self.trust.weight)
-        self.trust.bias.data = torch.logit(torch.tensor(PRIOR_TRUST))
+        self.trust.bias = nn.Parameter(torch.logit(torch.tensor(PRIOR_TRUST)))
 
     def forward(self, prior: Tensor, *, query: Tensor, halved: Tensor) -> Tensor:
         """Find what to add to a texture, at half its size.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -110,7 +111,9 @@ class FrameBatch:
         """Move to a device."""
         tensors = ("images", "maps", "grids", "log_weights")
         target = {field.name: getattr(self.target, field.name) for field in fields(Target)}
-        moved = Target(**{name: None if value is None else value.to(device) for name, value in target.items()})
+        moved = replace(
+            self.target, **{name: None if value is None else value.to(device) for name, value in target.items()}
+        )
         return replace(self, target=moved, **{name: getattr(self, name).to(device) for name in tensors})
 
     def references(self, features: Tensor) -> tuple[References, References]:
@@ -194,13 +197,13 @@ def stack_frames(frames: list[FrameInputs], device: torch.device | str = "cpu") 
     )
 
 
-def images_of(references: list[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:
+def images_of(references: Sequence[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:
     """[R, 3, H, W] in [0, 1]."""
     stacked = np.stack([reference.window for reference in references])
     return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
-def maps_of(references: list[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:
+def maps_of(references: Sequence[ReferenceFrame], device: torch.device | str = "cpu") -> Tensor:
     """[R, 8, h, w]."""
     return torch.from_numpy(np.stack([reference.geometry_map for reference in references])).to(device)
 

@@ -191,6 +191,8 @@ def select_lip_references(
     if strategy == "random":
         return np.sort(np.random.default_rng(seed).choice(len(available), count, replace=False))
     if strategy == "paper":
+        if aperture is None:
+            raise ValueError("the strategy 'paper' needs the frames' lip aperture")
         order = np.argsort(aperture, kind="stable")
         return np.sort(order[np.linspace(0, len(order) - 1, count).astype(int)])
     if strategy == "nearest":

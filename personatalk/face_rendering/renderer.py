@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personatalk.face_rendering.attention import AnchoredAttention, DenseAttention, References, Sample, upsample
+from personatalk.face_rendering.attention import (
+    AnchoredAttention,
+    DenseAttention,
+    References,
+    Sample,
+    upsample,
+    zero_parameters,
+)
 from personatalk.face_rendering.colour_transfer import ColourTransfer, PriorBlend
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS, NUM_PRIOR_CHANNELS, PRIOR_STRIDE
@@ -64,8 +72,7 @@ class ResidualBlock(nn.Module):
         self.norm = nn.GroupNorm(8, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        zero_parameters(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, C, h, w] for the same."""
@@ -91,8 +98,7 @@ class Decoder(nn.Module):
         self.up1 = nn.Conv2d(middle, fine, 1)
         self.fine_out = ResidualBlock(fine)
         self.leave = nn.Conv2d(fine, 4 * pixels, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        zero_parameters(self.leave)
 
     def forward(
         self, target: Target, query: Tensor, lip: Sample, face: Sample, prior: Tensor | None
@@ -117,7 +123,7 @@ class Decoder(nn.Module):
         pixels = MAP_STRIDE**2
         weight, bias = (
             torch.cat([x[: 3 * pixels].unflatten(0, (3, pixels)).mean(1), x[3 * pixels :]])
-            for x in (self.leave.weight, self.leave.bias)
+            for x in self.leave.parameters()
         )
         return F.conv2d(fine, weight, bias, padding=1)
 
@@ -168,7 +174,8 @@ class DualAttentionRenderer(nn.Module):
     def forward(self, target: Target, lip: References, face: References) -> Rendering:
         """Render B windows; see the three classes for shapes."""
         known = torch.cat([target.image, target.mask], 1)
-        query = self.query[1](join(self.query[0], known, target.geometry))
+        first, block = cast(nn.Conv2d, self.query[0]), self.query[1]
+        query = block(join(first, known, target.geometry))
         lip_sample, face_sample = self.lip_attention(query, lip), self.face_attention(query, face)
         prior = self._prior(target)
         lip_colour, face_colour = self._colour_offsets(target, prior, query, lip_sample, face_sample)
@@ -200,7 +207,7 @@ class DualAttentionRenderer(nn.Module):
         if self.colour_transfer is not None:
             known, face = (target.mask == 0).to(textures.dtype), target.geometry[:, -2:-1]
             offset = self.colour_transfer(target.image, known, face, query=query, texture=textures)
-        if self.prior is not None:
+        if self.prior is not None and prior is not None:
             offset = upsample(offset, prior.shape[-2:])
             offset = offset + self.prior(prior, query=query, halved=F.avg_pool2d(textures, PRIOR_STRIDE) + offset)
         return upsample(offset, textures.shape[-2:]).chunk(len(samples))

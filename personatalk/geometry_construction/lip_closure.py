@@ -29,6 +29,12 @@ class ClosureHead(nn.Module):
     Ours: the paper does not speak of it.
     """
 
+    mean: Tensor
+    deviation: Tensor
+    bounds: Tensor
+    gap_basis: Tensor
+    closing: Tensor
+
     def __init__(self, dim: int, expression_dim: int) -> None:
         super().__init__()
         num_inputs = dim + len(NEIGHBOURS) + 1 + NUM_PERSON

@@ -31,6 +31,12 @@ class GeometryModel(nn.Module):
         average person's and this person's, by a learnt share: the mean of a short reference is a noisy witness.
     """
 
+    audio_mean: Tensor
+    audio_deviation: Tensor
+    expression_deviation: Tensor
+    population_residual: Tensor
+    average_mean: Tensor
+
     def __init__(self, config: GeometryModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -86,7 +86,7 @@ class SpeakerCalibrator:
         heard = first_seconds(geometry, MAX_S)
         own = find_offset(self.network, features, heard, self.face_model)
         if options.calibrate and own.in_sync:
-            offset_s = own.offset_s if options.measure_offset else 0.0
+            offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
             strength = min(options.style_strength, 1.0)
             model, seconds = calibrate(model, features, heard, style, offset_s=offset_s, strength=strength)
             own = replace(own, speech_s=seconds)

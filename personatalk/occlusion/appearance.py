@@ -26,11 +26,12 @@ NUM_MODEL_FRAMES = 61
 MIN_MODEL_FRAMES = 5  # where fewer show a place without an occluder, all count
 REACH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # by how far the fit may be wrong
 SPREADS = 2.0  # deviations over time that count as the face's own
-FLOOR_LAB = np.float32((6, 4, 4))  # so do such differences
+FLOOR_LAB = np.array((6, 4, 4), np.float32)  # so do such differences
 OUTLIER = 4.0  # Lab distance from all that is the face's own, averaged over 3 px
 MAX_STRETCH = 1.8  # of skin seen from the side, which is not looked at
 LIGHT_STRIDE = 2
-LOWEST_COLOUR, BIN_LAB, NUM_BINS = np.float32((0, -40, -40)), np.float32((6.25, 5, 5)), 16
+LOWEST_COLOUR, BIN_LAB = np.array((0, -40, -40), np.float32), np.array((6.25, 5, 5), np.float32)
+NUM_BINS = 16
 
 
 class ColourWindows:
@@ -65,8 +66,9 @@ class ColourWindows:
 
     def __getitem__(self, frame: int) -> np.ndarray:
         """Return [80, 96, 3] float32, CIE Lab."""
-        window = cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_COLOR)  # as it was put in
-        return cv2.cvtColor(window.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        # IMREAD_COLOR gives the channels in the order in which they were encoded
+        window = np.asarray(cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_COLOR), np.float32)
+        return cv2.cvtColor(window / 255, cv2.COLOR_RGB2LAB)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,9 +219,10 @@ def sample(image: np.ndarray, grid: np.ndarray, how: int = cv2.INTER_LINEAR) -> 
 @numba.njit(cache=True, nogil=True)
 def stretch(grid: np.ndarray) -> np.ndarray:
     """[H, W] how many px of area of what a grid [2, H, W] points into fall on each px of the grid."""
-    area = np.zeros(grid.shape[1:], np.float32)
-    for row in range(area.shape[0] - 1):
-        for column in range(area.shape[1] - 1):
+    _, height, width = grid.shape
+    area = np.zeros((height, width), np.float32)
+    for row in range(height - 1):
+        for column in range(width - 1):
             ax, ay = grid[:, row, column + 1] - grid[:, row, column]
             bx, by = grid[:, row + 1, column] - grid[:, row, column]
             area[row, column] = abs(ax * by - ay * bx)

@@ -202,7 +202,7 @@ def follow(
     enters = np.bincount(labels[look.mask < INNER_MASK], minlength=count) >= MIN_ENTRY_PX
     beside = np.bincount(labels[~look.lips], minlength=count) > np.bincount(labels[look.lips], minlength=count)
     begun[0] = False
-    return (begun & enters & beside)[labels]
+    return (begun & enters & beside)[labels.astype(np.intp)]
 
 
 def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: list[int]) -> None:
