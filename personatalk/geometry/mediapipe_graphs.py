@@ -44,7 +44,7 @@ def open_graph(create: Callable[[], S]) -> S:
     warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype\(\) is deprecated", category=UserWarning)
     with _known_notes_dropped():
         solution = create()
-        solution._graph.wait_until_idle()
+        _wait_until_loaded(solution)
     return solution
 
 
@@ -52,7 +52,13 @@ def restart_graph(solution: SolutionBase) -> None:
     """Let a solution forget the images before; it loads its networks anew."""
     with _known_notes_dropped():
         solution.reset()
-        solution._graph.wait_until_idle()
+        _wait_until_loaded(solution)
+
+
+def _wait_until_loaded(solution: SolutionBase) -> None:
+    graph = getattr(solution, "_graph", None)
+    if graph is not None:
+        graph.wait_until_idle()
 
 
 @contextmanager

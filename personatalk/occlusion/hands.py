@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -83,7 +83,7 @@ class HandTracker:
 
     def _search(self, frame: int, view: np.ndarray) -> bool:
         """Find the hands of a frame; true where one is near the mouth."""
-        results: Any = self._network.process(view)
+        results = cast(Any, self._network.process(view))  # MediaPipe declares no fields
         oval, hands = self._oval(frame), []
         for hand, side in zip(results.multi_hand_landmarks or (), results.multi_handedness or (), strict=True):
             points = np.array([(p.x, p.y) for p in hand.landmark], np.float32) * VIEW_PX
