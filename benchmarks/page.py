@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 1280, 720  # px
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
-        description="Time of the page in Chromium: its own load, from opening it to an example's result, and a dub of a 5 s clip."
+        description="Times of the page in Chromium: load, first example, and a dub of a 5 s clip."
     )
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")

@@ -209,7 +209,7 @@ def predict_expression(
     style = model.average_style.lerp(style.to(model.audio_mean.device), style_strength)
     times = times.to(torch.float64)
     heard = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
-    readings = [_read(model, features, heard, style, phase, chunk_frames) for phase in PHASES]
+    readings = [_read(model, features, heard, style, phase=phase, chunk_frames=chunk_frames) for phase in PHASES]
     expression, amount = (torch.stack(parts).mean(0) for parts in zip(*readings, strict=True))
     gate = model.gate(features, times).to(style.rest)
     moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
@@ -217,7 +217,7 @@ def predict_expression(
 
 
 def _read(
-    model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style, phase: float, chunk_frames: int
+    model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style, *, phase: float, chunk_frames: int
 ) -> tuple[Tensor, Tensor]:
     """Run the network on the grid of time, moved by a share of its step.
 
@@ -229,7 +229,7 @@ def _read(
     expression, amount = [], []
     for start in range(first, last + 1, chunk_frames):
         stop = min(start + chunk_frames, last + 1)
-        hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style, phase)
+        hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style, phase=phase)
         predicted = model.read_out(hidden[None], style.batched())[0]
         closed = model.closure.strength(model.closure(hidden, predicted, style))
         expression.append(predicted[model.reach : model.reach + stop - start])
@@ -238,7 +238,7 @@ def _read(
 
 
 def hidden_on_grid(
-    model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style, phase: float = 0.0
+    model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style, *, phase: float = 0.0
 ) -> Tensor:
     """Run the network on the points start..stop of the grid, moved by a share of its step: [stop - start, D]."""
     grid = (torch.arange(start, stop, dtype=torch.float64) + phase) / model.config.frame_rate
