@@ -1,10 +1,11 @@
-"""Means and intervals over clips."""
+"""Means and bootstrap intervals over clips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import bootstrap
 
 NUM_RESAMPLES = 2000
 
@@ -12,30 +13,34 @@ NUM_RESAMPLES = 2000
 def confidence_interval(
     values: np.ndarray, statistic: Callable[..., np.ndarray] = np.mean, *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of a statistic over clips, by resampling the clips with replacement.
+    """Percentile bootstrap interval of a statistic over clips, each of which counts as one observation.
+
+    Percentiles rather than BCa, which is undefined where all resamples agree, as for shares of 0 or 1.
 
     Args:
-        values: [N]; those that are no numbers are left out.
-        statistic: of one axis, such as np.mean.
-        level: share of resamples inside.
+        values: [N]; those that are not finite are left out.
+        statistic: with an argument `axis`, such as np.mean.
+        level: confidence level.
 
     Returns:
-        low, high; both the statistic itself where there is one value only.
+        low, high; the statistic itself twice where there is one value, not a number where there is none.
     """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(0, len(values), (NUM_RESAMPLES, len(values)))
-    low, high = np.quantile(statistic(values[draws], axis=1), ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
+    if len(values) < 2:
+        value = float(values[0]) if len(values) else float("nan")
+        return value, value
+    interval = bootstrap(
+        (values,), statistic, n_resamples=NUM_RESAMPLES, confidence_level=level, method="percentile", rng=seed
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def summarise(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and interval of each figure over clips; what is no number in a clip is left out and counted.
+    """Mean and interval of each figure over clips; values that are not finite are left out.
 
     Returns:
-        name to mean, low, high, count.
+        name to mean, low, high, and count, the number of finite values.
     """
     summary = {}
     for name in dict.fromkeys(name for row in rows for name in row):
