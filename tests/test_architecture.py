@@ -16,7 +16,7 @@ ROOMS = {
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer", "mesh",
                  "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
-    "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network"],
+    "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "inputs", "precision", "compositing", "detail", "reference_bank", "clip_renderer"],
