@@ -21,7 +21,7 @@ DISTRIBUTIONS = {  # whose names are not those of their modules
     "cv2": "opencv-contrib-python", "OpenGL": "PyOpenGL", "PIL": "pillow", "sklearn": "scikit-learn",
     "torch.utils.tensorboard": "tensorboard",
 }  # fmt: skip
-PROVIDED = {"spaces"}  # by a Space of Hugging Face
+PROVIDED = {"spaces", "_typeshed"}  # by a Space of Hugging Face, by type checkers
 TOOLS = {"test"}  # extras that the package itself does not import
 
 
