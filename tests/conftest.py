@@ -21,6 +21,11 @@ from personatalk.errors import CancelledError, MediaError, NoFaceError
 from personatalk.media import probe_video, read_audio
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 def write_clip(path: Path, num_frames: int = 5) -> Path:
     """Write a small grey film that gets lighter, without sound."""
     with av.open(str(path), "w") as container:

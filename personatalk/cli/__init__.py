@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: dub, track, inspect, preprocess, train, evaluate."""

@@ -9,17 +9,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import soundfile
+import torch
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.geometry import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
+from personatalk.evaluation.speech import load_geometry_model
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mouth import driven_aperture
+from personatalk.geometry_construction.model import predict_expression
+from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
+from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.sync_network import Synchrony
 from personatalk.training.corpus import MANIFEST_RATE, Clip, spread_over_persons
 
@@ -30,19 +36,19 @@ AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 
 # (video, audio, output) -> None: writes the dubbed video
 Dub = Callable[[Path, Path, Path], None]
-# (waveform [S] at 16 kHz, a face's geometry) -> openness [T] that fits the sound at the face's frames
+# (waveform [S] at 16 kHz, a face's geometry) -> lip aperture [T] in IOD that stage 1 predicts at the face's frames
 Predictor = Callable[[np.ndarray, FaceGeometry], np.ndarray]
 # (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
 Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
 
 
-def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Predictor, judge: Judge) -> dict:
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, predict: Predictor, judge: Judge) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:
         dub: writes a dubbed video.
-        ask: what stage 1 alone asks of the mouth.
-        judge: tells how far mouth and sound are apart, and had no part in the dub.
+        predict: stage 1 alone, without the renderer.
+        judge: measures how far mouth and sound are apart, and had no part in the dub.
 
     Returns:
         what `report_of` gives, a row for the dubs and one for the clips as they are; `details` has each clip's figures.
@@ -70,13 +76,27 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, ask: Predictor, judge: 
             kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
         figures = {**kept, **identity_figures(source, seen, embedder)}
         if clip.is_long_enough(MIN_SECONDS):
-            figures |= motion_figures(source, seen, ask(waveform, source.geometry))
+            figures |= motion_figures(source, seen, predict(waveform, source.geometry))
             figures |= sync_figures(judge(waveform, seen.geometry), expected=0.0)
             own = judge(read_audio(video), source.geometry)
             rows["the clips themselves"].append(sync_figures(own, expected=clip.offset_s * MANIFEST_RATE))
         rows["dubs"].append(figures)
         details.append({"clip": clip.name, "speech": other.name, **figures})
     return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
+
+
+def aperture_predictor(checkpoints: Path) -> Predictor:
+    """Stage 1 as a dub runs it, in the style of the whole clip, not calibrated."""
+    face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
+    model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
+
+    def predict(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
+        times = torch.from_numpy(geometry.times - geometry.times[0])
+        speech = predict_expression(model, encoder.encode(waveform), times, style)
+        return driven_aperture(speech.numpy(), geometry.template, face_model)
+
+    return predict
 
 
 def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
@@ -93,26 +113,26 @@ def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
     return next(long_enough, max(others, key=lambda other: other.seconds or 0.0))
 
 
-def motion_figures(source: SeenFace, seen: SeenFace, asked: np.ndarray) -> dict[str, float]:
-    """Compare the mouth seen in a dub with the one asked for, and with the source's.
+def motion_figures(source: SeenFace, seen: SeenFace, predicted: np.ndarray) -> dict[str, float]:
+    """Compare the mouth seen in a dub with what stage 1 predicts, and with the source's.
 
     Args:
-        asked: [T] IOD, openness that stage 1 asks for.
+        predicted: [T] IOD, lip aperture.
 
     Returns:
-        follows_r, lag_frames, deviation_ratio against what was asked for; leak_r against the source's own mouth, to be
-        read beside asked_leak_r, the same of what was asked for, and rest_leak_r, with what was asked for taken away.
+        follows_r, lag_frames, deviation_ratio against the prediction; leak_r against the source's own mouth, to be
+        read beside predicted_leak_r, the same of the prediction, and rest_leak_r, the partial correlation given it.
     """
     count = min(source.num_frames, seen.num_frames)
     trusted = (source.geometry.valid[:count] & seen.geometry.valid[:count]).nonzero()[0]
-    result, true, wanted = seen.aperture[trusted], source.aperture[trusted], asked[trusted]
+    result, true, target = seen.aperture[trusted], source.aperture[trusted], predicted[trusted]
     return {
-        "follows_r": metrics.correlation(result, wanted),
-        "lag_frames": float(metrics.best_lag(result, wanted, MAX_LAG)[0]),
-        "deviation_ratio": metrics.deviation_ratio(result, wanted),
+        "follows_r": metrics.correlation(result, target),
+        "lag_frames": float(metrics.best_lag(result, target, MAX_LAG)[0]),
+        "deviation_ratio": metrics.deviation_ratio(result, target),
         "leak_r": metrics.correlation(result, true),
-        "asked_leak_r": metrics.correlation(wanted, true),
-        "rest_leak_r": partial_correlation(result, true, wanted),
+        "predicted_leak_r": metrics.correlation(target, true),
+        "rest_leak_r": partial_correlation(result, true, target),
     }
 
 

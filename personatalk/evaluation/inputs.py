@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from personatalk.training.corpus import Clip, read_manifest
 
 
@@ -23,6 +25,7 @@ class EvaluationInputs:
         syncnet: SyncNet's own weights, which do not ship.
         sounds: folder of recordings in which nobody speaks; None where there are none.
         renderers: name to weights of stage 2 that are judged beside those that ship, see `load_renderer`.
+        device: of stage 2 and of the networks that judge pictures; all else is on the CPU.
     """
 
     data: Path
@@ -35,6 +38,7 @@ class EvaluationInputs:
     syncnet: Path | None = None
     sounds: Path | None = None
     renderers: dict[str, Path] = field(default_factory=dict)
+    device: torch.device = torch.device("cpu")
 
     def read_clips(self, split: str | None = None) -> list[Clip]:
         """Read the manifest's clips of the split that is judged, or of another."""

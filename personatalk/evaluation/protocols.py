@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from personatalk.checkpoints import load_config
 from personatalk.evaluation.breath import evaluate_breath
-from personatalk.evaluation.dubbing import Dub, Judge, Predictor, evaluate_dubbing
+from personatalk.evaluation.dubbing import Dub, Judge, aperture_predictor, evaluate_dubbing
 from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.languages import evaluate_languages
@@ -21,18 +20,14 @@ from personatalk.evaluation.occlusion import evaluate_occlusion
 from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.renderers import evaluate_renderers
 from personatalk.evaluation.report import to_markdown
-from personatalk.evaluation.speech import evaluate_speech, load_geometry_model
+from personatalk.evaluation.speech import evaluate_speech
 from personatalk.evaluation.sync import evaluate_sync
 from personatalk.evaluation.syncnet import evaluate_syncnet
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.mouth import lip_aperture
-from personatalk.geometry_construction.model import predict_expression
-from personatalk.geometry_construction.style import style_of
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import load_pipeline
 from personatalk.speech.config import SpeechEncoderConfig
-from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.features import mel_spectrogram_features
 from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony
 from personatalk.training.speech_cache import check_cache
@@ -62,18 +57,18 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
 
 def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
     """Judge whole dubs by the pipeline as it ships."""
-    dub = shipped_dub(inputs.checkpoints)
-    return evaluate_dubbing(inputs, dub, stage_one(inputs.checkpoints), network_judge(inputs.checkpoints))
+    predict = aperture_predictor(inputs.checkpoints)
+    return evaluate_dubbing(inputs, shipped_dub(inputs), predict, network_judge(inputs.checkpoints))
 
 
 def evaluate_pipeline_leak(inputs: EvaluationInputs) -> dict:
     """Look for the source's mouth in dubs by the pipeline as it ships."""
-    return evaluate_leak(inputs, shipped_dub(inputs.checkpoints))
+    return evaluate_leak(inputs, shipped_dub(inputs), aperture_predictor(inputs.checkpoints))
 
 
-def shipped_dub(checkpoints: Path) -> Dub:
-    """Dub as the pipeline does where no option is given."""
-    pipeline = load_pipeline(checkpoints)
+def shipped_dub(inputs: EvaluationInputs) -> Dub:
+    """Dub as the pipeline does where no option is given, stage 2 on the device of the inputs."""
+    pipeline = load_pipeline(inputs.checkpoints, str(inputs.device))
 
     def dub(video: Path, audio: Path, output: Path) -> None:
         pipeline.dub(video, audio, output, DubbingOptions())
@@ -81,23 +76,8 @@ def shipped_dub(checkpoints: Path) -> Dub:
     return dub
 
 
-def stage_one(checkpoints: Path) -> Predictor:
-    """What stage 1 asks of the mouth, in the style of the whole clip, without the renderer."""
-    face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
-    model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
-
-    def ask(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
-        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
-        speech = predict_expression(
-            model, encoder.encode(waveform), torch.from_numpy(geometry.times - geometry.times[0]), style
-        )
-        return lip_aperture(face_model.vertices(geometry.template, speech.numpy()))
-
-    return ask
-
-
 def network_judge(checkpoints: Path) -> Judge:
-    """A judge of synchrony that has no part in the dubs: a network that hears a spectrogram, of other persons."""
+    """A judge of synchrony that has no part in the dubs: it takes spectrograms, and learnt from other persons."""
     face_model, network = FaceModel.load(checkpoints / FACE_MODEL_FILE), load_sync_network(checkpoints, "sync_judge")
 
     def judge(waveform: np.ndarray, geometry: FaceGeometry) -> Synchrony | None:

@@ -1,28 +1,34 @@
-"""The training loop of both stages: schedule, averaged weights, exact resume, curves."""
+"""The training loop of all networks: schedule, averaged weights, exact resume, curves; on any device."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
+from personatalk.errors import CheckpointError
 from personatalk.training.config import TrainingConfig
-from personatalk.training.geometry_construction.losses import weighted_sum
+from personatalk.training.losses import Losses, weighted_sum
 
 logger = logging.getLogger(__name__)
 
-Losses = dict[str, Tensor]
+T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 STATE_NAME = "state.pt"
 BEST_NAME = "best.pt"
-EMA_WARMUP_STEPS = 10  # the average forgets the random start: decay of step n is at most (1 + n) / (10 + n)
+EMA_WARMUP_STEPS = 10  # the decay of step n is at most (1 + n) / (10 + n), so that short runs forget their start
 
 
 class Stateful(Protocol):
@@ -37,28 +43,40 @@ class Stateful(Protocol):
 
 @dataclass(kw_only=True)
 class TrainState:
-    """Everything that resuming needs. The data order and the random numbers follow from the step.
+    """Everything that resuming needs. Data order, random numbers and learning rate follow from the step.
+
+    A state may be saved on one device and loaded on another.
 
     Attributes:
-        model: the network being trained.
+        model: the network being trained, on the device of the run.
         optimizer: of the model's parameters.
-        ema: averaged weights of the model; the ones to validate and to ship.
+        averaged: exponential moving average of the model's weights.
         step: steps done.
-        best: lowest value seen of the watched validation figure.
+        best: lowest value so far of the watched validation figure.
         extras: other things with a state, by name.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    ema: nn.Module | None = None
+    averaged: AveragedModel | None = None
     step: int = 0
     best: float = math.inf
     extras: dict[str, Stateful] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.ema is None:
-            self.ema = copy.deepcopy(self.model)
-        self.ema.requires_grad_(False).eval()
+        if self.averaged is None:
+            self.averaged = AveragedModel(self.model)
+        self.averaged.requires_grad_(False).eval()
+
+    @property
+    def ema(self) -> nn.Module:
+        """The model with averaged weights, which is the one to validate and to ship."""
+        return self.averaged.module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     def save(self, path: Path) -> None:
         """Write the state so that a crash while writing leaves the old file whole."""
@@ -67,7 +85,7 @@ class TrainState:
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "ema": self.ema.state_dict(),
+                "averaged": self.averaged.state_dict(),
                 "step": self.step,
                 "best": self.best,
                 "extras": {name: extra.state_dict() for name, extra in self.extras.items()},
@@ -77,37 +95,62 @@ class TrainState:
         unfinished.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a saved state.
+        """Go on from a saved state, on the device that the model is on.
 
         Raises:
-            ValueError: the saved state has other extras than this one.
+            CheckpointError: the saved state is of another model, or has other extras.
         """
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        if difference := sorted(saved["extras"].keys() ^ self.extras.keys()):
-            raise ValueError(f"{path} and this run name different extras: {difference}")
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.ema.load_state_dict(saved["ema"])
+        try:
+            if difference := sorted(saved["extras"].keys() ^ self.extras.keys()):
+                raise ValueError(f"different extras {difference}")
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.averaged.load_state_dict(saved["averaged"])
+            for name, extra in self.extras.items():
+                extra.load_state_dict(saved["extras"][name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} is of another run ({error}); give another folder, or delete it") from error
         self.step, self.best = saved["step"], saved["best"]
-        for name, extra in self.extras.items():
-            extra.load_state_dict(saved["extras"][name])
 
-    @torch.no_grad()
     def update_ema(self, decay: float) -> None:
         """Move the averaged weights towards the model's; buffers are copied."""
-        decay = min(decay, (1 + self.step) / (EMA_WARMUP_STEPS + self.step))
-        for averaged, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-            averaged.lerp_(current, 1 - decay)
-        for averaged, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
-            averaged.copy_(current)
+        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(min(decay, (1 + self.step) / (EMA_WARMUP_STEPS + self.step)))
+        self.averaged.update_parameters(self.model)
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Rise linearly over the warm-up, then fall to zero along a half cosine."""
+def rate_factor(step: int, config: TrainingConfig) -> float:
+    """Share of the learning rate at a step: a linear rise over the warm-up, then half a cosine down to zero."""
     if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
+        return (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def schedule_from(state: TrainState, config: TrainingConfig) -> LambdaLR:
+    """Schedule the optimizer's learning rate from the state's step on; it follows from step and configuration."""
+    for group in state.optimizer.param_groups:
+        group["initial_lr"] = config.learning_rate
+    return LambdaLR(state.optimizer, partial(rate_factor, config=config), last_epoch=state.step - 1)
+
+
+def to_device(value: T, device: torch.device | str) -> T:
+    """Move all tensors of a batch: a tensor, or a dataclass, dict, list or tuple of such; others stay as they are."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        moved = {f.name: to_device(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **moved)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(to_device(item, device) for item in value)
+    return value
+
+
+def on_cpu(model: M) -> M:
+    """Return a model on the CPU: itself, or a copy of one that is elsewhere."""
+    return model if next(model.parameters()).device.type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def train(
@@ -121,13 +164,13 @@ def train(
     folder: Path | None = None,
     until: int | None = None,
 ) -> None:
-    """Train from state.step to the end, or to step `until`.
+    """Train from state.step to the end, or to step `until`, on the device of the state's model.
 
     With a folder, curves go there for TensorBoard, `state.pt` is written every save_every steps and at
     the end, and `best.pt` holds the averaged weights with the lowest watched figure.
 
     Args:
-        losses_of: named losses without weights, each []. Called as losses_of(model, batch).
+        losses_of: named losses without weights, each []. Called as losses_of(model, batch), the batch on the device.
         batch_at: the batch of a step; the same step gives the same batch.
         validate: figures of the averaged model, by name; called every validate_every steps and at the end.
         watch: name of the validation figure that decides on the best weights, lower is better.
@@ -135,9 +178,12 @@ def train(
     """
     last = config.num_steps if until is None else until
     writer = SummaryWriter(folder, purge_step=state.step) if folder else None
+    schedule = schedule_from(state, config)
     try:
         while state.step < last:
-            losses = take_step(state, config, losses_of=losses_of, batch=batch_at(state.step))
+            batch = to_device(batch_at(state.step), state.device)
+            losses = take_step(state, config, losses_of=losses_of, batch=batch)
+            schedule.step()
             if state.step % config.log_every == 0:
                 _log(writer, state.step, "train", {name: loss.item() for name, loss in losses.items()})
             if validate and (state.step % config.validate_every == 0 or state.step == last):
@@ -154,7 +200,7 @@ def train(
 def take_step(
     state: TrainState, config: TrainingConfig, *, losses_of: Callable[[nn.Module, Any], Losses], batch: Any
 ) -> Losses:
-    """Do one step of the optimizer and of the averaged weights.
+    """Do one step of the optimizer and of the averaged weights, at the optimizer's present learning rate.
 
     The random numbers of a step are seeded by the step, so that a resumed run repeats them.
 
@@ -162,8 +208,6 @@ def take_step(
         FloatingPointError: the loss is not finite; the message names the terms.
     """
     torch.manual_seed(config.seed * 1_000_003 + state.step)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(state.step, config)
     state.model.train()
     losses = losses_of(state.model, batch)
     total = weighted_sum(losses, config.loss_weights)
@@ -180,7 +224,7 @@ def take_step(
 
 
 def _keep_best(state: TrainState, figures: dict[str, float], watch: str | None, folder: Path | None) -> None:
-    if watch is None or figures[watch] >= state.best:
+    if watch is None or not figures[watch] < state.best:  # what is no number is never the best
         return
     state.best = figures[watch]
     if folder:

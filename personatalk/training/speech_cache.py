@@ -57,8 +57,8 @@ def write_speech(
     for variant in variants:
         audio, time_scale = _augment(waveform, variant, rng)
         features = encoder.encode(audio)
-        arrays[f"{variant}_values"] = features.values.numpy().astype(np.float16)
-        arrays[f"{variant}_level_db"] = features.level_db.numpy()
+        arrays[f"{variant}_values"] = features.values.cpu().numpy().astype(np.float16)
+        arrays[f"{variant}_level_db"] = features.level_db.cpu().numpy()
         arrays[f"{variant}_time_scale"] = np.array(time_scale)
     np.savez(path, **arrays)
 

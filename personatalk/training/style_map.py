@@ -6,7 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from sklearn.decomposition import PCA
 
+from personatalk.errors import PersonaTalkError
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, FaceModel
 from personatalk.geometry.mouth import lip_aperture, mouth_width
@@ -14,7 +16,7 @@ from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.styles import StyleMap, style_vector
 from personatalk.training.corpus import Clip, read_geometry
 
-MIN_FRAMES = 50  # a clip of two seconds; shorter ones say little of a style
+MIN_FRAMES = 50  # of a clip; shorter ones say little about a style
 MIN_SPEAKERS = 3
 
 
@@ -27,7 +29,7 @@ def learn_style_map(clips: list[Clip], corpus: Path, face_model: FaceModel) -> S
         face_model: what the cached coefficients belong to.
 
     Raises:
-        ValueError: fewer than three speakers have clips of two seconds.
+        PersonaTalkError: fewer than three speakers have clips of two seconds.
     """
     vectors, traits = defaultdict(list), defaultdict(list)
     for clip in clips:
@@ -38,32 +40,35 @@ def learn_style_map(clips: list[Clip], corpus: Path, face_model: FaceModel) -> S
         vectors[clip.person].append(style_vector(style))
         traits[clip.person].append(traits_of(geometry, face_model))
     if len(vectors) < MIN_SPEAKERS:
-        raise ValueError(f"a style map needs {MIN_SPEAKERS} speakers, got {len(vectors)} from {corpus}")
+        raise PersonaTalkError(
+            f"a style map needs {MIN_SPEAKERS} speakers, got {len(vectors)} from {corpus}; run preprocess first"
+        )
     means = [np.array([np.mean(values, 0) for values in table.values()]) for table in (vectors, traits)]
     return map_of(*means)
 
 
 def traits_of(geometry: FaceGeometry, face_model: FaceModel) -> np.ndarray:
-    """[6] what the axes are explained by, in the order of styles.TRAITS, IOD."""
+    """Measure what the axes are explained by: [6] IOD, in the order of styles.TRAITS."""
     vertices = face_model.vertices(geometry.template, geometry.expression[geometry.valid])
-    opening, width = lip_aperture(vertices), mouth_width(vertices)
+    aperture, width = lip_aperture(vertices), mouth_width(vertices)
     _, lowered, back = (vertices[:, list(LIPS)] - geometry.template[list(LIPS)]).mean((0, 1))
     return np.array(
-        (opening.mean(), opening.std(), width.mean() - mouth_width(geometry.template), width.std(), back, lowered)
+        (aperture.mean(), aperture.std(), width.mean() - mouth_width(geometry.template), width.std(), back, lowered)
     )
 
 
 def map_of(vectors: np.ndarray, traits: np.ndarray) -> StyleMap:
-    """Fit the plane to speakers [N, D] and explain it by their traits [N, 6]."""
-    mean = vectors.mean(0)
-    _, singular, directions = np.linalg.svd(vectors - mean, full_matrices=False)
-    axes = directions[:2]
-    points = (vectors - mean) @ axes.T
+    """Fit the plane to speakers [N, D] by principal components, and explain it by their traits [N, 6]."""
+    components = PCA(n_components=2, svd_solver="full").fit(vectors)
+    points = components.transform(vectors)
     correlation = np.corrcoef(points.T, traits.T)[:2, 2:]
-    # the side of an axis is free: let each point to more of the trait that it goes along with most
-    sides = np.sign(correlation[np.arange(2), np.abs(correlation).argmax(1)])
-    order = np.random.default_rng(0).permutation(len(points))  # the place in the list names nobody
+    # the sign of a component is arbitrary: let each point to more of the trait that it correlates with most
+    sign = np.sign(correlation[np.arange(2), np.abs(correlation).argmax(1)])
+    order = np.random.default_rng(0).permutation(len(points))  # so that the order does not identify speakers
     return StyleMap(
-        mean=mean, axes=axes * sides[:, None], points=(points * sides)[order],
-        variance=(singular**2 / (singular**2).sum())[:2], correlation=correlation * sides[:, None],
-    )  # fmt: skip
+        mean=components.mean_,
+        axes=components.components_ * sign[:, None],
+        points=(points * sign)[order],
+        variance=components.explained_variance_ratio_,
+        correlation=correlation * sign[:, None],
+    )

@@ -10,6 +10,7 @@ from scipy.io import wavfile
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation import leak
 from personatalk.evaluation.breath import breath_figures, find_onsets
+from personatalk.evaluation.dubbing import aperture_predictor
 from personatalk.evaluation.geometry import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.languages import MIN_WORDS, read_words
@@ -61,15 +62,15 @@ def test_leak_sees_copies_and_stillness_alike():
 def test_a_dub_that_keeps_the_source_leaks(face_model, monkeypatch, tmp_path):
     """The "dubs" are the clips as they were: all of the source's mouth is in them."""
     geometry = fit_track(known_face(face_model, noise_iod=0, seed=1).track, face_model)
-    opening = np.sin(np.arange(len(geometry)))
-    face = SeenFace(track=None, geometry=geometry, opening=opening, chips=np.zeros(0), num_frames=len(opening))
+    aperture = np.sin(np.arange(len(geometry)))
+    face = SeenFace(track=None, geometry=geometry, aperture=aperture, chips=np.zeros(0), num_frames=len(aperture))
     monkeypatch.setattr(leak, "see_face", lambda video, face_model: face)
     monkeypatch.setattr(leak, "read_audio", lambda path: np.zeros(16000, np.float32))
     lines = [("file", "split", "person", "sound"), ("a.mp4", "val", "1", "1"), ("b.mp4", "val", "2", "1")]
     path = tmp_path / "manifest.tsv"
     path.write_text("\n".join("\t".join(line) for line in lines) + "\n")
     inputs = EvaluationInputs(data=tmp_path, manifest=path, corpus=tmp_path, checkpoints=DEFAULT_FOLDER, limit=1)
-    report = leak.evaluate_leak(inputs, lambda video, audio, output: None)
+    report = leak.evaluate_leak(inputs, lambda video, audio, output: None, aperture_predictor(DEFAULT_FOLDER))
     assert report["clips"] == 1
     assert report["table"]["video, silence"]["leak_r"]["mean"] == pytest.approx(1)
     assert report["table"]["stage 1, silence"]["deviation_%"]["mean"] < 1e-3  # digital silence: at rest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.lip_closure import LEFT_OPEN, ClosureHead
 from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 from personatalk.training.geometry_construction.losses import PERCENT, SpeechMetric
-from personatalk.training.geometry_construction.readouts import Readings, fit_closure
+from personatalk.training.geometry_construction.readouts import fit_closure
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +79,10 @@ def test_it_learns_when_lips_are_shut(head, style, face_model):
     closed = hidden[:, 0] > 0.5
     inputs = head.inputs(hidden, mouths, style)
     with torch.no_grad():
-        fit_closure_of(head, inputs, closed)
+        fit_closure(head, inputs, closed)
         amount = head.strength(head(hidden, mouths, style))
     sure = (hidden[:, 0] - 0.5).abs() > 0.3
     assert amount[closed & sure].min() > 0.9 and amount[~closed & sure].mean() < 0.25
-
-
-def fit_closure_of(head, inputs, closed):
-    fit_closure(SimpleNamespace(closure=head), Readings(hidden=None, missed=None, inputs=inputs, closed=closed))
 
 
 def test_each_gap_has_its_pair():

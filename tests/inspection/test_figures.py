@@ -8,7 +8,7 @@ import pytest
 from conftest import CopyPipeline
 
 from inspection.conftest import REPORT, record_run
-from personatalk.cli import main as cli
+from personatalk.cli import dub as cli
 from personatalk.cli.main import main
 from personatalk.errors import NoFaceError
 from personatalk.geometry.mouth import lip_aperture
@@ -126,7 +126,7 @@ def test_dub_with_inspect_leaves_recording_and_pictures(monkeypatch, clip, speec
             record_run(record.folder, max_frames=4)
             return super().dub(*arguments, **options)
 
-    monkeypatch.setattr(cli, "load", lambda checkpoints: RecordedPipeline())
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: RecordedPipeline())
     folder = tmp_path / "inside"
     output = tmp_path / "out.mp4"
     assert main(["dub", str(clip), str(speech), "-o", str(output), "--quiet", "--inspect", str(folder)]) == 0
@@ -135,10 +135,16 @@ def test_dub_with_inspect_leaves_recording_and_pictures(monkeypatch, clip, speec
     written = {path.name for path in (folder / "sheets").iterdir()}
     assert {"geometry.glb", "face.ply", "style_map.png", "attention_colours.png"} <= written and len(written) == 18
     assert {row["stage"] for row in json.loads((folder / "sheets" / "tables.json").read_text())["stages"]} >= {"all"}
+    again = tmp_path / "again"
+    assert main(["inspect", str(folder), "-o", str(again), "--frame", "0"]) == 0
+    assert "all: 8.0 s" in capsys.readouterr().out
+    assert {path.name for path in again.iterdir()} == written
+    assert main(["inspect", str(folder), "--frame", "999"]) == 2
+    assert "there is no frame 999" in capsys.readouterr().err
 
 
 def test_inspect_into_a_file_is_refused(monkeypatch, clip, speech, tmp_path, capsys):
-    monkeypatch.setattr(cli, "load", lambda checkpoints: pytest.fail("the work was begun"))
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pytest.fail("the work was begun"))
     (tmp_path / "file").write_text("")
     output = str(tmp_path / "out.mp4")
     assert main(["dub", str(clip), str(speech), "-o", output, "--inspect", str(tmp_path / "file")]) == 2

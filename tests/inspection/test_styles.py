@@ -5,7 +5,7 @@ import pytest
 
 from inspection.conftest import NUM_FRAMES
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.errors import CheckpointError
+from personatalk.errors import CheckpointError, PersonaTalkError
 from personatalk.geometry.face_model import LIPS
 from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.palette import PALETTE
@@ -55,7 +55,7 @@ def test_map_is_learnt_from_training_persons_only_and_one_point_each(inspection,
         clips.append(Clip(file=f"c{number}.mp4", split=split, person=person))
     known = learn_style_map(clips, tmp_path, inspection.face_model)
     assert known.points.shape == (4, 2)
-    with pytest.raises(ValueError, match="needs 3 speakers, got 2"):
+    with pytest.raises(PersonaTalkError, match="needs 3 speakers, got 2"):
         learn_style_map(clips[:4], tmp_path, inspection.face_model)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_cuda import fake_cuda
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.inputs import FrameBatch
@@ -27,8 +31,8 @@ from personatalk.training.face_rendering.train import (
     step_difference,
     validate_renderer,
 )
-from personatalk.training.geometry_construction.losses import weighted_sum
-from personatalk.training.loop import STATE_NAME, train
+from personatalk.training.loop import STATE_NAME, to_device, train
+from personatalk.training.losses import weighted_sum
 
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
@@ -93,6 +97,62 @@ def test_losses_and_weights_name_the_same_terms(perceptual, lpips, tmp_path):
         wanted = {name: network for name, network in networks.items() if name in weights}
         losses = RendererLosses(config, **wanted, adversary=adversary)(state.model, batch_at(0), 3)
         assert torch.isfinite(weighted_sum(losses, weights))
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_reduced_precision_is_that_of_the_device(bfloat16, tmp_path, monkeypatch):
+    config, asked = replace(CONFIG, bfloat16=bfloat16, loss_weights={}), []
+
+    def autocast(device, **options):
+        asked.append((device, options))
+        return nullcontext()
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+    model = begin(tmp_path, config, TINY)[0].model
+    RendererLosses(config)(model, batch_at(0), 0)
+    with fake_cuda():
+        RendererLosses(config)(model.to("cuda"), batch_on_cuda(), 0)
+    options = {"dtype": torch.bfloat16, "enabled": bfloat16}
+    assert asked == [("cpu", options), ("cuda", options)]
+
+
+def test_losses_and_validation_compute_where_the_batch_is(perceptual, lpips, tmp_path):
+    config = replace(CONFIG, loss_weights={**WEIGHTS, "lpips": 1})
+    state, adversary = begin(tmp_path, config, TINY)
+    networks = {"perceptual": deepcopy(perceptual), "lpips": deepcopy(lpips)}
+    maps = batch_at(0).frames.target.geometry
+    with fake_cuda():
+        for network in (state.model, state.ema, adversary.discriminator, *networks.values()):
+            network.to("cuda")
+        images = torch.rand(1, 3, HEIGHT, WIDTH, device="cuda")
+        losses = RendererLosses(config, **networks, adversary=adversary)(state.model, batch_on_cuda(), 0)
+        losses |= adversary(images, images, maps.to("cuda"))
+        assert {loss.device.type for loss in losses.values()} == {"cuda"}
+        with pytest.raises(DataDependentOutputException):  # all was computed: there only is no value to fetch
+            validate_renderer(state.ema, [batch_at(0)], networks["perceptual"])
+
+
+def batch_on_cuda() -> RendererBatch:
+    return to_device(batch_at(0), "cuda")
+
+
+def test_a_run_begins_where_it_is_told_to(tmp_path):
+    state, adversary = begin(tmp_path, CONFIG, TINY, device="meta")
+    for network in (state.model, state.ema, adversary.discriminator):
+        assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+@pytest.mark.gpu
+def test_training_on_the_gpu_resembles_training_on_the_cpu(perceptual, tmp_path):
+    figures = {}
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(5)
+        state, adversary = begin(tmp_path, CONFIG, TINY, device=device)
+        losses = RendererLosses(CONFIG, perceptual=deepcopy(perceptual).to(device), adversary=adversary)
+        found = losses(state.model, to_device(batch_at(0), device), 3)
+        weighted_sum(found, WEIGHTS).backward()
+        figures[device] = {name: loss.item() for name, loss in found.items()}
+    assert figures["cuda"] == pytest.approx(figures["cpu"], rel=0.02)
 
 
 def test_lpips_asks_for_the_mouth_and_reaches_the_network(lpips, tmp_path):

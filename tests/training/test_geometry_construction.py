@@ -7,12 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from fake_cuda import fake_cuda
 
+from personatalk.errors import PersonaTalkError
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.model import GeometryModel
+from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import sample_rows
+from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import GeometryTrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.geometry_construction.dataset import GeometryDataset, SpokenClip, load_spoken_clips
@@ -26,11 +30,13 @@ from personatalk.training.geometry_construction.losses import (
 from personatalk.training.geometry_construction.readouts import fit_voice
 from personatalk.training.geometry_construction.train import (
     GeometryLosses,
+    judged_clips,
     predictor_of,
     set_statistics,
+    train_geometry,
     validate_geometry,
 )
-from personatalk.training.loop import TrainState, train
+from personatalk.training.loop import STATE_NAME, TrainState, to_device, train
 from personatalk.training.speech_cache import SpeechVariant
 
 TINY = GeometryModelConfig(
@@ -161,7 +167,7 @@ def test_persons_with_many_clips_do_not_fill_the_batches(face_model):
 
 
 def test_no_clips_are_refused(face_model):
-    with pytest.raises(ValueError, match="no clips"):
+    with pytest.raises(PersonaTalkError, match="no clips"):
         GeometryDataset([], [], face_model, CONFIG)
 
 
@@ -180,6 +186,55 @@ def test_training_beats_the_mean_mouth_on_unseen_persons(face_model):
     ours = validate_geometry(predictor_of(state.ema), held_out, face_model)
     mean = validate_geometry(lambda clip, style, times: style.mean.expand(len(times), -1).numpy(), held_out, face_model)
     assert ours["r"] > 0.8 and ours["lip"] < 0.7 * mean["lip"]
+
+
+def test_losses_compute_where_the_batch_is(face_model):
+    config = dataclasses.replace(CONFIG, loss_weights={**CONFIG.loss_weights, "sync": 1.0}, num_frames=40)
+    batch = GeometryDataset([spoken_clip(0, face_model)], [], face_model, config).batch_at(0)
+    sync_network = SyncNetwork(SyncConfig(audio_dim=4, lip_dim=4, dim=8, embedding_dim=4))
+    model = GeometryModel(TINY)
+    with fake_cuda():
+        losses = GeometryLosses(face_model, sync_network, "cuda")(model.to("cuda"), to_device(batch, "cuda"))
+    assert sorted(losses) == sorted(config.loss_weights)
+    assert {loss.device.type for loss in losses.values()} == {"cuda"}
+
+
+def test_every_person_counts_once_in_validation(face_model):
+    """Three clips of one person that are predicted perfectly, and one of another that is not."""
+    clips = [spoken_clip(0, face_model, "val") for _ in range(3)] + [spoken_clip(1, face_model, "val")]
+
+    def predict(clip, style, times):
+        rows = np.searchsorted(clip.times, times.numpy() - 1e-6)
+        return clip.expression[rows] * (1 if clip.clip.person == "0" else 0.5)
+
+    figures = validate_geometry(predict, judged_clips(clips), face_model)
+    alone = validate_geometry(predict, clips[3:], face_model)
+    assert figures["lip"] == pytest.approx(alone["lip"] / 2, rel=1e-5) and alone["lip"] > 0
+    assert (figures["clips"], figures["persons"]) == (4, 2)
+
+
+def test_clips_that_are_too_short_are_not_validated_on(face_model):
+    long, short = spoken_clip(0, face_model, num_frames=60), spoken_clip(1, face_model, num_frames=40)
+    assert judged_clips([long, short]) == [long]
+    with pytest.raises(PersonaTalkError, match="no clip to validate on"):
+        judged_clips([short])
+
+
+def test_a_run_begins_goes_on_and_ends_with_readouts(face_model, tmp_path, monkeypatch):
+    clips = [spoken_clip(person, face_model, num_frames=120) for person in range(3)]
+    clips.append(spoken_clip(7, face_model, "val", num_frames=120))
+    monkeypatch.setattr("personatalk.training.geometry_construction.train.load_spoken_clips", lambda *_, **__: clips)
+    monkeypatch.setattr("personatalk.training.geometry_construction.train.load_noises", lambda corpus: [])
+    config = dataclasses.replace(CONFIG, num_steps=4, validate_every=2)
+
+    def run(folder, config):
+        return train_geometry(tmp_path, [], folder, face_model=face_model, config=config, model_config=TINY)
+
+    whole = run(tmp_path / "whole", config)
+    state = torch.load(tmp_path / "whole" / STATE_NAME, weights_only=True)
+    assert state["step"] == 4 and whole.population_residual.abs().sum() > 0
+    again = run(tmp_path / "whole", config)  # nothing is left to do
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
 def test_misfits_are_dropped_and_offsets_taken_off(tmp_path, face_model):

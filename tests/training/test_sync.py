@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fake_cuda import fake_cuda
 
 from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.errors import PersonaTalkError
 from personatalk.geometry.face_model import FaceModel
 from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import SpeechFeatures
@@ -16,17 +18,17 @@ from personatalk.speech.sync_network import LIP_RATE, MAX_SHIFT, NUM_SHIFTS, Syn
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.corpus import Clip, with_measured_offsets
 from personatalk.training.geometry_construction.losses import SpeechMetric, sync_loss
+from personatalk.training.loop import to_device
 from personatalk.training.sync.clean_corpus import counts_of, measure_corpus
 from personatalk.training.sync.dataset import SyncClip, SyncDataset, augment_mel, fold_of
-from personatalk.training.sync.train import (
+from personatalk.training.sync.measure import (
     SHIFT_FRAMES,
-    found_offsets,
-    learn_prior,
-    learn_to_tell,
+    in_sync_probability,
     measure_clips,
     mismatched_negatives,
-    train_sync,
+    offset_prior,
 )
+from personatalk.training.sync.train import SyncLosses, found_offsets, train_sync
 
 TINY = SyncConfig(audio_dim=6, lip_dim=4, dim=16, embedding_dim=8, audio_layers=1, lip_layers=1, dropout=0.0)
 CONFIG = SyncTrainingConfig(
@@ -105,9 +107,9 @@ def test_batches_follow_from_the_step():
 
 
 def test_no_clips_are_refused():
-    with pytest.raises(ValueError, match="no clips"):
+    with pytest.raises(PersonaTalkError, match="no clips"):
         SyncDataset([], CONFIG, is_mel=False)
-    with pytest.raises(ValueError, match="no clips"):
+    with pytest.raises(PersonaTalkError, match="no clips"):
         train_sync([replace(sync_clip(0), clip=replace(sync_clip(0).clip, fit=0.1))], CONFIG, TINY)
 
 
@@ -121,7 +123,7 @@ def test_persons_are_in_one_fold_each():
 def test_the_prior_is_learnt_from_all_clips_together():
     likelihood = np.full((50, NUM_SHIFTS), 0.1)
     likelihood[:40, 30] = 5  # forty clips are clearly at the middle, ten say nothing
-    prior = learn_prior(likelihood)
+    prior = offset_prior(likelihood)
     assert prior.sum() == pytest.approx(1)
     assert prior.argmax() == 30 and prior[28:33].sum() > 0.5 > 10 * prior[:20].sum()
 
@@ -130,7 +132,7 @@ def test_traits_tell_own_sounds_from_others():
     random = np.random.default_rng(0)
     own, others = random.normal(2, 1, (200, 3)), random.normal(-2, 1, (200, 3))
     own[:10] = others[:10]  # these do not belong
-    in_sync = learn_to_tell(own, others)
+    in_sync = in_sync_probability(own, others)
     assert in_sync[10:].mean() > 0.95 and in_sync[:10].mean() < 0.3
 
 
@@ -177,3 +179,23 @@ def test_the_sync_loss_is_lowest_where_mouth_and_sound_fit(network):
 
 def test_shifts_are_in_half_frames():
     assert SHIFT_FRAMES[0] == -15 and SHIFT_FRAMES[-1] == 15 and np.diff(SHIFT_FRAMES).max() == 0.5
+
+
+def test_losses_compute_where_the_batch_is():
+    batch = SyncDataset([sync_clip(seed) for seed in range(3)], CONFIG, is_mel=False).batch_at(0)
+    network = SyncNetwork(TINY)
+    with fake_cuda():
+        losses = SyncLosses(0.6)(network.to("cuda"), to_device(batch, "cuda"))
+    assert {loss.device.type for loss in losses.values()} == {"cuda"}
+
+
+def test_a_finished_run_is_taken_up_and_nothing_is_left_to_do(tmp_path):
+    config = replace(CONFIG, num_steps=3)
+    clips = [sync_clip(seed) for seed in range(4)]
+    first, again = (train_sync(clips, config, TINY, folder=tmp_path / "run") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_no_clip_that_can_be_measured_is_refused():
+    with pytest.raises(PersonaTalkError, match="long enough"):
+        measure_clips([sync_clip(seed, seconds=0.4) for seed in range(2)], lambda clip: SyncNetwork(TINY).eval())

@@ -1,4 +1,4 @@
-"""The mouth discriminator of stage 2, with its own optimizer, kept out of the training loop's way."""
+"""The mouth discriminator of stage 2 and its losses; it has an optimizer of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOUTH_ROWS, MOUTH_COLUMNS = slice(16, 112), slice(40, 152)  # px of the window: 
 
 
 class PatchDiscriminator(nn.Module):
-    """Tell true mouths from rendered ones, patch by patch, knowing the geometry that was asked for.
+    """Tell true mouths from rendered ones, patch by patch, given the target geometry.
 
     Args:
         width: channels of the first layer; doubled by each of the next two.
@@ -32,10 +32,10 @@ class PatchDiscriminator(nn.Module):
         self.judge = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, images: Tensor, geometry: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge windows.
+        """Classify windows.
 
         Args:
-            images: [B, 3, H, W] in [0, 1], whole windows; only the mouth is looked at.
+            images: [B, 3, H, W] in [0, 1], whole windows, of which the mouth is cut out.
             geometry: [B, G, h, w] geometry maps.
 
         Returns:
@@ -56,10 +56,11 @@ class AdversarialLoss:
     Args:
         learning_rate: of the discriminator.
         width: of the discriminator.
+        device: of the windows.
     """
 
-    def __init__(self, learning_rate: float = 2e-4, width: int = 32) -> None:
-        self.discriminator = PatchDiscriminator(width).to(memory_format=torch.channels_last)
+    def __init__(self, learning_rate: float = 2e-4, width: int = 32, device: torch.device | str = "cpu") -> None:
+        self.discriminator = PatchDiscriminator(width).to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.discriminator.parameters(), lr=learning_rate, betas=(0.5, 0.99))
 
     def learn(self, fake: Tensor, real: Tensor, geometry: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.checkpoints import load_into
+from personatalk.errors import PersonaTalkError
 from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
@@ -18,9 +20,10 @@ from personatalk.training.config import RendererTrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
-from personatalk.training.loop import STATE_NAME, TrainState, train
+from personatalk.training.loop import STATE_NAME, TrainState, on_cpu, to_device, train
 
 MOUTH_ZOOM = 1.5
+VALIDATION_BATCHES, VALIDATION_BATCH = 8, 8
 PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
 
 
@@ -32,42 +35,41 @@ def render_batch(model: DualAttentionRenderer, batch: RendererBatch) -> Renderin
 
 
 class RendererLosses:
-    """The named losses of stage 2.
+    """The named losses of stage 2; with config.bfloat16 it computes in that precision where that is safe.
 
     Args:
         config: of the run.
         perceptual: frozen network whose features are compared.
         lpips: frozen network that compares mouths, a little enlarged.
-        adversary: learns beside the renderer; None for a run without.
+        adversary: trained beside the renderer; None for a run without.
     """
 
     def __init__(
-        self, config: RendererTrainingConfig, *, perceptual: EfficientNetLite0 | None = None,
-        lpips: Lpips | None = None, adversary: AdversarialLoss | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        config: RendererTrainingConfig,
+        *,
+        perceptual: EfficientNetLite0 | None = None,
+        lpips: Lpips | None = None,
+        adversary: AdversarialLoss | None = None,
+    ) -> None:
         self.config, self.perceptual, self.lpips, self.adversary = config, perceptual, lpips, adversary
 
     def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
-        """Return the named, unweighted losses of a batch at a step of the run."""
+        """Return the named, unweighted losses of a batch at a step of the run, on the batch's device."""
+        with torch.autocast(batch.truth.device.type, dtype=torch.bfloat16, enabled=self.config.bfloat16):
+            return self._losses(model, batch, step)
+
+    def _losses(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         rendering = render_batch(model, batch)
         mask, truth = batch.frames.target.mask, batch.truth
-        lips = F.interpolate(
-            batch.frames.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False
-        )
+        lips = lip_region(batch)
         weight = mask * (1 + self.config.lip_weight * lips)
         weight = weight / weight.mean()
         faces = rendering.faces.float()
         composed = faces * mask + truth * (1 - mask)
-        reconstruction = sum(
-            (F.avg_pool2d((faces - truth).abs() * weight, scale) if scale == 1 else
-             (F.avg_pool2d((faces - truth) * weight, scale)).abs()).mean()
-            for scale in (1, 4)
-        )  # fmt: skip
-        lip_error = ((rendering.lip.texture.float() - truth).abs() * mask * lips).mean() / (mask * lips).mean()
-        face_error = ((rendering.face.texture.float() - truth).abs() * mask * (1 - lips)).mean()
         losses = {
-            "reconstruction": reconstruction,
-            "samples": lip_error + face_error / (mask * (1 - lips)).mean(),
+            "reconstruction": reconstruction_difference(faces, truth, weight),
+            "samples": sample_difference(rendering, truth, mask, lips),
             "gradient": gradient_difference(faces, truth, weight),
             **self.adversarial(composed, batch, step),
         }
@@ -80,7 +82,7 @@ class RendererLosses:
         return losses
 
     def adversarial(self, composed: Tensor, batch: RendererBatch, step: int) -> dict[str, Tensor]:
-        """Return the discriminator's two losses, 0 before it is heard; lets it learn in passing."""
+        """Return the two losses by the discriminator, 0 before it counts, and let it do a step of its own."""
         wait = self.config.adversarial_from - step
         if self.adversary is None:
             return {}
@@ -89,6 +91,25 @@ class RendererLosses:
         if wait > 0:
             return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
         return self.adversary(composed, batch.truth, batch.frames.target.geometry)
+
+
+def lip_region(batch: RendererBatch) -> Tensor:
+    """[B, 1, H, W] in [0, 1], the lips: the geometry map's last channel, enlarged to the window."""
+    size = batch.frames.target.mask.shape[-2:]
+    return F.interpolate(batch.frames.target.geometry[:, -1:], size=size, mode="bilinear", align_corners=False)
+
+
+def reconstruction_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean weighted difference of pixels, plus that of means over 4 x 4 pixels, where shifts of colour show."""
+    fine = ((images - truth).abs() * weight).mean()
+    return fine + F.avg_pool2d((images - truth) * weight, 4).abs().mean()
+
+
+def sample_difference(rendering: Rendering, truth: Tensor, mask: Tensor, lips: Tensor) -> Tensor:
+    """Mean difference of what each attention layer samples: Lip-Attention in the lips, Face-Attention elsewhere."""
+    face = mask * (1 - lips)
+    lip_error = ((rendering.lip.texture.float() - truth).abs() * mask * lips).mean() / (mask * lips).mean()
+    return lip_error + ((rendering.face.texture.float() - truth).abs() * face).mean() / face.mean()
 
 
 def enlarged_mouth(images: Tensor) -> Tensor:
@@ -101,27 +122,27 @@ def enlarged_mouth(images: Tensor) -> Tensor:
 def perceptual_difference(
     network: EfficientNetLite0, images: Tensor, truth: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """Relative distance of the features of two images [B, 3, H, W], summed over stages.
+    """Relative distance of the features of two images, summed over stages.
 
     Args:
         network: frozen.
         images: [B, 3, H, W] in [0, 1].
         truth: the same.
-        weight: [B, 1, H, W] how much a place counts; all alike without it.
+        weight: [B, 1, H, W] of the pixels; 1 everywhere without it.
     """
     with torch.no_grad():
-        wanted = network.features(truth)
+        true_features = network.features(truth)
     distance = images.new_zeros(())
-    for got, features in zip(network.features(images), wanted, strict=True):
-        difference = (got - features).abs()
+    for features, true in zip(network.features(images), true_features, strict=True):
+        difference = (features - true).abs()
         if weight is not None:
-            difference = difference * F.adaptive_avg_pool2d(weight, features.shape[-2:])
-        distance = distance + difference.mean() / (features.abs().mean() + 1e-6)
+            difference = difference * F.adaptive_avg_pool2d(weight, true.shape[-2:])
+        distance = distance + difference.mean() / (true.abs().mean() + 1e-6)
     return distance
 
 
 def gradient_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Mean difference of the differences of neighbouring pixels, which asks for edges where they belong."""
+    """Mean weighted difference of the images' gradients, so that edges are in their places."""
     difference = images - truth
     across = (difference[..., 1:] - difference[..., :-1]).abs() * weight[..., 1:]
     down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * weight[..., 1:, :]
@@ -134,7 +155,7 @@ def step_difference(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     Args:
         images: [B, 3, H, W], frames 2 n and 2 n + 1 follow each other.
         truth: the same.
-        weight: [B, 1, H, W] how much a place counts.
+        weight: [B, 1, H, W] of the pixels.
     """
     error = images - truth
     return ((error[1::2] - error[::2]).abs() * weight[::2]).mean()
@@ -150,7 +171,7 @@ def region_psnr(images: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 def validate_renderer(
     model: DualAttentionRenderer, batches: list[RendererBatch], perceptual: EfficientNetLite0
 ) -> dict[str, float]:
-    """Measure on held-out persons.
+    """Measure on samples of held-out persons, each person being drawn as often as any other.
 
     Returns:
         PSNR of the lower face and of the lips, and of Lip-Attention's sample there, dB; `perceptual`, relative
@@ -159,11 +180,9 @@ def validate_renderer(
     """
     rows = []
     for batch in batches:
+        batch = to_device(batch, device_of(model))
         rendering, mask = render_batch(model, batch), batch.frames.target.mask
-        lips = F.interpolate(
-            batch.frames.target.geometry[:, -1:], size=mask.shape[-2:], mode="bilinear", align_corners=False
-        )
-        region = ((lips > 0.5) & (mask > 0.5)).float()
+        region = ((lip_region(batch) > 0.5) & (mask > 0.5)).float()
         composed = rendering.faces.clamp(0, 1) * mask + batch.truth * (1 - mask)
         rows.append(
             torch.stack(
@@ -201,65 +220,92 @@ def train_renderer(
     config: RendererTrainingConfig,
     model_config: RendererConfig,
     start_from: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> DualAttentionRenderer:
-    """Train, or go on training, stage 2; returns the averaged model.
+    """Train, or go on training, stage 2.
 
     Args:
         corpus: folder that `preprocess` filled.
         clips: of the manifest; splits decide.
         folder: of the run; an existing state is continued.
-        checkpoints: where face model and perceptual network lie.
+        checkpoints: where face model and perceptual networks lie.
         config: of the run.
         model_config: of the renderer.
         start_from: weights to begin with, where the folder holds no state.
+        device: where it is trained and validated; batches are built on the CPU.
+
+    Returns:
+        the averaged model after the last step, on the CPU.
+
+    Raises:
+        PersonaTalkError: the corpus holds no windows of training clips, or none of validation clips.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
-    sizes = dict(
-        num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
-    )
-    prior_share = config.prior_share if model_config.has_texture_prior else 0.0
-    training = RendererDataset(
-        corpus, [clip for clip in clips if clip.split == "train"], mesh, **sizes,
-        disturbed_share=config.disturbed_share, prior_share=prior_share, in_pairs="temporal" in config.loss_weights,
-    )  # fmt: skip
-    of_others = [clip for clip in clips if clip.split == "val"]
-    held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
-    perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors")
-    state, adversary = begin(folder, config, model_config, start_from)
+    training, held_out = datasets_of(corpus, clips, mesh, config, model_config)
+    perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors").to(device)
+    state, adversary = begin(folder, config, model_config, start_from, device)
+    has_lpips = "lpips" in config.loss_weights
     losses = RendererLosses(
         config,
         perceptual=perceptual if "perceptual" in config.loss_weights else None,
-        lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)) if "lpips" in config.loss_weights else None,
+        lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device) if has_lpips else None,
         adversary=adversary,
     )
-    batches = [held_out.batch_at(step, 8, seed=1) for step in range(8)]
-
-    def losses_of(model: nn.Module, batch: RendererBatch) -> dict[str, Tensor]:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-            return losses(model, batch, state.step)
-
+    batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
     train(
         state,
         config,
-        losses_of=losses_of,
+        losses_of=lambda model, batch: losses(model, batch, state.step),
         batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
         validate=lambda model: validate_renderer(model, batches, perceptual),
         watch="loss",
         folder=folder,
     )
-    return state.ema
+    return on_cpu(state.ema)
+
+
+def datasets_of(
+    corpus: Path, clips: list[Clip], mesh: FaceMesh, config: RendererTrainingConfig, model_config: RendererConfig
+) -> tuple[RendererDataset, RendererDataset]:
+    """Build the samples of the training persons and of the held-out ones.
+
+    Raises:
+        PersonaTalkError: either has no clip with windows.
+    """
+    sizes = dict(
+        num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
+    )
+    training = RendererDataset(
+        corpus,
+        [clip for clip in clips if clip.split == "train"],
+        mesh,
+        **sizes,
+        disturbed_share=config.disturbed_share,
+        prior_share=config.prior_share if model_config.has_texture_prior else 0.0,
+        in_pairs="temporal" in config.loss_weights,
+    )
+    of_others = [clip for clip in clips if clip.split == "val"]
+    held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
+    for split, dataset in (("train", training), ("val", held_out)):
+        if not dataset.persons:
+            raise PersonaTalkError(f"{corpus} holds no windows of clips of the split {split}; run preprocess first")
+    return training, held_out
 
 
 def begin(
-    folder: Path, config: RendererTrainingConfig, model_config: RendererConfig, start_from: Path | None
+    folder: Path,
+    config: RendererTrainingConfig,
+    model_config: RendererConfig,
+    start_from: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[TrainState, AdversarialLoss | None]:
     """Build what a run trains, from its saved state, from given weights, or anew."""
     model = DualAttentionRenderer(model_config)
     if start_from:
         load_into(model, start_from)
-    model = model.to(memory_format=torch.channels_last)
-    adversary = AdversarialLoss() if "adversarial" in config.loss_weights else None
+    model = model.to(device, memory_format=torch.channels_last)
+    adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
     state = TrainState(
         model=model,
         optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personatalk.errors import PersonaTalkError
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.style import MIN_STYLE_FRAMES, Style, style_of
@@ -124,7 +125,7 @@ class GeometryDataset:
         config: excerpt length, shares, seed.
 
     Raises:
-        ValueError: there are no clips.
+        PersonaTalkError: there are no clips.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class GeometryDataset:
         config: GeometryTrainingConfig,
     ) -> None:
         if not clips:
-            raise ValueError("no clips to train on: run preprocess first, and check the manifest's fit column")
+            raise PersonaTalkError("no clips to train on: run preprocess first, and check the manifest's fit column")
         self.config, self.face_model, self.noises = config, face_model, noises
         self.persons: dict[str, list[SpokenClip]] = defaultdict(list)
         for clip in clips:

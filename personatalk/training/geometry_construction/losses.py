@@ -1,8 +1,8 @@
-"""Training losses, each a function of tensors; one place adds them up."""
+"""Stage 1's training losses, each a function of tensors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -11,18 +11,7 @@ from torch import Tensor
 from personatalk.geometry.face_model import LIP_PAIRS, LIPS, MOUTH_CORNERS, FaceModel
 from personatalk.geometry.mouth import driven_gaps, gap_aperture, length, lip_gaps
 from personatalk.speech.sync_network import NUM_SHIFTS, SyncNetwork, shift_log_odds
-
-
-def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Add the losses up, refusing a weight without a loss or a loss without a weight.
-
-    Raises:
-        ValueError: the names differ; the message lists which.
-    """
-    if difference := sorted(losses.keys() ^ weights.keys()):
-        raise ValueError(f"losses and weights name different terms: {difference}")
-    return sum(weights[name] * loss for name, loss in losses.items())
-
+from personatalk.training.losses import masked_mean
 
 PERCENT = 100.0  # lengths inside the losses of stage 1 are in percent of the inter-ocular distance
 LIP_LOSS_WEIGHT = 10.0
@@ -30,7 +19,7 @@ CLOSED_PERCENT = 2.0  # inner lips nearer than this are closed
 MIN_DEVIATION_FRAMES = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpeechMetric:
     """Measures speech coefficients as the vertices that they move.
 
@@ -59,6 +48,10 @@ class SpeechMetric:
             gap_basis=torch.from_numpy(basis[:, upper] - basis[:, lower]).float(),
             corner_basis=torch.from_numpy(basis[:, right] - basis[:, left]).float(),
         )
+
+    def to(self, device: torch.device | str) -> SpeechMetric:
+        """Move to a device."""
+        return SpeechMetric(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def squared(self, difference: Tensor) -> Tensor:
         """Weighted mean squared vertex distance [...] of a difference of coefficients [..., K]."""
@@ -171,8 +164,3 @@ def deviation_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     squared = (deviation(predicted) - deviation(target)).square().sum(-1)
     return masked_mean(squared, count >= MIN_DEVIATION_FRAMES)
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values where the mask is true; 0 where it is true nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)

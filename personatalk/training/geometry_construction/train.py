@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from personatalk.checkpoints import load_into
+from personatalk.errors import PersonaTalkError
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
@@ -29,7 +31,7 @@ from personatalk.training.geometry_construction.dataset import (
 )
 from personatalk.training.geometry_construction.losses import SpeechMetric, geometry_losses, sync_loss
 from personatalk.training.geometry_construction.readouts import fit_readouts
-from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, train
+from personatalk.training.loop import BEST_NAME, STATE_NAME, TrainState, on_cpu, train
 from personatalk.training.speech_cache import load_noises
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,9 @@ def train_geometry(
     model_config: GeometryModelConfig,
     start_from: Path | None = None,
     sync_network: SyncNetwork | None = None,
+    device: torch.device | str = "cpu",
 ) -> GeometryModel:
-    """Train, or go on training, stage 1; returns the averaged model with the best validation.
+    """Train, or go on training, stage 1.
 
     Args:
         corpus: folder that `preprocess` and `cache_speech` filled.
@@ -60,40 +63,62 @@ def train_geometry(
         model_config: of the model.
         start_from: weights to begin with; without them, random ones and the corpus' statistics.
         sync_network: for the loss "sync", where the configuration weighs it.
+        device: where the network is trained. It is validated on the CPU, as a dub runs it.
+
+    Returns:
+        on the CPU, the averaged model with the best validation, with its readouts fitted.
+
+    Raises:
+        PersonaTalkError: the corpus holds no clips to train on, or none to validate on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spoken = load_spoken_clips(clips, corpus, face_model, min_fit=config.min_fit, measured=config.measured_offsets)
     training = [clip for clip in spoken if clip.clip.split == "train"]
-    held_out = [clip for clip in spoken if clip.clip.split == "val"]
+    held_out = judged_clips([clip for clip in spoken if clip.clip.split == "val"])
     logger.info("%d clips to train on, %d to validate on", len(training), len(held_out))
     noises = load_noises(corpus)
+    dataset = GeometryDataset(training, noises, face_model, config)
+    state = begin(folder, config, model_config, training, face_model=face_model, start_from=start_from, device=device)
+    train(
+        state,
+        config,
+        losses_of=GeometryLosses(face_model, sync_network, device),
+        batch_at=dataset.batch_at,
+        validate=lambda averaged: validate_geometry(predictor_of(averaged), held_out, face_model),
+        watch="loss",
+        folder=folder,
+    )
+    model = on_cpu(state.ema)
+    model.load_state_dict(torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True))
+    fit_readouts(model, training, face_model, noises)
+    return model
+
+
+def begin(
+    folder: Path,
+    config: GeometryTrainingConfig,
+    model_config: GeometryModelConfig,
+    clips: list[SpokenClip],
+    *,
+    face_model: FaceModel,
+    start_from: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainState:
+    """Build what a run trains: from its saved state, from given weights, or anew with the statistics of the clips."""
     torch.manual_seed(config.seed)
     model = GeometryModel(model_config)
     if start_from:
         load_into(model, start_from)
     else:
-        set_statistics(model, training, face_model)
-    state = TrainState(
-        model=model,
-        optimizer=torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-        ),
+        set_statistics(model, clips, face_model)
+    model = model.to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
+    state = TrainState(model=model, optimizer=optimizer)
     if (folder / STATE_NAME).exists():
         state.load(folder / STATE_NAME)
-    train(
-        state,
-        config,
-        losses_of=GeometryLosses(face_model, sync_network),
-        batch_at=GeometryDataset(training, noises, face_model, config).batch_at,
-        validate=lambda averaged: validate_geometry(predictor_of(averaged), held_out, face_model),
-        watch="loss",
-        folder=folder,
-    )
-    best = torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True)
-    state.ema.load_state_dict(best)
-    fit_readouts(state.ema, training, face_model, noises)
-    return state.ema
+    return state
 
 
 class GeometryLosses:
@@ -101,12 +126,18 @@ class GeometryLosses:
 
     Args:
         face_model: of the coefficients.
-        sync_network: says whether the result belongs to the sound; without it nobody does.
+        sync_network: judges whether the result is in sync with the audio; without it there is no loss "sync".
+        device: of the model and of the batches.
     """
 
-    def __init__(self, face_model: FaceModel, sync_network: SyncNetwork | None = None) -> None:
-        self.metric = SpeechMetric.of(face_model)
-        self.sync_network = sync_network.eval().requires_grad_(False) if sync_network else None
+    def __init__(
+        self,
+        face_model: FaceModel,
+        sync_network: SyncNetwork | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.metric = SpeechMetric.of(face_model).to(device)
+        self.sync_network = sync_network.to(device).eval().requires_grad_(False) if sync_network else None
 
     def __call__(self, model: nn.Module, batch: GeometryBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
@@ -140,7 +171,8 @@ def set_statistics(model: GeometryModel, clips: list[SpokenClip], face_model: Fa
 
 
 def predictor_of(model: GeometryModel) -> Predictor:
-    """Wrap a model for validation."""
+    """Wrap a model for validation, on the CPU."""
+    model = on_cpu(model)
 
     def predict(clip: SpokenClip, style: Style, times: Tensor) -> np.ndarray:
         return predict_expression(model, clip.speech["clean"], times, style).numpy()
@@ -148,35 +180,66 @@ def predictor_of(model: GeometryModel) -> Predictor:
     return predict
 
 
+def judged_clips(clips: list[SpokenClip]) -> list[SpokenClip]:
+    """Choose the clips both of whose halves show the face for a second: style from the first, truth in the second.
+
+    Raises:
+        PersonaTalkError: there are none.
+    """
+    halves = [(clip.valid[: len(clip) // 2], clip.valid[len(clip) // 2 :]) for clip in clips]
+    long = [clip for clip, parts in zip(clips, halves, strict=True) if min(p.sum() for p in parts) >= MIN_JUDGED_FRAMES]
+    if not long:
+        raise PersonaTalkError(
+            "no clip to validate on: run preprocess first; the split val needs a clip of two seconds whose sound fits"
+        )
+    return long
+
+
 def validate_geometry(predict: Predictor, clips: list[SpokenClip], face_model: FaceModel) -> dict[str, float]:
     """Score the second half of each clip, with style from the first.
 
+    Args:
+        clips: chosen by `judged_clips`.
+
     Returns:
-        `r` correlation of openness and `ratio` of its deviation to the true one; `lip` and `velocity` errors of the lip
-        vertices in % of the inter-ocular distance; means over clips. `loss` is what training watches: the lip error in
-        units of 3 %, less the correlation, plus how far the ratio lies outside .85 to 1.15.
+        `r` correlation of the lip aperture and `ratio` of its deviation to the true one; `lip` and `velocity` errors
+        of the lip vertices in % of the inter-ocular distance; every person counts once. `loss` is what training
+        watches: the lip error in units of 3 %, less the correlation, plus how far the ratio lies outside .85 to 1.15.
     """
-    rows = []
-    for clip in clips:
-        half = len(clip) // 2
-        judged = np.flatnonzero(clip.valid[half:]) + half
-        first = clip.valid[:half]
-        if first.sum() < MIN_JUDGED_FRAMES or len(judged) < MIN_JUDGED_FRAMES:
-            continue
-        style = style_of(clip.expression[:half], first, clip.template, face_model)
-        predicted = predict(clip, style, torch.from_numpy(clip.times[judged]))
-        output = face_model.vertices(clip.template, predicted)
-        truth = face_model.vertices(clip.template, clip.expression[judged])
-        opened, should_open = lip_aperture(output), lip_aperture(truth)
-        r = correlation(opened, should_open)
-        rows.append(
-            {
-                "r": 0.0 if np.isnan(r) else r,
-                "ratio": deviation_ratio(opened, should_open),
-                "lip": 100 * lip_vertex_error(output, truth),
-                "velocity": 100 * lip_velocity_error(output, truth),
-            }
-        )
-    figures = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    rows = [validation_figures(predict, clip, face_model) for clip in clips]
+    figures = mean_over_persons([clip.clip.person for clip in clips], rows)
     outside = max(0.0, 0.85 - figures["ratio"], figures["ratio"] - 1.15)
-    return {"loss": figures["lip"] / 3 - figures["r"] + outside, **figures, "clips": float(len(rows))}
+    loss = figures["lip"] / 3 - figures["r"] + outside
+    return {"loss": loss, **figures, "clips": float(len(rows)), "persons": float(len({c.clip.person for c in clips}))}
+
+
+def validation_figures(predict: Predictor, clip: SpokenClip, face_model: FaceModel) -> dict[str, float]:
+    """Score the second half of a clip, with style from the first."""
+    half = len(clip) // 2
+    judged = np.flatnonzero(clip.valid[half:]) + half
+    style = style_of(clip.expression[:half], clip.valid[:half], clip.template, face_model)
+    predicted = predict(clip, style, torch.from_numpy(clip.times[judged]))
+    output = face_model.vertices(clip.template, predicted)
+    truth = face_model.vertices(clip.template, clip.expression[judged])
+    aperture, true_aperture = lip_aperture(output), lip_aperture(truth)
+    return {
+        "r": float(np.nan_to_num(correlation(aperture, true_aperture))),
+        "ratio": deviation_ratio(aperture, true_aperture),
+        "lip": 100 * lip_vertex_error(output, truth),
+        "velocity": 100 * lip_velocity_error(output, truth),
+    }
+
+
+def mean_over_persons(persons: list[str], rows: list[dict[str, float]]) -> dict[str, float]:
+    """Average figures so that every person counts once, however many clips show them.
+
+    Args:
+        persons: of each row.
+        rows: figures by name.
+    """
+    by_person: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for person, row in zip(persons, rows, strict=True):
+        by_person[person].append(row)
+    return {
+        name: float(np.mean([np.mean([row[name] for row in some]) for some in by_person.values()])) for name in rows[0]
+    }

@@ -1,11 +1,12 @@
-"""Clean a corpus: networks learn synchrony from the manifest's guess, measure every clip, and learn again from that."""
+"""Clean a corpus: train sync networks at the manifest's offsets, measure every clip with them, train again."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from personatalk.checkpoints import save_model
 from personatalk.geometry.face_model import FaceModel
@@ -15,13 +16,12 @@ from personatalk.speech.sync_network import SyncNetwork
 from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.corpus import MANIFEST_RATE, Clip, MeasuredClip, with_measured_offsets, write_offsets
 from personatalk.training.sync.dataset import SyncClip, fold_of, load_sync_clips
-from personatalk.training.sync.train import measure_clips, train_sync
-
-logger = logging.getLogger(__name__)
+from personatalk.training.sync.measure import measure_clips
+from personatalk.training.sync.train import train_sync
 
 JUDGE_FOLD = 0
-KEPT = 0.5  # probability from which a clip's sound counts as its own
-FIRST_STEPS = 300  # of the networks that measure; they are thrown away
+KEPT = 0.5  # probability of being in sync from which a clip is kept
+FIRST_STEPS = 300  # of the networks that only measure
 MEL = SyncConfig(audio="mel", audio_dim=MEL_FEATURE_DIM, audio_layers=3)
 STEPS = {"sync": 400, "sync_judge": 700}
 
@@ -34,28 +34,31 @@ def clean_corpus(
     face_model: FaceModel,
     config: SyncTrainingConfig,
     encoder: SpeechEncoderConfig,
+    device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """Measure the offsets of all clips, and train the two sync networks that ship.
 
-    The persons of training are in three parts. Two measure each other, so that no network measures a person that it
-    learnt from; the first also measures the third part and the validation clips. Then `sync` learns from both parts,
-    and the judge, which hears a spectrogram, from the third alone.
+    The training persons are in three folds. A network trained on fold 1 measures fold 2, and the other way round, so
+    that no person is measured by a network that learnt from it; the first also measures fold 0 and the validation
+    clips. Then `sync` is trained on folds 1 and 2, and the judge, which takes spectrograms, on fold 0 alone.
 
     Args:
-        corpus: with geometry, sound and spectrograms; offsets.tsv is written there.
+        corpus: with geometry, audio and spectrograms; offsets.tsv is written there.
         clips: of the manifest.
         folder: where the weights go: sync.* and sync_judge.*.
         config: of every training; the number of steps is each network's own, or config's where that is smaller.
         encoder: whose features the corpus holds.
+        device: where the networks are trained.
 
     Returns:
-        counts of clips: measured, kept, dropped, and moved, which are kept but not where the manifest has them.
+        counts of clips: measured, kept, dropped as not in sync, and kept at another offset than the manifest's.
     """
     heard = [clip for clip in clips if clip.has_sound]
     known = load_sync_clips(heard, corpus, face_model, "speech")
     speech = SyncConfig(audio="speech", speech_encoder=encoder.name, audio_dim=encoder.feature_dim)
+    first = _with_steps(config, FIRST_STEPS)
     halves = {
-        fold: train_sync(_of_folds(known, {fold}), _with_steps(config, FIRST_STEPS), speech, folder=folder / f"{fold}")
+        fold: train_sync(_of_folds(known, {fold}), first, speech, folder=folder / f"{fold}", device=device)
         for fold in (1, 2)
     }
 
@@ -65,17 +68,17 @@ def clean_corpus(
 
     measured = measure_clips(known, network_of)
     write_offsets(measured, corpus)
-    train_final(corpus, heard, folder, face_model=face_model, config=config, speech=speech)
+    train_final(corpus, heard, folder, face_model=face_model, config=config, speech=speech, device=device)
     return counts_of(measured, heard)
 
 
 def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, network: SyncNetwork) -> dict[str, float]:
-    """Measure the offsets of all clips with a network that is there, without training one.
+    """Measure the offsets of all clips with a trained network.
 
     Args:
-        corpus: with geometry and sound; offsets.tsv is written there.
+        corpus: with geometry and audio; offsets.tsv is written there.
         clips: of the manifest.
-        network: hears the features of stage 1.
+        network: takes the features of stage 1.
 
     Returns:
         counts of clips, as `clean_corpus` does.
@@ -94,22 +97,27 @@ def train_final(
     face_model: FaceModel,
     config: SyncTrainingConfig,
     speech: SyncConfig,
+    device: torch.device | str = "cpu",
 ) -> None:
-    """Train the two networks that ship on the offsets that were measured."""
-    believed = {clip.name: clip for clip in with_measured_offsets(clips, corpus)}
-    # the validation clips are judged by the manifest, which had no part in measuring
-    cleaned = [clip if clip.split != "train" else believed[clip.name] for clip in clips]
+    """Train the two networks that ship at the measured offsets."""
+    measured = {clip.name: clip for clip in with_measured_offsets(clips, corpus)}
+    # validated at the manifest's offsets, which do not come from such networks
+    cleaned = [measured[clip.name] if clip.split == "train" else clip for clip in clips]
     for name, network_config, folds in (("sync", speech, {1, 2}), ("sync_judge", MEL, {JUDGE_FOLD})):
-        known = load_sync_clips(cleaned, corpus, face_model, network_config.audio)
+        loaded = load_sync_clips(cleaned, corpus, face_model, network_config.audio)
         network = train_sync(
-            _of_folds(known, folds), replace(_with_steps(config, STEPS[name]), min_fit=KEPT), network_config,
-            folder=folder / name, held_out=[clip for clip in known if clip.clip.split == "val"],
-        )  # fmt: skip
+            _of_folds(loaded, folds),
+            replace(_with_steps(config, STEPS[name]), min_fit=KEPT),
+            network_config,
+            folder=folder / name,
+            held_out=[clip for clip in loaded if clip.clip.split == "val"],
+            device=device,
+        )
         save_model(network, network_config, folder, name)
 
 
 def counts_of(measured: list[MeasuredClip], clips: list[Clip]) -> dict[str, float]:
-    """Count what became of the clips of the manifest."""
+    """Count what became of the manifest's clips with sound."""
     guessed = {clip.name: clip.offset_s for clip in clips}
     kept = [row for row in measured if row.in_sync >= KEPT]
     moved = [abs(row.offset_s - guessed[row.name]) * MANIFEST_RATE for row in kept]  # frames

@@ -1,4 +1,4 @@
-"""Clips for the sync networks: mouths about their mean and sounds, and excerpts in which one is sought in the other."""
+"""Cached clips to batches for the sync networks: excerpts of lips, and the audio around them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.errors import MediaError
+from personatalk.errors import MediaError, PersonaTalkError
 from personatalk.geometry.face_model import FaceModel
 from personatalk.media import read_audio
 from personatalk.speech.features import FEATURE_RATE, SpeechFeatures, mel_spectrogram_features, sample_rows
@@ -27,11 +27,11 @@ MEL_TILT, MEL_NOISE, MEL_BANDS_HIDDEN = 0.25, 0.05, 12
 
 @dataclass(frozen=True, kw_only=True)
 class SyncClip:
-    """A mouth and the sound it came with.
+    """One clip in memory: lips and audio.
 
     Attributes:
-        clip: its row of the manifest.
-        sounds: what is heard: as it is and, where there is one, spoilt.
+        clip: its line of the manifest.
+        sounds: audio features: clean and, of the speech encoder, augmented.
         lips: [T, L] of `lip_features`.
         valid: [T] bool.
         times: [T] s of the picture; no offset is taken off.
@@ -45,7 +45,7 @@ class SyncClip:
 
 
 def fold_of(person: str) -> int:
-    """Which of the training persons' parts a person is in: 0 is the judge's, 1 and 2 are the halves of the rest."""
+    """Which third of the training persons a person is in: 0 is the judge's; 1 and 2 measure each other."""
     number = zlib.crc32(person.encode())
     return 0 if number % 4 == 0 else 1 + number // 4 % 2
 
@@ -110,23 +110,23 @@ class SyncBatch:
 
 
 class SyncDataset:
-    """Excerpts in which the sound at the middle shift belongs to the mouth; a step's batch is always the same.
+    """Excerpts whose audio is in sync at the middle shift; a step's batch is always the same.
 
     Persons are drawn by the square root of their minutes, and no person twice in a batch where there are enough,
-    so that the other sounds of a batch are other persons'.
+    so that the other audio of a batch is other persons'.
 
     Args:
-        clips: whose sound belongs to the mouth, with offsets.
+        clips: in sync at their offsets.
         config: excerpt length, batch size, seed.
-        is_mel: the sound is a spectrogram, and is spoilt here.
+        is_mel: the audio features are a spectrogram, which is augmented here.
 
     Raises:
-        ValueError: there are no clips.
+        PersonaTalkError: there are no clips.
     """
 
     def __init__(self, clips: list[SyncClip], config: SyncTrainingConfig, *, is_mel: bool) -> None:
         if not clips:
-            raise ValueError(
+            raise PersonaTalkError(
                 "no clips to learn synchrony from: run preprocess first, and check the manifest's fit column"
             )
         self.config, self.is_mel = config, is_mel

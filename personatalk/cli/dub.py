@@ -1,0 +1,147 @@
+"""The command `dub`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
+from personatalk.cli.inspect import write_sheets_of
+from personatalk.options import LENGTH_RULES, REFERENCE_STRATEGIES, DubbingOptions
+
+if TYPE_CHECKING:
+    from personatalk.inspection.recorder import Recorder
+    from personatalk.pipeline import DubbingPipeline, DubbingResult
+
+EXAMPLES = """
+examples:
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4
+      the clip keeps its length, size and frame rate; the speech is put in complete
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --length audio
+      the result is as long as the speech: a short clip is played back and forth
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --style-video other.mp4
+      in the way of speaking that the face of other.mp4 has
+  personatalk dub group.mp4 speech.wav -o dubbed.mp4 --face 640 210
+      of several faces, the one nearest to this place (pixels from the left, from the top)
+
+Only dub people who agreed to it, and say that the result is dubbed.
+"""
+
+
+def add_dub(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    dub = add_command(
+        commands, "dub", _dub, description="dub a clip: the mouth follows the new speech", examples=EXAMPLES
+    )
+    dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length")
+    dub.add_argument("speech", type=Path, help="the new speech: a sound file, or a video with sound")
+    dub.add_argument("-o", "--output", type=Path, required=True, help="the .mp4 to write")
+    dub.add_argument("--report", type=Path, help="write options, versions, timings and figures as JSON")
+    dub.add_argument("--style-strength", type=float, default=1.0, help="0 an average speaker, 1 this person (default)")
+    dub.add_argument("--mouth-amplitude", type=float, default=1.0, help="more than 1 opens the mouth wider (default 1)")
+    dub.add_argument(
+        "--length",
+        choices=LENGTH_RULES,
+        default="video",
+        help="of the clip (default); or of the speech: a short clip goes back and forth, starts again, or stands still",
+    )
+    dub.add_argument(
+        "--references",
+        choices=REFERENCE_STRATEGIES,
+        default="coverage",
+        help="how lip references are chosen (default: coverage)",
+    )
+    add_tracker(dub)
+    dub.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
+    dub.add_argument("--style-video", type=Path, help="take the speaking style from this video")
+    dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
+    dub.add_argument("--no-offset", action="store_true", help="trust that the clip's sound and picture are in sync")
+    dub.add_argument("--no-calibration", action="store_true", help="do not learn from the clip's own speech")
+    dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
+    dub.add_argument("--inspect", type=Path, metavar="FOLDER", help="record what happens inside, with pictures of it")
+    add_checkpoints(dub)
+    add_device(dub, "stage 2 runs")
+    dub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def load(checkpoints: Path, device: str = "cpu") -> DubbingPipeline:
+    """Load the pipeline; here, so that only the commands that need it pay for it."""
+    from personatalk.pipeline import load_pipeline
+
+    return load_pipeline(checkpoints, device)
+
+
+def _dub(arguments: argparse.Namespace) -> None:
+    from personatalk.media import check_outputs, write_text
+
+    check_outputs(
+        [arguments.output, arguments.report],
+        [arguments.clip, arguments.speech, arguments.style_video, arguments.reference_video],
+        folders=[arguments.inspect],
+    )
+    options = _options_of(arguments)
+    record = {"record": _recorder(arguments.inspect)} if arguments.inspect else {}
+    pipeline = load(arguments.checkpoints, str(find_device(arguments)))
+    with ProgressBar(quiet=arguments.quiet) as bar:
+        result = pipeline.dub(arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, **record)
+    print(_summary(result))
+    if lost := result.report.get("lost"):
+        print(f"not kept of the clip and the speech: {'; '.join(lost)}")
+    if arguments.report:
+        write_text(arguments.report, json.dumps(result.report, indent=2) + "\n")
+    if arguments.inspect:
+        write_sheets_of(arguments.inspect)
+
+
+def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
+    return DubbingOptions(
+        style_strength=arguments.style_strength,
+        mouth_amplitude=arguments.mouth_amplitude,
+        length=arguments.length,
+        reference_strategy=arguments.references,
+        tracker=arguments.tracker,
+        face_point=tuple(arguments.face) if arguments.face else None,
+        style_video=arguments.style_video,
+        reference_video=arguments.reference_video,
+        crf=arguments.crf,
+        measure_offset=not arguments.no_offset,
+        calibrate=not arguments.no_calibration,
+    )
+
+
+def _recorder(folder: Path) -> Recorder:
+    from personatalk.inspection.recorder import Recorder
+
+    return Recorder(folder)
+
+
+def _summary(result: DubbingResult) -> str:
+    text = f"{result.video}: {result.num_frames} frames in {sum(result.timings.values()):.1f} s"
+    if result.num_passed_through:
+        text += f", {result.num_passed_through} without a usable face left as they are"
+    return text
+
+
+class ProgressBar(AbstractContextManager):
+    """A progress bar that names the stage under way.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from tqdm import tqdm
+
+        layout = "{desc:<28.28} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left"
+        self._bar = tqdm(total=100, bar_format=layout, disable=quiet, leave=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, fraction: float, stage: str) -> None:
+        """Show how far the work is, 0 to 1."""
+        self._bar.set_description_str(stage, refresh=False)
+        self._bar.update(100 * fraction - self._bar.n)
