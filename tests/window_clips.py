@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from personatalk.evaluation.geometry import known_face
-from personatalk.evaluation.windows import cut_windows
+from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.rendering.windows import cut_windows
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.landmark_fitting import fit_track

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.checkpoints import load_config
-from personatalk.evaluation.breath import evaluate_breath
-from personatalk.evaluation.dubbing import Dub, Judge, aperture_predictor, evaluate_dubbing
-from personatalk.evaluation.geometry import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.dubbing.dubs import Dub, Judge, aperture_predictor, evaluate_dubbing
+from personatalk.evaluation.dubbing.leak import evaluate_leak
+from personatalk.evaluation.dubbing.syncnet import evaluate_syncnet
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE, evaluate_fitting
+from personatalk.evaluation.geometry.occlusion import evaluate_occlusion
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.languages import evaluate_languages
-from personatalk.evaluation.leak import evaluate_leak
-from personatalk.evaluation.native import evaluate_native
-from personatalk.evaluation.occlusion import evaluate_occlusion
-from personatalk.evaluation.persons import evaluate_calibration, evaluate_silence, evaluate_style
-from personatalk.evaluation.renderers import evaluate_renderers
+from personatalk.evaluation.rendering.native import evaluate_native
+from personatalk.evaluation.rendering.renderers import evaluate_renderers
 from personatalk.evaluation.report import to_markdown
-from personatalk.evaluation.speech import evaluate_speech
-from personatalk.evaluation.sync import evaluate_sync
-from personatalk.evaluation.syncnet import evaluate_syncnet
+from personatalk.evaluation.speech.breath import evaluate_breath
+from personatalk.evaluation.speech.languages import evaluate_languages
+from personatalk.evaluation.speech.persons import evaluate_calibration, evaluate_silence, evaluate_style
+from personatalk.evaluation.speech.prediction import evaluate_speech
+from personatalk.evaluation.speech.sync import evaluate_sync
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.options import DubbingOptions

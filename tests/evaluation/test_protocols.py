@@ -11,13 +11,13 @@ import torch
 from personatalk import metrics
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation import protocols
-from personatalk.evaluation.dubbing import foreign_clip, motion_figures, partial_correlation, sync_figures
-from personatalk.evaluation.geometry import fitting_figures, known_face, round_trip_figures
+from personatalk.evaluation.dubbing.dubs import foreign_clip, motion_figures, partial_correlation, sync_figures
+from personatalk.evaluation.geometry.fitting import fitting_figures, known_face, round_trip_figures
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.persons import StyleSpace, compare
 from personatalk.evaluation.report import report_of, to_markdown
-from personatalk.evaluation.speech import closure_events
-from personatalk.evaluation.sync import beats_shifted
+from personatalk.evaluation.speech.persons import StyleSpace, compare
+from personatalk.evaluation.speech.prediction import closure_events
+from personatalk.evaluation.speech.sync import beats_shifted
 from personatalk.geometry.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.inspection.seen_face import SeenFace
@@ -190,7 +190,7 @@ def test_speech_for_a_dub_is_as_long_as_the_clip_where_there_is_any(tmp_path):
 
 def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face_model, tmp_path):
     """The "sound" is eight mixtures of eight coefficients, so that one frame says all about them."""
-    speech = pytest.importorskip("personatalk.evaluation.speech")
+    speech = pytest.importorskip("personatalk.evaluation.speech.prediction")
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(8, 8))
     (tmp_path / "geometry").mkdir()

@@ -14,11 +14,11 @@ from window_clips import pictures, tiny_renderer, window_clip
 
 from personatalk import metrics
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.baselines import baselines, pick_nearest, pick_other, smooth_over_time, warp_frame
-from personatalk.evaluation.judging import Judges, RunTruth, fill_chip, lip_mask, put_into
-from personatalk.evaluation.renderers import without
-from personatalk.evaluation.repainting import are_far, rank_run, renderer_method
-from personatalk.evaluation.windows import (
+from personatalk.evaluation.rendering.baselines import baselines, pick_nearest, pick_other, smooth_over_time, warp_frame
+from personatalk.evaluation.rendering.judging import Judges, RunTruth, fill_chip, lip_mask, put_into
+from personatalk.evaluation.rendering.renderers import without
+from personatalk.evaluation.rendering.repainting import are_far, rank_run, renderer_method
+from personatalk.evaluation.rendering.windows import (
     MethodOutput,
     allowed_references,
     choose_runs,

@@ -12,15 +12,15 @@ from window_clips import pictures, tiny_renderer, window_clip
 
 from personatalk.checkpoints import DEFAULT_FOLDER, save_model
 from personatalk.errors import CheckpointError, MediaError
-from personatalk.evaluation.baselines import baselines
-from personatalk.evaluation.geometry import known_face
+from personatalk.evaluation.geometry.fitting import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.judging import Judges, RunTruth
-from personatalk.evaluation.native import Place, largest_faces
-from personatalk.evaluation.page_parts import best_method
-from personatalk.evaluation.renderers import load_renderer, renderer_rows
-from personatalk.evaluation.rendering_page import OURS, amplified_difference, draw_clip, write_page
-from personatalk.evaluation.repainting import renderer_method
+from personatalk.evaluation.rendering.baselines import baselines
+from personatalk.evaluation.rendering.judging import Judges, RunTruth
+from personatalk.evaluation.rendering.native import Place, largest_faces
+from personatalk.evaluation.rendering.page import OURS, amplified_difference, draw_clip, write_page
+from personatalk.evaluation.rendering.page_parts import best_method
+from personatalk.evaluation.rendering.renderers import load_renderer, renderer_rows
+from personatalk.evaluation.rendering.repainting import renderer_method
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh

@@ -8,13 +8,13 @@ import torch
 from scipy.io import wavfile
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation import leak
-from personatalk.evaluation.breath import breath_figures, find_onsets
-from personatalk.evaluation.dubbing import aperture_predictor
-from personatalk.evaluation.geometry import known_face
+from personatalk.evaluation.dubbing import leak
+from personatalk.evaluation.dubbing.dubs import aperture_predictor
+from personatalk.evaluation.geometry.fitting import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.languages import MIN_WORDS, read_words
-from personatalk.evaluation.persons import read_sounds
+from personatalk.evaluation.speech.breath import breath_figures, find_onsets
+from personatalk.evaluation.speech.languages import MIN_WORDS, read_words
+from personatalk.evaluation.speech.persons import read_sounds
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry_construction.style import style_of

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from personatalk.__main__ import main
-from personatalk.evaluation.syncnet import crop_faces, face_boxes, measure_video
+from personatalk.evaluation.dubbing.syncnet import crop_faces, face_boxes, measure_video
 from personatalk.media import Frame
 from personatalk.speech.syncnet import SyncNet
 

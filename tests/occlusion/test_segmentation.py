@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.occluders import Occluder, make_sprite
-from personatalk.evaluation.occlusion import drawn_figures
+from personatalk.evaluation.geometry.occluders import Occluder, make_sprite
+from personatalk.evaluation.geometry.occlusion import drawn_figures
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.reference_bank import ReferenceBank

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.occluders import KINDS, Occluder, make_sprite
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.occluders import KINDS, Occluder, make_sprite
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.estimation import refine_face
 from personatalk.geometry.face_geometry import FaceGeometry

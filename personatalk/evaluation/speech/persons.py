@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech import (
+from personatalk.evaluation.speech.prediction import (
     MIN_FIT,
     SpeechClip,
     beginning_of,

@@ -11,14 +11,14 @@ import numpy as np
 
 from personatalk import metrics
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.judging import lip_mask
-from personatalk.evaluation.renderers import load_renderer
-from personatalk.evaluation.rendering import mean_figures
-from personatalk.evaluation.rendering_page import OURS
+from personatalk.evaluation.rendering.judging import lip_mask
+from personatalk.evaluation.rendering.page import OURS
+from personatalk.evaluation.rendering.protocol import mean_figures
+from personatalk.evaluation.rendering.renderers import load_renderer
+from personatalk.evaluation.rendering.windows import WindowClip, choose_runs, read_windows
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.windows import WindowClip, choose_runs, read_windows
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import choose_candidates

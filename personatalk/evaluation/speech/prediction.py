@@ -13,7 +13,7 @@ import torch
 
 from personatalk import metrics
 from personatalk.checkpoints import load_config, load_into
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_geometry import FaceGeometry

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from personatalk.evaluation.windows import (
+from personatalk.evaluation.rendering.windows import (
     Method,
     MethodOutput,
     TargetGeometry,

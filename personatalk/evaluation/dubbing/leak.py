@@ -11,8 +11,8 @@ import soundfile
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.dubbing import MIN_SECONDS, Dub, Predictor, foreign_clip
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.dubbing.dubs import MIN_SECONDS, Dub, Predictor, foreign_clip
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel

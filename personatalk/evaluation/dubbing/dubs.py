@@ -13,10 +13,10 @@ import torch
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech import load_geometry_model
+from personatalk.evaluation.speech.prediction import load_geometry_model
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture

@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.evaluation.baselines import baselines
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.judging import Judges, RunTruth
-from personatalk.evaluation.rendering_page import ShownClip, draw_clip, write_page
+from personatalk.evaluation.rendering.baselines import baselines
+from personatalk.evaluation.rendering.judging import Judges, RunTruth
+from personatalk.evaluation.rendering.page import ShownClip, draw_clip, write_page
+from personatalk.evaluation.rendering.windows import Method, MethodOutput, choose_runs, read_windows
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.windows import Method, MethodOutput, choose_runs, read_windows
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from personatalk.evaluation.judging import RunTruth
-from personatalk.evaluation.page_parts import PAGE, report_table
-from personatalk.evaluation.windows import MethodOutput
+from personatalk.evaluation.rendering.judging import RunTruth
+from personatalk.evaluation.rendering.page_parts import PAGE, report_table
+from personatalk.evaluation.rendering.windows import MethodOutput
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.inspection.palette import PALETTE, mix_colours
 

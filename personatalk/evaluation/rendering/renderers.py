@@ -10,14 +10,14 @@ import torch
 
 from personatalk.checkpoints import load_config, load_into
 from personatalk.errors import MediaError
-from personatalk.evaluation.baselines import baselines, pick_nearest, warping_method
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.rendering import evaluate_rendering
-from personatalk.evaluation.rendering_page import OURS
-from personatalk.evaluation.repainting import renderer_method
-from personatalk.evaluation.speech import load_geometry_model
-from personatalk.evaluation.windows import Method, TargetGeometry, WindowClip
+from personatalk.evaluation.rendering.baselines import baselines, pick_nearest, warping_method
+from personatalk.evaluation.rendering.page import OURS
+from personatalk.evaluation.rendering.protocol import evaluate_rendering
+from personatalk.evaluation.rendering.repainting import renderer_method
+from personatalk.evaluation.rendering.windows import Method, TargetGeometry, WindowClip
+from personatalk.evaluation.speech.prediction import load_geometry_model
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel

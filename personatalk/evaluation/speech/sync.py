@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech import MIN_FIT, load_geometry_model, read_features
+from personatalk.evaluation.speech.prediction import MIN_FIT, load_geometry_model, read_features
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.model import GeometryModel, predict_expression

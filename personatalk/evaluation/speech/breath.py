@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from personatalk.evaluation.geometry import FACE_MODEL_FILE
+from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
-from personatalk.evaluation.persons import REST_IOD, read_speakers
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech import load_geometry_model, read_features
+from personatalk.evaluation.speech.persons import REST_IOD, read_speakers
+from personatalk.evaluation.speech.prediction import load_geometry_model, read_features
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import predict_expression

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.evaluation.windows import Method, MethodOutput, TargetGeometry, WindowClip
+from personatalk.evaluation.rendering.windows import Method, MethodOutput, TargetGeometry, WindowClip
 from personatalk.face_rendering.inputs import (
     AttendedReferences,
     FrameBatch,

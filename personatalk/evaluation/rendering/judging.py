@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from personatalk import metrics
-from personatalk.evaluation.windows import MethodOutput, WindowClip, masks_of
+from personatalk.evaluation.rendering.windows import MethodOutput, WindowClip, masks_of
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
 from personatalk.geometry.face_model import OUTER_LIPS
 from personatalk.geometry.mesh import MAP_STRIDE, FaceMesh

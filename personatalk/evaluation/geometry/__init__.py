@@ -1,0 +1,1 @@
+"""Evaluation of the geometry estimation, and of what is found in front of faces."""

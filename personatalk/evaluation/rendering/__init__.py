@@ -1,0 +1,1 @@
+"""Evaluation of stage 2 with true geometry."""

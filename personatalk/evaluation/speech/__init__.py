@@ -1,0 +1,1 @@
+"""Evaluation of stage 1, and of the sync networks."""
