@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def perfect_network(vertices: np.ndarray) -> PointNetwork:
     """
     from face_alignment import FaceAlignment, LandmarksType
 
-    package = object.__new__(FaceAlignment)
+    package: Any = object.__new__(FaceAlignment)
     package.device, package.dtype, package.verbose = "cpu", torch.float32, False
     package.flip_input, package.max_batch_size, package.landmarks_type = False, 1, LandmarksType.TWO_D
     package.face_detector = KnownPoints(vertices)

@@ -22,16 +22,19 @@ PIXEL_CENTRE = 0.5  # the package names whole pixels
 class BoxDetector(Protocol):
     """What is used of face-alignment's detector."""
 
-    def detect_from_image(self, image: np.ndarray) -> list[np.ndarray]:
+    def detect_from_image(self, image: np.ndarray, /) -> list[np.ndarray]:
         """Return (left, top, right, bottom, score) px for each face of an image uint8 [H, W, 3]."""
 
 
 class PointNetwork(Protocol):
     """What is used of `face_alignment.FaceAlignment`."""
 
-    face_detector: BoxDetector
+    @property
+    def face_detector(self) -> BoxDetector:
+        """Finds the faces."""
+        ...
 
-    def get_landmarks_from_image(self, image: np.ndarray, detected_faces: list[np.ndarray]) -> list[np.ndarray]:
+    def get_landmarks_from_image(self, image: np.ndarray, detected_faces: list[np.ndarray], /) -> list[np.ndarray]:
         """Return [68, 2] or [68, 3] px for each box of an image uint8 [H, W, 3]."""
 
 

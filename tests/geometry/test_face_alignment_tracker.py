@@ -15,7 +15,7 @@ from personatalk.errors import AdapterError, OptionError
 from personatalk.evaluation.geometry.fitting import known_face
 from personatalk.geometry import face_alignment_tracker
 from personatalk.geometry.estimation import follow_face
-from personatalk.geometry.face_alignment_tracker import REDETECT_FRAMES, FaceAlignmentTracker, load_network
+from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker, load_network
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.sparse_landmarks import ibug_points
@@ -99,7 +99,7 @@ def test_detector_is_asked_now_and_then(face_model, known):
     network = KnownFaces(known)
     tracker = FaceAlignmentTracker(face_model, network=network)
     assert all(tracker.track(image) is not None for image in images())
-    assert network.num_detections == -(-NUM_FRAMES // REDETECT_FRAMES)
+    assert network.num_detections == 3
 
 
 def test_face_is_lost_and_found_again(face_model, known):

@@ -42,6 +42,19 @@ def test_points_are_named_from_one_side_to_the_other(face_model):
     assert len({vertex for pair in IBUG_VERTICES for vertex in pair}) == sum(map(len, IBUG_VERTICES))
 
 
+def test_points_go_round_as_the_markup_says(face_model):
+    x, y, _ = ibug_points(face_model.mean).T
+    to_the_left = (range(17), range(17, 27), range(31, 36), range(36, 40), range(42, 46), range(48, 55), range(60, 65))
+    to_the_right = ((39, 40, 41, 36), (45, 46, 47, 42), (*range(54, 60), 48), (64, 65, 66, 67, 60))
+    for run in to_the_left:
+        assert (np.diff(x[list(run)]) > 0).all()
+    for run in to_the_right:
+        assert (np.diff(x[list(run)]) < 0).all()
+    assert (np.diff(y[:9]) > 0).all() and (np.diff(y[27:31]) > 0).all()
+    for upper, lower in ((38, 40), (43, 47), (51, 62), (61, 67), (62, 66), (63, 65), (66, 57), (57, 8)):
+        assert y[upper] < y[lower]
+
+
 @pytest.mark.parametrize("yaw_deg", [0, -30, 60])
 @pytest.mark.parametrize("depth", [None, 1, -1], ids=["2D", "3D", "3D, larger is nearer"])
 def test_known_faces_come_back(fitter, face_model, yaw_deg, depth):
