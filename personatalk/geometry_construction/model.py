@@ -190,6 +190,7 @@ def predict_expression(
     *,
     style_strength: float = 1.0,
     mouth_amplitude: float = 1.0,
+    moment: Tensor | None = None,
     chunk_frames: int = CHUNK_FRAMES,
 ) -> Tensor:
     """Predict the speech coefficients of a video's frames.
@@ -201,6 +202,7 @@ def predict_expression(
         style: one speaker's, unbatched.
         style_strength: 0 the average speaker's style, 1 this speaker's, above 1 overdone.
         mouth_amplitude: scales the way from the mouth at rest.
+        moment: [T, K] the expression of the moment, added before lips are closed; None adds nothing.
         chunk_frames: points of the grid worked on at once; bounds memory, does not change the result.
 
     Returns:
@@ -213,6 +215,8 @@ def predict_expression(
     expression, amount = (torch.stack(parts).mean(0) for parts in zip(*readings, strict=True))
     gate = model.gate(features, times).to(style.rest)
     moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
+    if moment is not None:
+        moved = moved + moment.to(moved)
     return model.closure.close(moved, gate * amount, style)
 
 

@@ -1,0 +1,82 @@
+"""The expression of the moment: what a face does slowly beside speaking, kept in the dub.
+
+A smile, a tense lip, a mouth held open: stage 1 knows nothing of them, and they last longer than a syllable. They are
+the low-passed residual of the source's geometry against what stage 1 predicts from the source's own speech.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+
+from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry_construction.lip_closure import ClosureHead
+from personatalk.geometry_construction.model import GeometryModel, predict_expression
+from personatalk.geometry_construction.style import Style
+from personatalk.speech.features import SpeechFeatures
+
+APERTURE_SIGMA_S = 0.85  # of the low-pass filter over what opens and closes the mouth
+SHAPE_SIGMA_S = 0.85  # over all else: corners, protrusion, jaw
+TRUST = 0.1  # share of a full window of valid frames at which half of a residual is believed
+MAX_GAP_S = 0.2  # a face that was lost for longer begins anew
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Widths of the low-pass filter, standard deviations in s; 0 takes the part away."""
+
+    aperture_s: float = APERTURE_SIGMA_S
+    shape_s: float = SHAPE_SIGMA_S
+
+
+def residual_of(
+    model: GeometryModel, features: SpeechFeatures, geometry: FaceGeometry, style: Style, offset_s: float
+) -> np.ndarray:
+    """What a clip's geometry has beside its own speech: [T, K] true coefficients less predicted ones."""
+    predicted = predict_expression(model, features, torch.from_numpy(geometry.times - offset_s), style).numpy()
+    return geometry.expression[:, : predicted.shape[1]] - predicted
+
+
+def low_pass(residual: np.ndarray, geometry: FaceGeometry, closure: ClosureHead, widths: Filter) -> np.ndarray:
+    """Keep the slow part of a residual [T, K]; aperture and shape are filtered apart.
+
+    Frames without a face have no say, and no window reaches over a cut or a longer gap.
+    """
+    aperture = aperture_part(residual, closure)
+    slow = np.zeros_like(residual)
+    for segment in segments_of(geometry):
+        valid = geometry.valid[segment].astype(np.float64)
+        for part, width in ((aperture, widths.aperture_s), (residual - aperture, widths.shape_s)):
+            if width:
+                slow[segment] += smooth(part[segment], valid, width / geometry.frame_s)
+    return slow
+
+
+def aperture_part(residual: np.ndarray, closure: ClosureHead) -> np.ndarray:
+    """The part of a residual [T, K] that moves the gap between the lips, by the least motion of the face: [T, K]."""
+    gap_basis, closing = closure.gap_basis.numpy(), closure.closing.numpy()
+    gaps = residual @ gap_basis.reshape(len(gap_basis), -1)
+    return gaps @ closing
+
+
+def smooth(values: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
+    """Normalised convolution [T, K] with a Gaussian of `sigma` frames; little evidence gives little."""
+    total = gaussian_filter1d(values * weight[:, None], sigma, axis=0, mode="constant")
+    mass = gaussian_filter1d(weight, sigma, mode="constant")
+    return total / (mass + TRUST * np.exp(-mass / TRUST))[:, None]
+
+
+def segments_of(geometry: FaceGeometry) -> list[slice]:
+    """Runs of frames between cuts: where the face jumps or was lost for longer than MAX_GAP_S."""
+    frames = np.flatnonzero(geometry.valid)
+    if len(frames) < 2:
+        return [slice(0, len(geometry))]
+    moved = np.linalg.norm(np.diff(geometry.translation[frames], axis=0), axis=1) / geometry.scale[frames[1:]]
+    grown = np.abs(np.diff(np.log(geometry.scale[frames])))
+    lost = np.diff(geometry.times[frames]) > MAX_GAP_S
+    cuts = frames[1:][(moved > 0.5) | (grown > 0.2) | lost]
+    edges = [0, *cuts.tolist(), len(geometry)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
