@@ -23,6 +23,7 @@ class DubbingOptions:
     Attributes:
         style_strength: 0 speaks as the average person, 1 as this one, above 1 exaggerates.
         mouth_amplitude: factor on the motion of the mouth about its rest.
+        expression: 1 keeps the slow expression of each moment of the clip, a smile or a mouth held open; 0 drops it.
         length: "video" keeps the video's frames and the whole audio; with the others both end together: a
             long video is cut, a short one is played back and forth ("audio"), starts again ("loop"), or
             stands still at its last frame ("hold").
@@ -41,6 +42,7 @@ class DubbingOptions:
 
     style_strength: float = 1.0
     mouth_amplitude: float = 1.0
+    expression: float = 1.0
     length: str = "video"
     reference_strategy: str = "coverage"
     tracker: str = "mediapipe"

@@ -24,9 +24,10 @@ from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry_construction.config import GeometryModelConfig
+from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
-from personatalk.geometry_construction.style import style_of
+from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.sameness import same_media
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
@@ -170,12 +171,8 @@ class DubbingPipeline:
         geometry, speaker = faces.source.geometry, faces.style
         timeline = plan_timeline(geometry.times, faces.source.pts, speech.seconds, options.length)
         run.check()
-        style = style_of(
-            speaker.geometry.expression, speaker.geometry.valid, speaker.geometry.template, self.face_model
-        )
-        model, calibration = self.geometry_model, SpeakerCalibration()
-        if self.calibrator:
-            model, calibration = self.calibrator.calibrate(speaker.video, speaker.geometry, style, model, options)
+        style, model, calibration = self._speaker(speaker, options)
+        moment = self._moment(faces, style, model, calibration, options) if options.expression else None
         driven = predict_expression(
             model,
             speech.features,
@@ -183,6 +180,7 @@ class DubbingPipeline:
             style,
             style_strength=options.style_strength,
             mouth_amplitude=options.mouth_amplitude,
+            moment=torch.from_numpy(options.expression * moment.values[timeline.order]) if moment else None,
         ).numpy()
         per_frame = ("rotation", "translation", "scale", "valid")
         posed = replace(
@@ -193,8 +191,32 @@ class DubbingPipeline:
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
         return DrivenGeometry(
-            posed=posed, head_vertices=vertices, timeline=timeline, style=style, calibration=calibration
+            posed=posed, head_vertices=vertices, timeline=timeline, style=style, calibration=calibration, moment=moment
         )
+
+    def _speaker(self, face: SourceFace, options: DubbingOptions) -> tuple[Style, GeometryModel, SpeakerCalibration]:
+        """The speaking style of a face, stage 1 calibrated to it, and what that rests on."""
+        geometry = face.geometry
+        style = style_of(geometry.expression, geometry.valid, geometry.template, self.face_model)
+        if self.calibrator is None:
+            return style, self.geometry_model, SpeakerCalibration()
+        model, calibration = self.calibrator.calibrate(face.video, geometry, style, self.geometry_model, options)
+        return style, model, calibration
+
+    def _moment(
+        self,
+        faces: Faces,
+        style: Style,
+        model: GeometryModel,
+        calibration: SpeakerCalibration,
+        options: DubbingOptions,
+    ) -> MomentExpression | None:
+        """The expression of the moment of the source, told by its own speaker, whoever gives the style."""
+        if self.calibrator is None:
+            return None
+        if faces.style is not faces.source:
+            style, model, calibration = self._speaker(faces.source, options)
+        return self.calibrator.expression(faces.source.video, faces.source.geometry, style, model, calibration)
 
     def choose_references(self, faces: Faces, driven: DrivenGeometry, options: DubbingOptions) -> ReferenceCandidates:
         """Choose the frames that serve as references, by geometry alone; no pixel is read yet."""

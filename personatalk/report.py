@@ -53,6 +53,7 @@ def dubbing_report(
         "face_scale_px": round(float(np.median(faces.source.geometry.scale)), 1),
         "lip_aperture": {"mean": round(float(aperture.mean()), 4), "deviation": round(float(aperture.std()), 4)},
         "speaker_calibration": driven.calibration.report(),
+        "expression": driven.moment.report(options.expression) if driven.moment else None,
         "lip_references": bank.candidates.lip_frames.tolist(),
         "face_references": bank.candidates.face_frames.tolist(),
     }

@@ -10,6 +10,7 @@ import numpy as np
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.mouth import lip_descriptors
+from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration
 from personatalk.geometry_construction.style import Style
 from personatalk.media.timeline import Timeline
@@ -100,6 +101,7 @@ class DrivenGeometry:
         timeline: which source frame stands where in the output.
         style: of the speaker.
         calibration: of stage 1 to the speaker.
+        moment: the expression of the moment of the source; None where it was not kept.
     """
 
     posed: FaceGeometry
@@ -107,6 +109,7 @@ class DrivenGeometry:
     timeline: Timeline
     style: Style
     calibration: SpeakerCalibration = SpeakerCalibration()
+    moment: MomentExpression | None = None
 
     def target_descriptors(self) -> np.ndarray:
         """[M, D] lip descriptors of the frames to render that show the face."""

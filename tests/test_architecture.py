@@ -17,7 +17,7 @@ ROOMS = {
                  "face_refinement", "lip_refinement", "estimation"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
-    "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "speaker_calibration"],
+    "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "inputs", "precision", "compositing", "detail", "reference_bank", "clip_renderer"],
     "stages": [], "observer": [], "report": [], "pipeline": [],

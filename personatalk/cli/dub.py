@@ -43,6 +43,12 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--style-strength", type=float, default=1.0, help="0 an average speaker, 1 this person (default)")
     dub.add_argument("--mouth-amplitude", type=float, default=1.0, help="more than 1 opens the mouth wider (default 1)")
     dub.add_argument(
+        "--expression",
+        type=float,
+        default=1.0,
+        help="1 keeps the clip's slow expression, such as a smile (default); 0 drops it",
+    )
+    dub.add_argument(
         "--length",
         choices=LENGTH_RULES,
         default="video",
@@ -100,6 +106,7 @@ def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
     return DubbingOptions(
         style_strength=arguments.style_strength,
         mouth_amplitude=arguments.mouth_amplitude,
+        expression=arguments.expression,
         length=arguments.length,
         reference_strategy=arguments.references,
         tracker=arguments.tracker,

@@ -19,8 +19,9 @@ from personatalk.geometry_construction.style import Style
 from personatalk.speech.features import SpeechFeatures
 
 APERTURE_SIGMA_S = 0.85  # of the low-pass filter over what opens and closes the mouth
-SHAPE_SIGMA_S = 0.85  # over all else: corners, protrusion, jaw
+SHAPE_SIGMA_S = 0.42  # over all else: corners, protrusion, jaw
 TRUST = 0.1  # share of a full window of valid frames at which half of a residual is believed
+FACE_ALONE = 0.5  # weight of what the face alone tells
 MAX_GAP_S = 0.2  # a face that was lost for longer begins anew
 
 
@@ -30,6 +31,56 @@ class Filter:
 
     aperture_s: float = APERTURE_SIGMA_S
     shape_s: float = SHAPE_SIGMA_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentExpression:
+    """The expression of the moment of a clip.
+
+    Attributes:
+        values: [T, K] to add to the predicted speech coefficients of its frames.
+        is_against_speech: whether it was told from the clip's own speech; if not, from the face alone.
+    """
+
+    values: np.ndarray
+    is_against_speech: bool
+
+    def report(self, strength: float) -> dict[str, float | str]:
+        """Ready for JSON."""
+        return {
+            "strength": strength,
+            "told_from": "own speech" if self.is_against_speech else "the face alone",
+            "deviation": round(float(self.values.std(0).mean()), 4),
+        }
+
+
+def moment_expression(
+    model: GeometryModel,
+    geometry: FaceGeometry,
+    style: Style,
+    features: SpeechFeatures | None,
+    *,
+    offset_s: float = 0.0,
+    widths: Filter | None = None,
+) -> MomentExpression:
+    """Tell the expression of the moment of a clip.
+
+    Args:
+        model: stage 1, calibrated to the person where that was possible.
+        geometry: of the clip.
+        style: of the person in this clip.
+        features: of the clip's own speech; None where it has none, or another's. Then the face alone must tell, about
+            its mean over the clip, and counts FACE_ALONE as much: what is slow in speech itself cannot be told apart.
+        offset_s: by which the picture comes after the sound.
+        widths: of the filter.
+    """
+    if features is not None:
+        residual, weight = residual_of(model, features, geometry, style, offset_s), 1.0
+    else:
+        speech = geometry.expression[:, : model.config.expression_dim]
+        residual, weight = speech - speech[geometry.valid].mean(0), FACE_ALONE
+    slow = weight * low_pass(residual, geometry, model.closure, widths or Filter())
+    return MomentExpression(values=slow.astype(np.float32), is_against_speech=features is not None)
 
 
 def residual_of(

@@ -13,6 +13,7 @@ from torch import Tensor
 from personatalk.errors import MediaError
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry_construction.expression import MomentExpression, moment_expression
 from personatalk.geometry_construction.model import GeometryModel, hidden_on_grid
 from personatalk.geometry_construction.style import Style
 from personatalk.media import read_audio
@@ -91,6 +92,21 @@ class SpeakerCalibrator:
             model, seconds = calibrate(model, features, heard, style, offset_s=offset_s, strength=strength)
             own = replace(own, speech_s=seconds)
         return model, own if options.measure_offset else replace(own, offset_s=None)
+
+    def expression(
+        self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, found: SpeakerCalibration
+    ) -> MomentExpression:
+        """Tell the expression of the moment of a video, by its own speech where that belongs to the face.
+
+        Args:
+            video: gives the sound.
+            geometry: of its face.
+            style: of the person in this video.
+            model: calibrated to it where that was possible.
+            found: what `calibrate` said of the video.
+        """
+        features = self.encoder.encode(read_audio(video)) if found.in_sync else None
+        return moment_expression(model, geometry, style, features, offset_s=found.offset_s or 0.0)
 
 
 def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
