@@ -23,6 +23,7 @@ from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.mouth import apertures_of
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
@@ -124,6 +125,7 @@ class DubbingPipeline:
             num_passed_through=passed,
             fps=fps,
             timings=run.timings,
+            driven_aperture=apertures_of(driven.head_vertices),
             report=report,
         )
 

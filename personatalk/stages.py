@@ -30,6 +30,7 @@ class DubbingResult:
         num_passed_through: frames in which no usable face was seen, so that the source stands.
         fps: frames per second.
         timings: seconds spent in each stage.
+        driven_aperture: [num_frames] IOD, the lip aperture that stage 1 drove.
         report: versions, options, timings and figures, ready for JSON.
     """
 
@@ -38,6 +39,7 @@ class DubbingResult:
     num_passed_through: int
     fps: float
     timings: dict[str, float]
+    driven_aperture: np.ndarray
     report: dict
 
 

@@ -11,7 +11,17 @@ from personatalk.errors import MediaError, PersonaTalkError
 # what is judged, and the evaluations that judge it
 GROUPS = {
     "geometry": ("fitting", "occlusion"),
-    "speech": ("speech", "speech-measured", "sync", "style", "calibration", "silence", "breath", "languages"),
+    "speech": (
+        "speech",
+        "speech-measured",
+        "sync",
+        "style",
+        "calibration",
+        "silence",
+        "breath",
+        "languages",
+        "expression",
+    ),
     "rendering": ("rendering", "native"),
     "dubbing": ("dubbing", "leak", "syncnet"),
 }
@@ -33,7 +43,7 @@ speech (stage 1):
       the sync networks on real clips: in sync or not, offsets, the clip's own sound or another's
   personatalk evaluate style clips corpus --manifest manifest.tsv
       whether the mouth is the person's when everybody says what others say; likewise calibration (own speech heard
-      before), silence, breath (the mouth before speech) and languages
+      before), silence, breath (the mouth before speech), languages, and expression (what is kept of a smile)
 rendering (stage 2):
   personatalk evaluate rendering clips corpus --manifest manifest.tsv -o figures
       stage 2 with the true geometry, beside other frames, as they are and warped; figures holds a page of large

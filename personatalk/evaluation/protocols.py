@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.checkpoints import load_config
-from personatalk.evaluation.dubbing.dubs import Dub, Judge, aperture_predictor, evaluate_dubbing
+from personatalk.evaluation.dubbing.dubs import Dub, Judge, evaluate_dubbing
 from personatalk.evaluation.dubbing.leak import evaluate_leak
 from personatalk.evaluation.dubbing.syncnet import evaluate_syncnet
 from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE, evaluate_fitting
@@ -19,6 +19,7 @@ from personatalk.evaluation.rendering.native import evaluate_native
 from personatalk.evaluation.rendering.renderers import evaluate_renderers
 from personatalk.evaluation.report import to_markdown
 from personatalk.evaluation.speech.breath import evaluate_breath
+from personatalk.evaluation.speech.expression import evaluate_expression
 from personatalk.evaluation.speech.languages import evaluate_languages
 from personatalk.evaluation.speech.persons import evaluate_calibration, evaluate_silence, evaluate_style
 from personatalk.evaluation.speech.prediction import evaluate_speech
@@ -57,21 +58,20 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
 
 def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
     """Judge whole dubs by the pipeline as it ships."""
-    predict = aperture_predictor(inputs.checkpoints)
-    return evaluate_dubbing(inputs, shipped_dub(inputs), predict, network_judge(inputs.checkpoints))
+    return evaluate_dubbing(inputs, shipped_dub(inputs), network_judge(inputs.checkpoints))
 
 
 def evaluate_pipeline_leak(inputs: EvaluationInputs) -> dict:
     """Look for the source's mouth in dubs by the pipeline as it ships."""
-    return evaluate_leak(inputs, shipped_dub(inputs), aperture_predictor(inputs.checkpoints))
+    return evaluate_leak(inputs, shipped_dub(inputs))
 
 
 def shipped_dub(inputs: EvaluationInputs) -> Dub:
     """Dub as the pipeline does where no option is given, stage 2 on the device of the inputs."""
     pipeline = load_pipeline(inputs.checkpoints, str(inputs.device))
 
-    def dub(video: Path, audio: Path, output: Path) -> None:
-        pipeline.dub(video, audio, output, DubbingOptions())
+    def dub(video: Path, audio: Path, output: Path) -> np.ndarray:
+        return pipeline.dub(video, audio, output, DubbingOptions()).driven_aperture
 
     return dub
 
@@ -96,6 +96,7 @@ EVALUATIONS = {
     "silence": evaluate_silence,
     "breath": evaluate_breath,
     "languages": evaluate_languages,
+    "expression": evaluate_expression,
     "rendering": evaluate_renderers,
     "native": evaluate_native,
     "occlusion": evaluate_occlusion,

@@ -9,23 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import soundfile
-import torch
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
 from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech.prediction import load_geometry_model
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.mouth import driven_aperture
-from personatalk.geometry_construction.model import predict_expression
-from personatalk.geometry_construction.style import style_of
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
-from personatalk.speech.encoders import load_speech_encoder
 from personatalk.speech.sync_network import Synchrony
 from personatalk.training.corpus import MANIFEST_RATE, Clip, spread_over_persons
 
@@ -34,20 +28,17 @@ MAX_LAG = 8  # frames
 SAMPLE_RATE = 16000
 AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 
-# (video, audio, output) -> None: writes the dubbed video
-Dub = Callable[[Path, Path, Path], None]
-# (waveform [S] at 16 kHz, a face's geometry) -> lip aperture [T] in IOD that stage 1 predicts at the face's frames
-Predictor = Callable[[np.ndarray, FaceGeometry], np.ndarray]
+# (video, audio, output) -> lip aperture [T] in IOD that stage 1 drove; writes the dubbed video
+Dub = Callable[[Path, Path, Path], np.ndarray]
 # (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
 Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
 
 
-def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, predict: Predictor, judge: Judge) -> dict:
+def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, judge: Judge) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:
         dub: writes a dubbed video.
-        predict: stage 1 alone, without the renderer.
         judge: measures how far mouth and sound are apart, and had no part in the dub.
 
     Returns:
@@ -68,7 +59,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, predict: Predictor, jud
             soundfile.write(sound, waveform, SAMPLE_RATE)
             try:
                 source = see_face(video, face_model)
-                dub(video, sound, output)
+                driven = dub(video, sound, output)
                 seen = see_face(output, face_model)
             except NoFaceError as error:
                 skipped.append({"clip": clip.name, "reason": str(error)})
@@ -76,27 +67,13 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, predict: Predictor, jud
             kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
         figures = {**kept, **identity_figures(source, seen, embedder)}
         if clip.is_long_enough(MIN_SECONDS):
-            figures |= motion_figures(source, seen, predict(waveform, source.geometry))
+            figures |= motion_figures(source, seen, driven)
             figures |= sync_figures(judge(waveform, seen.geometry), expected=0.0)
             own = judge(read_audio(video), source.geometry)
             rows["the clips themselves"].append(sync_figures(own, expected=clip.offset_s * MANIFEST_RATE))
         rows["dubs"].append(figures)
         details.append({"clip": clip.name, "speech": other.name, **figures})
     return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
-
-
-def aperture_predictor(checkpoints: Path) -> Predictor:
-    """Stage 1 as a dub runs it, in the style of the whole clip, not calibrated."""
-    face_model = FaceModel.load(checkpoints / FACE_MODEL_FILE)
-    model, encoder = load_geometry_model(checkpoints), load_speech_encoder(checkpoints)
-
-    def predict(waveform: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
-        style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
-        times = torch.from_numpy(geometry.times - geometry.times[0])
-        speech = predict_expression(model, encoder.encode(waveform), times, style)
-        return driven_aperture(speech.numpy(), geometry.template, face_model)
-
-    return predict
 
 
 def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
@@ -113,25 +90,25 @@ def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
     return next(long_enough, max(others, key=lambda other: other.seconds or 0.0))
 
 
-def motion_figures(source: SeenFace, seen: SeenFace, predicted: np.ndarray) -> dict[str, float]:
-    """Compare the mouth seen in a dub with what stage 1 predicts, and with the source's.
+def motion_figures(source: SeenFace, seen: SeenFace, driven: np.ndarray) -> dict[str, float]:
+    """Compare the mouth seen in a dub with the one that stage 1 drove, and with the source's.
 
     Args:
-        predicted: [T] IOD, lip aperture.
+        driven: [T] IOD, lip aperture.
 
     Returns:
-        follows_r, lag_frames, deviation_ratio against the prediction; leak_r against the source's own mouth, to be
-        read beside predicted_leak_r, the same of the prediction, and rest_leak_r, the partial correlation given it.
+        follows_r, lag_frames, deviation_ratio against the driven mouth; leak_r against the source's own mouth, to be
+        read beside driven_leak_r, the same of the driven mouth, and rest_leak_r, the partial correlation given it.
     """
     count = min(source.num_frames, seen.num_frames)
     trusted = (source.geometry.valid[:count] & seen.geometry.valid[:count]).nonzero()[0]
-    result, true, target = seen.aperture[trusted], source.aperture[trusted], predicted[trusted]
+    result, true, target = seen.aperture[trusted], source.aperture[trusted], driven[trusted]
     return {
         "follows_r": metrics.correlation(result, target),
         "lag_frames": float(metrics.best_lag(result, target, MAX_LAG)[0]),
         "deviation_ratio": metrics.deviation_ratio(result, target),
         "leak_r": metrics.correlation(result, true),
-        "predicted_leak_r": metrics.correlation(target, true),
+        "driven_leak_r": metrics.correlation(target, true),
         "rest_leak_r": partial_correlation(result, true, target),
     }
 

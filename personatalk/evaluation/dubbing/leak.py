@@ -11,7 +11,7 @@ import soundfile
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.dubbing.dubs import MIN_SECONDS, Dub, Predictor, foreign_clip
+from personatalk.evaluation.dubbing.dubs import MIN_SECONDS, Dub, foreign_clip
 from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
@@ -29,13 +29,11 @@ class LeakProtocol:
     Attributes:
         inputs: where the clips are.
         dub: writes a dubbed video.
-        predict: stage 1 alone.
         face_model: to measure the faces with.
     """
 
     inputs: EvaluationInputs
     dub: Dub
-    predict: Predictor
     face_model: FaceModel
 
     def figures(self, clip: Clip, clips: list[Clip]) -> dict[str, dict[str, float]]:
@@ -53,29 +51,27 @@ class LeakProtocol:
         }
         rows = {"the source": {"deviation_%": 100 * float(source.aperture[source.geometry.valid].std())}}
         for name, waveform in sounds.items():
-            predicted = self.predict(waveform, source.geometry)
-            rows[f"stage 1, {name}"] = leak_figures(predicted, source.aperture, source.geometry.valid)
-            seen = self.dub_and_measure(video, waveform)
+            driven, seen = self.dub_and_measure(video, waveform)
+            rows[f"stage 1, {name}"] = leak_figures(driven, source.aperture, source.geometry.valid)
             count = min(source.num_frames, seen.num_frames)
             trusted = source.geometry.valid[:count] & seen.geometry.valid[:count]
             rows[f"video, {name}"] = leak_figures(seen.aperture[:count], source.aperture[:count], trusted)
         return rows
 
-    def dub_and_measure(self, video: Path, waveform: np.ndarray) -> SeenFace:
-        """Dub a video with a waveform [S] at 16 kHz and measure the face in the result."""
+    def dub_and_measure(self, video: Path, waveform: np.ndarray) -> tuple[np.ndarray, SeenFace]:
+        """Dub a video with a waveform [S] at 16 kHz: the driven lip aperture [T], and the face in the result."""
         with tempfile.TemporaryDirectory() as folder:
             sound, output = Path(folder) / "sound.wav", Path(folder) / "dub.mp4"
             soundfile.write(sound, waveform, SAMPLE_RATE)
-            self.dub(video, sound, output)
-            return see_face(output, self.face_model)
+            driven = self.dub(video, sound, output)
+            return driven, see_face(output, self.face_model)
 
 
-def evaluate_leak(inputs: EvaluationInputs, dub: Dub, predict: Predictor) -> dict:
+def evaluate_leak(inputs: EvaluationInputs, dub: Dub) -> dict:
     """Dub clips with silence and with another person's speech, and look for the source's mouth in the result.
 
     Args:
         dub: writes a dubbed video.
-        predict: stage 1 alone.
 
     Returns:
         what `report_of` gives, with a row for stage 1 and one for the video, each for either sound: correlation with
@@ -83,7 +79,7 @@ def evaluate_leak(inputs: EvaluationInputs, dub: Dub, predict: Predictor) -> dic
         of the inter-ocular distance.
     """
     face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
-    protocol = LeakProtocol(inputs=inputs, dub=dub, predict=predict, face_model=face_model)
+    protocol = LeakProtocol(inputs=inputs, dub=dub, face_model=face_model)
     clips = [c for c in inputs.read_clips() if c.has_sound and c.is_long_enough(MIN_SECONDS)]
     chosen = spread_over_persons(clips, inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {}
