@@ -1,12 +1,14 @@
-"""Make the rendered example clip and the example speeches; nobody's face and nobody's voice.
+"""Make the example media: the rendered clip, the example speeches, and the animation of the README.
 
-Needs `pip install anny` (a body model, Apache-2.0, on MakeHuman's CC0 shapes) and the program espeak-ng:
+    python -m assets.make_examples media       rendered_head.mp4 and the speeches: nobody's face and nobody's voice
+    python -m assets.make_examples animation   dub.webp: grid_speaker.mp4 beside its dub with speech_bridge.wav
 
-    python assets/make_examples.py
+The first needs `pip install anny` (a body model, Apache-2.0, on MakeHuman's CC0 shapes) and the program espeak-ng.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import tempfile
@@ -282,14 +284,32 @@ def encode(pictures: list[np.ndarray], path: Path, speech: Path) -> None:
         container.mux(sound.encode())
 
 
-def main() -> None:
-    """Make all files beside this script."""
+def make_media() -> None:
+    """Make the rendered clip and the speeches, beside this script."""
     for name, sentence in SENTENCES.items():
         speak(sentence, FOLDER / name)
     with tempfile.TemporaryDirectory() as folder:
         speech = Path(folder) / "own.wav"
         speak(OWN_SENTENCE, speech)
         render(Head(), mouth_curves(*read_wave(speech)), FOLDER / "rendered_head.mp4", speech)
+
+
+def make_animation() -> None:
+    """Dub the GRID clip with the shipped weights, and write both side by side as dub.webp."""
+    from personatalk import load_pipeline
+    from personatalk.inspection.comparison import write_comparison
+
+    clip, speech = FOLDER / "grid_speaker.mp4", FOLDER / "speech_bridge.wav"
+    with tempfile.TemporaryDirectory() as folder:
+        dubbed = load_pipeline().dub(clip, speech, Path(folder) / "dubbed.mp4").video
+        write_comparison(clip, dubbed, FOLDER / "dub.webp", names=("source", "dubbed"), fps=FPS)
+
+
+def main() -> None:
+    """Make what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["media", "animation"])
+    {"media": make_media, "animation": make_animation}[parser.parse_args().what]()
 
 
 if __name__ == "__main__":

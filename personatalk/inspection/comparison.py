@@ -14,12 +14,14 @@ from personatalk.media import read_frames
 
 FORMATS = (".webp", ".gif")
 SIDE_PIXELS = 320 * 240  # of each picture, whatever its shape
-MAX_FPS, MAX_S = 12.5, 12.0  # an animation of 150 frames is held in memory: some 70 MB
+DEFAULT_FPS, MAX_S = 12.5, 12.0  # an animation of 150 frames is held in memory: some 70 MB
 WEBP_QUALITY = 80
 ROUNDING_S = 1e-4
 
 
-def write_comparison(before: Path, after: Path, path: Path, *, names: tuple[str, str] = ("before", "dubbed")) -> Path:
+def write_comparison(
+    before: Path, after: Path, path: Path, *, names: tuple[str, str] = ("before", "dubbed"), fps: float = DEFAULT_FPS
+) -> Path:
     """Write the first seconds of two videos side by side as an animation without sound.
 
     Args:
@@ -27,36 +29,37 @@ def write_comparison(before: Path, after: Path, path: Path, *, names: tuple[str,
         after: the dubbed video, which gives the length.
         path: .webp or .gif to write.
         names: written under the two.
+        fps: pictures per second.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"{path.name}: an animation is written as one of {FORMATS}")
-    frames = np.stack([tiles(pair, 2) for pair in _pairs(before, after, names)])
+    frames = np.stack([tiles(pair, 2) for pair in _pairs(before, after, names, fps)])
     options = {"quality": WEBP_QUALITY} if path.suffix == ".webp" else {}
-    iio.imwrite(path, frames, duration=1000 / MAX_FPS, loop=0, **options)
+    iio.imwrite(path, frames, duration=1000 / fps, loop=0, **options)
     return path
 
 
-def _pairs(before: Path, after: Path, names: tuple[str, str]) -> Iterator[list[np.ndarray]]:
+def _pairs(before: Path, after: Path, names: tuple[str, str], fps: float) -> Iterator[list[np.ndarray]]:
     """Captioned pictures of both videos at the same times."""
-    source, last = _sampled(before), None
-    for picture in _sampled(after):
+    source, last = _sampled(before, fps), None
+    for picture in _sampled(after, fps):
         last = next(source, last)
         yield [caption(side, name) for side, name in zip((last, picture), names, strict=True)]
 
 
-def _sampled(video: Path) -> Iterator[np.ndarray]:
-    """The small pictures shown at 0, 1 / MAX_FPS ... s from the first frame."""
+def _sampled(video: Path, fps: float) -> Iterator[np.ndarray]:
+    """The small pictures shown at 0, 1 / fps ... s from the first frame."""
     shown, start, count = None, 0.0, 0
     for frame in read_frames(video):
         if shown is None:
             start = frame.time
-        while shown is not None and count / MAX_FPS < frame.time - start - ROUNDING_S:
+        while shown is not None and count / fps < frame.time - start - ROUNDING_S:
             yield shown
             count += 1
-            if count >= MAX_S * MAX_FPS:
+            if count >= MAX_S * fps:
                 return
         last_time, shown = frame.time - start, _small(frame.image)
-    if shown is not None and count / MAX_FPS < last_time + ROUNDING_S:
+    if shown is not None and count / fps < last_time + ROUNDING_S:
         yield shown
 
 

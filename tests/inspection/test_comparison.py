@@ -54,6 +54,12 @@ def test_any_frame_rate_is_shown_at_its_own_speed_and_a_short_source_holds_its_l
     assert (np.abs(source[12:] - 192) <= 1).all()
 
 
+def test_pictures_per_second_are_chosen(tmp_path):
+    video = write_video(tmp_path / "video.mp4", moving_bar(50, 4))
+    path = write_comparison(video, video, tmp_path / "comparison.webp", fps=25)
+    np.testing.assert_allclose(bars_of(path), np.stack([4 * np.arange(50)] * 2, 1), atol=1)
+
+
 def test_a_long_video_is_cut_and_a_large_one_made_small(tmp_path):
     images = [image.repeat(4, 0).repeat(4, 1) for image in moving_bar(130, 2)]
     video = write_video(tmp_path / "long.mp4", images, fps=Fraction(10))
