@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -100,10 +99,3 @@ def test_weights_fit_a_space():
     sizes = {path.name: path.stat().st_size for path in (ROOT / "checkpoints").iterdir()}
     assert all(size < 10_000_000 for size in sizes.values()), sizes
     assert sum(sizes.values()) < 60_000_000
-
-
-def test_readme_names_files_that_exist():
-    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert targets
-    for target in targets:
-        assert target.startswith("https://") or (ROOT / target).exists(), f"README.md points to {target}"

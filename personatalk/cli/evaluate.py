@@ -66,7 +66,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         commands,
         "evaluate",
         _evaluate,
-        description="measure a part of the system: a table with baselines and 95 %% intervals",
+        description="measure a part of the system: a table with baselines and 95 % intervals",
         examples=EXAMPLES,
     )
     evaluate.add_argument("what", choices=NAMES)
