@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.samples import CHECKPOINTS, EXAMPLE_CLIP
 from personatalk import metrics
-from personatalk.evaluation.geometry.fitting import known_face, round_trip_figures
+from personatalk.evaluation.geometry.known_faces import known_face, round_trip_figures
 from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker, PointNetwork
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
 from personatalk.geometry.face_refinement import GreyWindows
 from personatalk.geometry.landmark_fitting import fit_track

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.evaluation.rendering.windows import cut_windows
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import torch
 
+from personatalk.geometry.face_model import FaceModel
 from personatalk.training.corpus import Clip, read_manifest
+
+FACE_MODEL_FILE = "face_model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,10 @@ class EvaluationInputs:
     sounds: Path | None = None
     renderers: dict[str, Path] = field(default_factory=dict)
     device: torch.device = torch.device("cpu")
+
+    def load_face_model(self) -> FaceModel:
+        """Load the face model that the corpus was fitted with."""
+        return FaceModel.load(self.checkpoints / FACE_MODEL_FILE)
 
     def read_clips(self, split: str | None = None) -> list[Clip]:
         """Read the manifest's clips of the split that is judged, or of another."""

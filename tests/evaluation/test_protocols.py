@@ -10,13 +10,17 @@ import torch
 
 from personatalk import metrics
 from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.errors import PersonaTalkError
 from personatalk.evaluation import protocols
 from personatalk.evaluation.dubbing.dubs import foreign_clip, motion_figures, partial_correlation, sync_figures
-from personatalk.evaluation.geometry.fitting import fitting_figures, known_face, round_trip_figures
+from personatalk.evaluation.geometry.fitting import fitting_figures
+from personatalk.evaluation.geometry.known_faces import known_face, round_trip_figures
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of, to_markdown
-from personatalk.evaluation.speech.persons import StyleSpace, compare
-from personatalk.evaluation.speech.prediction import closure_events
+from personatalk.evaluation.speech.clips import read_features
+from personatalk.evaluation.speech.figures import closure_events
+from personatalk.evaluation.speech.linear_map import fit_linear_map
+from personatalk.evaluation.speech.style import StyleSpace, compare
 from personatalk.evaluation.speech.sync import beats_shifted
 from personatalk.geometry.face_model import LIP_PAIRS, LIPS, FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
@@ -178,7 +182,7 @@ def test_no_clip_is_dubbed_with_its_own_person(tmp_path):
     lines = [(f"{i}.mp4", "val", person, "1") for i, person in enumerate("aab")]
     clips = read_manifest(manifest(tmp_path, [("file", "split", "person", "sound"), *lines]), "val")
     assert [foreign_clip(clip, clips).person for clip in clips] == ["b", "b", "a"]
-    with pytest.raises(ValueError, match="two persons"):
+    with pytest.raises(PersonaTalkError, match="two persons"):
         foreign_clip(clips[0], clips[:2])
 
 
@@ -190,7 +194,6 @@ def test_speech_for_a_dub_is_as_long_as_the_clip_where_there_is_any(tmp_path):
 
 def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face_model, tmp_path):
     """The "sound" is eight mixtures of eight coefficients, so that one frame says all about them."""
-    speech = pytest.importorskip("personatalk.evaluation.speech.prediction")
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(8, 8))
     (tmp_path / "geometry").mkdir()
@@ -209,9 +212,9 @@ def test_linear_map_recovers_what_is_linear_and_knows_nothing_of_the_person(face
         data=tmp_path, manifest=manifest(tmp_path, lines), corpus=tmp_path, checkpoints=tmp_path, split="train"
     )
     clip = read_manifest(inputs.manifest, "train")[0]
-    fitted = speech.fit_linear_map(inputs, face_model, reach_s=0.0)
+    fitted = fit_linear_map(inputs, face_model, reach_s=0.0)
     geometry = read_geometry(tmp_path, clip)
-    predicted = fitted(speech.read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
+    predicted = fitted(read_features(inputs, clip), torch.from_numpy(geometry.times))[:, :8]
     truth = geometry.expression[:, :8] - geometry.expression[:, :8].mean(0)
     assert np.abs(predicted - truth).mean() < 0.25 * np.abs(truth).mean()
 
@@ -235,13 +238,13 @@ def test_motion_figures_tell_following_from_copying():
 
 def test_sync_figures_allow_for_a_lag_that_is_known():
     late = Synchrony(offset_s=0.12, confidence=9.0, log_odds=np.zeros(61))
-    assert sync_figures(late, expected=0)["sync_within_1_frame"] == 0
-    assert sync_figures(late, expected=2) == {
+    assert sync_figures(late, expected_s=0)["sync_within_1_frame"] == 0
+    assert sync_figures(late, expected_s=0.08) == {
         "offset_frames": pytest.approx(3),
         "sync_confidence": 9.0,
         "sync_within_1_frame": 1.0,
     }
-    assert sync_figures(None, expected=0) == {}
+    assert sync_figures(None, expected_s=0) == {}
 
 
 def test_the_style_space_sees_persons_and_not_moods():
@@ -254,7 +257,7 @@ def test_the_style_space_sees_persons_and_not_moods():
     assert abs(space.directions[0, 0]) > 10 * abs(space.directions[1, 0])
     a, b = space(halves[:, 0])[:, 0], space(halves[:, 1])[:, 0]
     assert np.corrcoef(a, b)[0, 1] > 0.95
-    with pytest.raises(ValueError, match="no training clips"):
+    with pytest.raises(PersonaTalkError, match="no training clips"):
         StyleSpace.learn(np.zeros((0, 2, 5)))
 
 

@@ -12,7 +12,7 @@ from window_clips import pictures, tiny_renderer, window_clip
 
 from personatalk.checkpoints import DEFAULT_FOLDER, save_model
 from personatalk.errors import CheckpointError, MediaError
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.baselines import baselines
 from personatalk.evaluation.rendering.judging import Judges, RunTruth

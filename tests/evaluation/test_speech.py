@@ -9,11 +9,11 @@ from scipy.io import wavfile
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.dubbing import leak
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.speech.breath import breath_figures, find_onsets
 from personatalk.evaluation.speech.languages import MIN_WORDS, read_words
-from personatalk.evaluation.speech.persons import read_sounds
+from personatalk.evaluation.speech.silence import read_sounds
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry_construction.style import style_of
@@ -44,10 +44,10 @@ def test_breath_is_how_far_the_mouth_opens_before_speech():
     true = np.where(times < 0, 0.05, 0.1)
     before = (times >= -0.3) & (times < 0)
     figures = breath_figures(np.zeros(20), true, times, before)
-    assert figures["opening_%"] == 0 and figures["opens"] == 0
+    assert figures["aperture_%"] == 0 and figures["opens"] == 0
     assert figures["error_%"] == pytest.approx(5)
     figures = breath_figures(true, true, times, before)
-    assert figures["opening_at_0.3_s_%"] == pytest.approx(5) and figures["opens"] == 1 and figures["error_%"] == 0
+    assert figures["aperture_at_0.3_s_%"] == pytest.approx(5) and figures["opens"] == 1 and figures["error_%"] == 0
 
 
 def test_leak_sees_copies_and_stillness_alike():

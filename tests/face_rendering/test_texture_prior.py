@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.face_rendering.reference_selection import MIN_GAP_S, spread_frames
 from personatalk.face_rendering.texture_prior import (
     MIN_TEXTURES,

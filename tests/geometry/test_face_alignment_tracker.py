@@ -12,7 +12,7 @@ from conftest import write_clip
 from benchmarks.face_alignment import frame_of, numbered_images, perfect_network
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import AdapterError, OptionError
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.geometry import face_alignment_tracker
 from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker, load_network

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.reference_bank import ReferenceBank

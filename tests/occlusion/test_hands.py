@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import FaceMesh

@@ -10,7 +10,7 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
-from personatalk.evaluation.geometry.fitting import known_face
+from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.evaluation.speech.sync import SeenClip, frames_apart
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track

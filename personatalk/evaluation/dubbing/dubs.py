@@ -1,91 +1,153 @@
-"""How good whole dubs are: each clip is given another's speech, and the result is tracked and measured again."""
+"""How good whole dubs are: each clip is dubbed with another's speech, and the result is tracked and measured."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import soundfile
 
 from personatalk import metrics
-from personatalk.errors import NoFaceError
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
-from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.evaluation.inputs import FACE_MODEL_FILE, EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.inspection.seen_face import SeenFace, see_face
-from personatalk.media import probe_video, read_audio, read_frames
+from personatalk.media import probe_video, read_audio
 from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
-from personatalk.speech.sync_network import Synchrony
+from personatalk.options import DubbingOptions
+from personatalk.pipeline import load_pipeline
+from personatalk.speech.features import SAMPLE_RATE, mel_spectrogram_features
+from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony
 from personatalk.training.corpus import MANIFEST_RATE, Clip, spread_over_persons
 
-MIN_SECONDS = 2.0  # of shorter clips it is only said what they kept, not how the mouth moves
+MIN_SECONDS = 2.0  # shorter clips are only judged by what they keep, not by how the mouth moves
 MAX_LAG = 8  # frames
-SAMPLE_RATE = 16000
 AUDIO_TOLERANCE_S = 0.08  # encoders pad by up to two packets
 
 # (video, audio, output) -> lip aperture [T] in IOD that stage 1 drove; writes the dubbed video
 Dub = Callable[[Path, Path, Path], np.ndarray]
-# (waveform [S] at 16 kHz, a face's geometry) -> how far the two are apart, None where that cannot be told
+# (waveform [S] at 16 kHz, a face's geometry) -> their offset; None where they are too short to measure it
 Judge = Callable[[np.ndarray, FaceGeometry], Synchrony | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DubbingProtocol:
+    """What the evaluation of dubs runs on every clip.
+
+    Attributes:
+        inputs: where the clips are.
+        dub: writes a dubbed video.
+        judge: measures the offset of mouth and audio; it has no part in the dubs.
+        face_model: to measure the faces with.
+        embedder: of identity.
+    """
+
+    inputs: EvaluationInputs
+    dub: Dub
+    judge: Judge
+    face_model: FaceModel
+    embedder: FaceEmbedder
+
+    def figures(self, clip: Clip, other: Clip) -> tuple[dict[str, float], dict[str, float]]:
+        """Dub a clip with the speech of another: figures of the dub, and of the clip itself where it is long enough.
+
+        Raises:
+            NoFaceError: no face is found in the clip or in the dub.
+        """
+        video, waveform = self.inputs.clip_path(clip), read_audio(self.inputs.clip_path(other))
+        with tempfile.TemporaryDirectory() as folder:
+            output = (self.inputs.output or Path(folder)) / f"{clip.name}.dub.mp4"
+            output.parent.mkdir(parents=True, exist_ok=True)
+            speech = Path(folder) / "speech.wav"
+            soundfile.write(speech, waveform, SAMPLE_RATE)
+            source = see_face(video, self.face_model)
+            driven = self.dub(video, speech, output)
+            seen = see_face(output, self.face_model)
+            figures = kept_figures(video, output, speech)
+        figures["kept_frames"] = float(source.num_frames == seen.num_frames)
+        figures |= identity_figures(source, seen, self.embedder)
+        if not clip.is_long_enough(MIN_SECONDS):
+            return figures, {}
+        figures |= motion_figures(source, seen, driven)
+        figures |= sync_figures(self.judge(waveform, seen.geometry), expected_s=0.0)
+        return figures, sync_figures(self.judge(read_audio(video), source.geometry), expected_s=clip.offset_s)
 
 
 def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, judge: Judge) -> dict:
     """Dub each clip that has sound with the speech of another person's clip.
 
     Args:
+        inputs: the clips.
         dub: writes a dubbed video.
-        judge: measures how far mouth and sound are apart, and had no part in the dub.
+        judge: measures the offset of mouth and audio; it has no part in the dubs.
 
     Returns:
         what `report_of` gives, a row for the dubs and one for the clips as they are; `details` has each clip's figures.
     """
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
-    embedder = FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES))
+    protocol = DubbingProtocol(
+        inputs=inputs,
+        dub=dub,
+        judge=judge,
+        face_model=inputs.load_face_model(),
+        embedder=FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES)),
+    )
     clips = spread_over_persons([c for c in inputs.read_clips() if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}
     details, skipped = [], []
     for clip in clips:
         other = foreign_clip(clip, clips)
-        video, waveform = inputs.clip_path(clip), read_audio(inputs.clip_path(other))
-        with tempfile.TemporaryDirectory() as folder:
-            output = (inputs.output or Path(folder)) / f"{clip.name}.dub.mp4"
-            output.parent.mkdir(parents=True, exist_ok=True)
-            sound = Path(folder) / "speech.wav"
-            soundfile.write(sound, waveform, SAMPLE_RATE)
-            try:
-                source = see_face(video, face_model)
-                driven = dub(video, sound, output)
-                seen = see_face(output, face_model)
-            except NoFaceError as error:
-                skipped.append({"clip": clip.name, "reason": str(error)})
-                continue
-            kept = kept_figures(video, output, sound, source.num_frames, seen.num_frames)
-        figures = {**kept, **identity_figures(source, seen, embedder)}
-        if clip.is_long_enough(MIN_SECONDS):
-            figures |= motion_figures(source, seen, driven)
-            figures |= sync_figures(judge(waveform, seen.geometry), expected=0.0)
-            own = judge(read_audio(video), source.geometry)
-            rows["the clips themselves"].append(sync_figures(own, expected=clip.offset_s * MANIFEST_RATE))
-        rows["dubs"].append(figures)
-        details.append({"clip": clip.name, "speech": other.name, **figures})
+        try:
+            dubbed, itself = protocol.figures(clip, other)
+        except NoFaceError as error:
+            skipped.append({"clip": clip.name, "reason": str(error)})
+            continue
+        rows["dubs"].append(dubbed)
+        if itself:
+            rows["the clips themselves"].append(itself)
+        details.append({"clip": clip.name, "speech": other.name, **dubbed})
     return report_of("dubbing", rows, clips=len(details), skipped=len(skipped), details=details, why=skipped)
 
 
+def evaluate_pipeline(inputs: EvaluationInputs) -> dict:
+    """Judge whole dubs by the pipeline as it ships."""
+    return evaluate_dubbing(inputs, shipped_dub(inputs), network_judge(inputs.checkpoints))
+
+
+def shipped_dub(inputs: EvaluationInputs) -> Dub:
+    """Dub as the pipeline does where no option is given, stage 2 on the device of the inputs."""
+    pipeline = load_pipeline(inputs.checkpoints, str(inputs.device))
+
+    def dub(video: Path, audio: Path, output: Path) -> np.ndarray:
+        return pipeline.dub(video, audio, output, DubbingOptions()).driven_aperture
+
+    return dub
+
+
+def network_judge(checkpoints: Path) -> Judge:
+    """The sync network that judges: it takes spectrograms, and learnt from other persons than stage 1's."""
+    face_model, network = FaceModel.load(checkpoints / FACE_MODEL_FILE), load_sync_network(checkpoints, "sync_judge")
+
+    def judge(waveform: np.ndarray, geometry: FaceGeometry) -> Synchrony | None:
+        return measure_synchrony(network, mel_spectrogram_features(waveform), geometry, face_model)
+
+    return judge
+
+
 def foreign_clip(clip: Clip, clips: list[Clip]) -> Clip:
-    """The next clip of another person that speaks as long as this one; the longest of all where none does.
+    """The next clip of another person that lasts as long as this one; the longest of all where none does.
 
     Raises:
-        ValueError: all clips show one person.
+        PersonaTalkError: all clips show one person.
     """
     start = clips.index(clip)
     others = [other for other in clips[start + 1 :] + clips[:start] if other.person != clip.person]
     if not others:
-        raise ValueError("dubs need clips with sound of at least two persons")
+        raise PersonaTalkError("dubs need clips with sound of at least two persons")
     long_enough = (other for other in others if clip.seconds is None or other.is_long_enough(clip.seconds))
     return next(long_enough, max(others, key=lambda other: other.seconds or 0.0))
 
@@ -113,23 +175,23 @@ def motion_figures(source: SeenFace, seen: SeenFace, driven: np.ndarray) -> dict
     }
 
 
-def sync_figures(found: Synchrony | None, expected: float) -> dict[str, float]:
-    """Whether mouth and sound are where they should be.
+def sync_figures(found: Synchrony | None, *, expected_s: float) -> dict[str, float]:
+    """Whether mouth and audio are where they should be.
 
     Args:
-        found: by a judge; None where it could not tell.
-        expected: frames by which the picture is known to come after the sound.
+        found: by a judge; None where it could not measure.
+        expected_s: seconds by which the picture is known to come after the audio.
 
     Returns:
-        offset_frames, confidence, and whether the offset is within a frame of the one known; none without a judgement.
+        offset_frames, of 25 Hz, confidence, and whether the offset is within a frame of the known one; nothing where
+        it was not measured.
     """
     if found is None:
         return {}
-    offset = found.offset_s * MANIFEST_RATE
     return {
-        "offset_frames": offset,
+        "offset_frames": found.offset_s * MANIFEST_RATE,
         "sync_confidence": found.confidence,
-        "sync_within_1_frame": float(abs(offset - expected) <= 1),
+        "sync_within_1_frame": float(abs(found.offset_s - expected_s) * MANIFEST_RATE <= 1 + 1e-6),
     }
 
 
@@ -143,12 +205,11 @@ def identity_figures(source: SeenFace, seen: SeenFace, embedder: FaceEmbedder) -
     return {"identity": identity, "identity_real": real, "identity_ratio": identity / real}
 
 
-def kept_figures(video: Path, dubbed: Path, sound: Path, frames_before: int, frames_after: int) -> dict[str, float]:
-    """1 for each thing that a dub must keep and kept: frame count, rate, size, and all of the sound."""
+def kept_figures(video: Path, dubbed: Path, speech: Path) -> dict[str, float]:
+    """1 for each thing that a dub must keep and keeps: frame rate, size, and all of the speech."""
     before, after = probe_video(video), probe_video(dubbed)
-    missing = len(read_audio(sound)) / SAMPLE_RATE - len(read_audio(dubbed)) / SAMPLE_RATE
+    missing = len(read_audio(speech)) / SAMPLE_RATE - len(read_audio(dubbed)) / SAMPLE_RATE
     return {
-        "kept_frames": float(frames_before == frames_after),
         "kept_fps": float(before.fps == after.fps),
         "kept_size": float((before.width, before.height) == (after.width, after.height)),
         "kept_sound": float(missing <= AUDIO_TOLERANCE_S),
@@ -156,18 +217,10 @@ def kept_figures(video: Path, dubbed: Path, sound: Path, frames_before: int, fra
 
 
 def partial_correlation(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> float:
-    """Correlation of two series [T] once what each shares with a third is taken away."""
+    """Correlation of two series [T] given a third: of what is left of them after regression on it."""
 
     def rest(series: np.ndarray) -> np.ndarray:
         centred, other = series - series.mean(), given - given.mean()
         return centred - other * (centred @ other) / max(other @ other, 1e-12)
 
     return metrics.correlation(rest(first), rest(second))
-
-
-def write_comparison(video: Path, dubbed: Path, path: Path, count: int = 6) -> None:
-    """Write a picture of source frames above the dub's, spread over the clip."""
-    pairs = list(zip(read_frames(video), read_frames(dubbed), strict=False))
-    chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).astype(int)]
-    rows = [np.concatenate([pair[side].image for pair in chosen], 1) for side in (0, 1)]
-    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))

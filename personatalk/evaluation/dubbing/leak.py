@@ -11,8 +11,7 @@ import soundfile
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.dubbing.dubs import MIN_SECONDS, Dub, foreign_clip
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
+from personatalk.evaluation.dubbing.dubs import MIN_SECONDS, Dub, foreign_clip, shipped_dub
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_model import FaceModel
@@ -78,7 +77,7 @@ def evaluate_leak(inputs: EvaluationInputs, dub: Dub) -> dict:
         the source's lip aperture, not a number where nothing moves, and the standard deviation of the lip aperture in %
         of the inter-ocular distance.
     """
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    face_model = inputs.load_face_model()
     protocol = LeakProtocol(inputs=inputs, dub=dub, face_model=face_model)
     clips = [c for c in inputs.read_clips() if c.has_sound and c.is_long_enough(MIN_SECONDS)]
     chosen = spread_over_persons(clips, inputs.limit)
@@ -91,6 +90,11 @@ def evaluate_leak(inputs: EvaluationInputs, dub: Dub) -> dict:
         except NoFaceError as error:
             skipped.append({"clip": clip.name, "reason": str(error)})
     return report_of("leak", rows, clips=len(chosen) - len(skipped), skipped=len(skipped), why=skipped)
+
+
+def evaluate_pipeline_leak(inputs: EvaluationInputs) -> dict:
+    """Look for the source's mouth in dubs by the pipeline as it ships."""
+    return evaluate_leak(inputs, shipped_dub(inputs))
 
 
 def leak_figures(result: np.ndarray, source: np.ndarray, trusted: np.ndarray) -> dict[str, float]:

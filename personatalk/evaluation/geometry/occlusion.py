@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from personatalk.errors import NoFaceError
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.geometry.occluders import KINDS, Occluder, make_sprite
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.estimation import refine_face
 from personatalk.geometry.face_geometry import FaceGeometry
-from personatalk.geometry.face_model import FaceModel, HeadVertices
+from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.face_refinement import GreyWindows
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import LIP_CENTRE, LIP_RADII, FaceMesh
@@ -38,7 +37,7 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
         what `report_of` gives: a row for the clips as they are, a row for each kind, and one for other mouths under
         the same occluder.
     """
-    mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
+    mesh = FaceMesh(inputs.load_face_model())
     rows: dict[str, list[dict[str, float]]] = {"as it is": [], **{kind: [] for kind in KINDS}, "other mouths": []}
     fired, skipped = {}, []
     clips = spread_over_persons(inputs.read_clips(), inputs.limit)

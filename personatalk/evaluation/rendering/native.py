@@ -11,7 +11,6 @@ import numpy as np
 
 from personatalk import metrics
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.judging import lip_mask
 from personatalk.evaluation.rendering.page import OURS
@@ -24,7 +23,7 @@ from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.camera import invert_affine
-from personatalk.geometry.face_model import NUM_VERTICES, FaceModel
+from personatalk.geometry.face_model import NUM_VERTICES
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import read_frames
@@ -41,7 +40,7 @@ def evaluate_native(inputs: EvaluationInputs) -> dict:
         what `report_of` gives, two rows a renderer; `changed_outside` counts pixels in all frames that differ from the
         decoded source though the mask is 0 there: it must be 0.
     """
-    mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
+    mesh = FaceMesh(inputs.load_face_model())
     models = {OURS: load_renderer(inputs.checkpoints)}
     models |= {name: load_renderer(path) for name, path in inputs.renderers.items()}
     chosen = largest_faces(inputs, inputs.limit or NUM_PERSONS)

@@ -10,14 +10,12 @@ from functools import partial
 import numpy as np
 
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.baselines import baselines
 from personatalk.evaluation.rendering.judging import Judges, RunTruth
 from personatalk.evaluation.rendering.page import ShownClip, draw_clip, write_page
 from personatalk.evaluation.rendering.windows import Method, MethodOutput, choose_runs, read_windows
 from personatalk.evaluation.report import report_of
-from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.media import read_frames
@@ -51,7 +49,7 @@ def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Method]) ->
     Returns:
         what `report_of` gives, a row a method.
     """
-    mesh = FaceMesh(FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE))
+    mesh = FaceMesh(inputs.load_face_model())
     methods = {**baselines(mesh), **painters}
     chosen = spread_over_persons(inputs.read_clips(), inputs.limit)
     judge = partial(judge_clip, inputs, methods, mesh, Judges.load(inputs.checkpoints))

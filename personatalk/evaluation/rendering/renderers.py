@@ -10,14 +10,13 @@ import torch
 
 from personatalk.checkpoints import load_config, load_into
 from personatalk.errors import MediaError
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.baselines import baselines, pick_nearest, warping_method
 from personatalk.evaluation.rendering.page import OURS
 from personatalk.evaluation.rendering.protocol import evaluate_rendering
 from personatalk.evaluation.rendering.repainting import renderer_method
 from personatalk.evaluation.rendering.windows import Method, TargetGeometry, WindowClip
-from personatalk.evaluation.speech.prediction import load_geometry_model
+from personatalk.evaluation.speech.clips import load_geometry_model
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
@@ -38,7 +37,7 @@ ABLATIONS = {
 
 def evaluate_renderers(inputs: EvaluationInputs) -> dict:
     """Judge the renderer that ships, in several circumstances, and those that `inputs` names."""
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    face_model = inputs.load_face_model()
     return evaluate_rendering(inputs, renderer_rows(inputs, face_model))
 
 

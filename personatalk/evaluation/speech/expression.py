@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
 from personatalk import metrics
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech.persons import Speaker, read_speakers
-from personatalk.evaluation.speech.prediction import (
+from personatalk.evaluation.speech.clips import (
     MIN_SECONDS,
+    Speaker,
     SpeechClip,
     beginning_of,
+    halves_of,
     load_geometry_model,
+    on_audio_clock,
     read_features,
-    speech_figures,
+    read_speakers,
 )
+from personatalk.evaluation.speech.figures import speech_figures
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS, FaceModel
 from personatalk.geometry.mouth import driven_aperture, lip_aperture, mouth_width
@@ -57,15 +59,15 @@ class Prepared:
 def evaluate_expression(inputs: EvaluationInputs) -> dict:
     """Drive the second half of each clip by its own speech, by another's and by silence, with the expression kept.
 
-    The kept expression is read off the second half itself, as a dub of it does. So with own speech it sees the slow part
-    of the truth, and the other two say what else it lets through.
+    The kept expression is read off the second half itself, as a dub of it does. So with own speech it sees the slow
+    part of the truth, and the other two say what else it lets through.
 
     Returns:
-        what `report_of` gives, a row a filter: figures of `speech` with own speech and the lip error as a share of the
-        mean mouth's; with another's speech the correlation of lip aperture with the source's (leak), and of the slow and
-        fast parts of the mouth's width; in silence how far the lips stand apart above rest.
+        what `report_of` gives, a row a filter: figures of `speech` with own speech and the lip error as a share of
+        the mean mouth's; with another's speech the correlation of lip aperture with the source's (leak), and of the
+        slow and fast parts of the mouth's width; in silence how far the lips stand apart above rest.
     """
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    face_model = inputs.load_face_model()
     model, network = load_geometry_model(inputs.checkpoints), load_sync_network(inputs.checkpoints)
     speakers = [prepare(inputs, s, model, network, face_model) for s in read_speakers(inputs, face_model, MIN_SECONDS)]
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in FILTERS}
@@ -80,10 +82,8 @@ def prepare(
     inputs: EvaluationInputs, speaker: Speaker, model: GeometryModel, network: SyncNetwork, face_model: FaceModel
 ) -> Prepared:
     """Calibrate stage 1 to the first half of a speaker's clip, at the offset found there."""
-    geometry = replace(speaker.geometry, times=speaker.geometry.times - speaker.clip.offset_s)
-    features = read_features(inputs, speaker.clip)
-    is_first = np.arange(len(geometry)) < len(geometry) // 2
-    first = beginning_of(geometry, geometry.valid & is_first)
+    geometry, features = on_audio_clock(speaker.geometry, speaker.clip), read_features(inputs, speaker.clip)
+    first = beginning_of(geometry, halves_of(geometry)[0])
     found = find_offset(network, features, first, face_model)
     offset_s = found.offset_s if found.in_sync else 0.0
     own, _ = calibrate(model, features, first, speaker.first, offset_s=offset_s)
@@ -95,7 +95,7 @@ def expression_figures(
 ) -> dict[str, float]:
     """Judge one filter on the second half of a clip."""
     geometry, style = one.geometry, one.speaker.first
-    judged = np.flatnonzero(geometry.valid & (np.arange(len(geometry)) >= len(geometry) // 2))
+    judged = np.flatnonzero(halves_of(geometry)[1])
     moment = moment_expression(one.model, geometry, style, one.features, offset_s=one.offset_s, widths=widths).values
     times = torch.from_numpy(geometry.times)
 

@@ -1,29 +1,25 @@
-"""Stage 1 by language, and by how short a clip is: isolated words, in the style of the person's other words."""
+"""Stage 1 by language, and on isolated words, in the style of the person's other words."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
 
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech.prediction import (
+from personatalk.evaluation.speech.clips import (
     MIN_FIT,
     MIN_SECONDS,
-    RIDGE_REACH_S,
-    LinearMap,
     SpeechClip,
-    fit_linear_map,
     load_geometry_model,
+    on_audio_clock,
     read_features,
     read_speech_clip,
-    speech_figures,
 )
+from personatalk.evaluation.speech.figures import speech_figures
+from personatalk.evaluation.speech.linear_map import LinearMap, fit_linear_map
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
@@ -32,22 +28,23 @@ from personatalk.geometry_construction.style import style_of
 from personatalk.training.corpus import Clip, read_geometry, with_measured_offsets
 
 NAMES = {"en": "English", "ar": "Arabic"}
-MIN_WORDS = 8  # a person's clips shorter than 2 s, from which there are enough others for a style
+MIN_WORDS = 8  # clips shorter than 2 s that a person must have, so that the others give a style
 WORDS_FOR_STYLE = 20
+MIN_WORD_FRAMES = 20
 
 
 def evaluate_languages(inputs: EvaluationInputs) -> dict:
-    """Judge stage 1 beside the mean mouth and a linear map, apart by language, at the offsets that were measured.
+    """Judge stage 1 beside the mean mouth and a linear map, by language, at the measured offsets.
 
     Clips of 2 s or more are judged as by `evaluate_speech`: their second half, in the style of the first, to which
-    stage 1 is calibrated. Shorter ones are judged whole, in the style of the same person's other ones, not calibrated.
+    stage 1 is calibrated. Shorter ones are judged whole, in the style of the person's other ones, not calibrated.
 
     Returns:
         what `report_of` gives, a row for each language, length and method, with the counts of clips and persons.
     """
-    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    face_model, model = inputs.load_face_model(), load_geometry_model(inputs.checkpoints)
     align = partial(with_measured_offsets, corpus=inputs.corpus, is_required=True)
-    window_map = fit_linear_map(inputs, face_model, reach_s=RIDGE_REACH_S, align=align)
+    window_map = fit_linear_map(inputs, face_model, align=align)
     usable = align([c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT)])
     groups: dict[str, list[tuple[Clip, SpeechClip]]] = defaultdict(list)
     for clip in usable:
@@ -76,39 +73,23 @@ def predictions(model: GeometryModel, window_map: LinearMap, clip: SpeechClip) -
 
 
 def read_words(inputs: EvaluationInputs, clips: list[Clip], face_model: FaceModel) -> list[tuple[Clip, SpeechClip]]:
-    """Read the short clips of those who have many, each whole, with a style from the person's next others."""
+    """Read the short clips of persons who have many, each judged whole, in the style of the person's next others."""
     persons: dict[str, list[tuple[Clip, FaceGeometry]]] = defaultdict(list)
     for clip in clips:
         geometry = read_geometry(inputs.corpus, clip)
-        if geometry is not None and geometry.valid.sum() >= 20:
-            persons[clip.person].append((clip, geometry))
+        if geometry is not None and geometry.valid.sum() >= MIN_WORD_FRAMES:
+            persons[clip.person].append((clip, on_audio_clock(geometry, clip)))
     found = []
     for words in persons.values():
         if len(words) < MIN_WORDS:
             continue
         for index, (clip, geometry) in enumerate(words):
             others = [other for _, other in (words[index + 1 :] + words[:index])[:WORDS_FOR_STYLE]]
-            found.append((clip, _word(inputs, clip, geometry, others, face_model)))
+            expression = np.concatenate([other.expression[other.valid] for other in others])
+            style = style_of(expression, np.ones(len(expression), bool), geometry.template, face_model)
+            nothing = np.zeros(len(geometry), bool)
+            read = SpeechClip.of(
+                geometry, read_features(inputs, clip), face_model, judged=geometry.valid, style=style, before=nothing
+            )
+            found.append((clip, read))
     return found
-
-
-def _word(
-    inputs: EvaluationInputs, clip: Clip, geometry: FaceGeometry, others: list[FaceGeometry], face_model: FaceModel
-) -> SpeechClip:
-    expression = np.concatenate([other.expression[other.valid] for other in others])
-    judged = geometry.valid
-    return SpeechClip(
-        features=read_features(inputs, clip),
-        times=torch.from_numpy(geometry.times[judged] - clip.offset_s),
-        truth=face_model.vertices(geometry.template, geometry.expression[judged]),
-        speech=geometry.expression[judged, : face_model.num_speech],
-        style=style_of(expression, np.ones(len(expression), bool), geometry.template, face_model),
-        template=geometry.template,
-        first=replace(
-            geometry,
-            **{
-                name: getattr(geometry, name)[:0]
-                for name in ("expression", "rotation", "translation", "scale", "times", "valid")
-            },
-        ),
-    )

@@ -1,4 +1,4 @@
-"""How well the sync networks see that mouth and sound are apart, on real clips of persons that they never saw."""
+"""How well the sync networks measure offsets, on real clips of persons that they never saw."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech.prediction import MIN_FIT, load_geometry_model, read_features
+from personatalk.evaluation.speech.clips import MIN_FIT, load_geometry_model, read_features
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
@@ -29,26 +28,51 @@ from personatalk.speech.sync_network import (
 from personatalk.training.corpus import MANIFEST_RATE, Clip, read_geometry, spread_over_persons
 
 MIN_DUB_S = 2.0
-SHIFTS = range(-6, 7)  # frames by which sounds are moved on purpose
-FAR_SHIFTS = tuple(shift for shift in range(-9, 10) if abs(shift) >= 3)  # frames, against which the truth must win
+MIN_FRAMES = 10
+SHIFTS = range(-6, 7)  # frames by which audio is shifted on purpose
+FAR_SHIFTS = tuple(shift for shift in range(-9, 10) if abs(shift) >= 3)  # frames, which the true offset must beat
 LENGTHS = {"clips of 4 s or more": (4.0, np.inf), "2 to 4 s": (2.0, 4.0), "under 2 s": (0.0, 2.0)}
 NETWORKS = {"sync": "stage 1's features", "sync_judge": "judge"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenClip:
-    """A real clip, its mouth, and its sound as each network hears it."""
+class SyncClip:
+    """A real clip, its lip features, and its audio features of each kind.
+
+    Attributes:
+        clip: its line of the manifest.
+        geometry: of the T frames.
+        lips: [T, L] of `lip_features`.
+        audio: features by kind: "speech" and "mel".
+    """
 
     clip: Clip
     geometry: FaceGeometry
     lips: np.ndarray
-    valid: np.ndarray
-    times: np.ndarray
-    sounds: dict[str, SpeechFeatures]
+    audio: dict[str, SpeechFeatures]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the video."""
+        return float(self.geometry.times[-1] - self.geometry.times[0]) + self.geometry.frame_s
+
+    def measure(
+        self, network: SyncNetwork, audio: dict[str, SpeechFeatures] | None = None, shift: int = 0
+    ) -> Synchrony | None:
+        """Measure the offset; None where the clip is too short.
+
+        Args:
+            network: takes one of the kinds of audio.
+            audio: another clip's; the clip's own where None.
+            shift: frames by which the picture is moved back.
+        """
+        features = (audio or self.audio)[network.config.audio]
+        times = self.geometry.times + shift / MANIFEST_RATE
+        return measure_lip_synchrony(network, features, self.lips, self.geometry.valid, times)
 
 
 def evaluate_sync(inputs: EvaluationInputs) -> dict:
-    """Measure both networks on real clips, each as it is, moved by -6 to 6 frames, and with another person's sound.
+    """Measure both networks on real clips: as they are, shifted by -6 to 6 frames, and with another person's audio.
 
     The truth is the manifest's offset, a guess to a frame.
 
@@ -56,64 +80,62 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
         what `report_of` gives, a row for each network and length of clip, one for how far apart the two are, and one
         for mouths that stage 1 makes for other people's speech, the truth being no offset.
     """
-    face_model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE)
+    face_model, model = inputs.load_face_model(), load_geometry_model(inputs.checkpoints)
     networks = {name: load_sync_network(inputs.checkpoints, name) for name in NETWORKS}
-    usable = [c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT)]
-    chosen = spread_over_persons(usable, inputs.limit)
-    clips = [seen for clip in chosen if (seen := see_clip(inputs, clip, face_model)) is not None]
+    chosen = spread_over_persons([c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT)], inputs.limit)
+    clips = [read for clip in chosen if (read := read_sync_clip(inputs, clip, face_model)) is not None]
     rows: dict[str, list[dict[str, float]]] = {
         f"{title}, {length}": [] for title in NETWORKS.values() for length in LENGTHS
     }
-    model = load_geometry_model(inputs.checkpoints)
-    for index, seen in enumerate(clips):
-        other = next((o for o in clips[index + 1 :] + clips[:index] if o.clip.person != seen.clip.person), None)
-        length = next(key for key, (low, high) in LENGTHS.items() if low <= len(seen.times) / MANIFEST_RATE < high)
+    for index, clip in enumerate(clips):
+        others = [o for o in clips[index + 1 :] + clips[:index] if o.clip.person != clip.clip.person]
+        length = next(name for name, (low, high) in LENGTHS.items() if low <= clip.seconds < high)
         for name, network in networks.items():
-            figures = sync_figures(network, seen, other)
-            if figures:
+            if figures := sync_figures(network, clip, others[0] if others else None):
                 rows[f"{NETWORKS[name]}, {length}"].append(figures)
-        if apart := frames_apart(*networks.values(), seen):
+        if apart := frames_apart(*networks.values(), clip):
             rows.setdefault(f"how far apart the two are, {length}", []).append(apart)
-        speaking = next((o for o in clips[index + 1 :] + clips[:index] if speaks_to(o, seen)), None)
+        speaking = next((o for o in others if min(o.seconds, clip.seconds) >= MIN_DUB_S), None)
         if speaking is not None:
-            figures = dub_figures(model, networks["sync_judge"], seen, speaking, face_model)
+            figures = dub_figures(model, networks["sync_judge"], clip, speaking, face_model)
             rows.setdefault("judge, stage 1's mouths for another person's speech", []).append(figures)
     return report_of("sync", rows, clips=len(clips), skipped=len(chosen) - len(clips))
 
 
-def frames_apart(first: SyncNetwork, second: SyncNetwork, seen: SeenClip) -> dict[str, float]:
-    """How far apart two networks find a clip's offset, which they learnt from other persons and hear differently.
+def read_sync_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SyncClip | None:
+    """Read a clip; None where the face is seen in too few frames."""
+    geometry = read_geometry(inputs.corpus, clip)
+    if geometry is None or geometry.valid.sum() < MIN_FRAMES:
+        return None
+    mel = mel_spectrogram_features(read_audio(inputs.clip_path(clip)))
+    lips = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
+    return SyncClip(clip=clip, geometry=geometry, lips=lips, audio={"speech": read_features(inputs, clip), "mel": mel})
 
-    Where they agree against the manifest, its guess is at fault. Empty where the clip is too short for one.
+
+def frames_apart(first: SyncNetwork, second: SyncNetwork, clip: SyncClip) -> dict[str, float]:
+    """How far apart two networks find a clip's offset, trained on other persons and on other features.
+
+    Where they agree against the manifest, the manifest is wrong. Empty where the clip is too short for one of them.
     """
-    found = [
-        measure_lip_synchrony(n, seen.sounds[n.config.audio], seen.lips, seen.valid, seen.times)
-        for n in (first, second)
-    ]
-    if None in found:
+    found = [clip.measure(network) for network in (first, second)]
+    if found[0] is None or found[1] is None:
         return {}
     apart = abs(found[0].offset_s - found[1].offset_s) * MANIFEST_RATE
     return {"within_1_frame": float(apart <= 1), "error_frames": apart}
 
 
-def speaks_to(other: SeenClip, seen: SeenClip) -> bool:
-    """Whether a clip is another person's, and it and the one seen are both of 2 s or more."""
-    long_enough = min(len(other.times), len(seen.times)) >= MIN_DUB_S * MANIFEST_RATE
-    return long_enough and other.clip.person != seen.clip.person
-
-
 def dub_figures(
-    model: GeometryModel, judge: SyncNetwork, seen: SeenClip, other: SeenClip, face_model: FaceModel
+    model: GeometryModel, judge: SyncNetwork, clip: SyncClip, other: SyncClip, face_model: FaceModel
 ) -> dict[str, float]:
-    """Let stage 1 say another person's sentence in a person's style, and let the judge look at the mouth."""
-    geometry = seen.geometry
+    """Let stage 1 say another person's sentence in the style of a clip, and let the judge measure the mouth."""
+    geometry = clip.geometry
     style = style_of(geometry.expression, geometry.valid, geometry.template, face_model)
-    sound = other.sounds["speech"]
-    times = torch.arange(int(sound.duration * MANIFEST_RATE), dtype=torch.float64) / MANIFEST_RATE
-    said = predict_expression(model, sound, times, style).numpy()
-    valid = np.ones(len(said), bool)
-    lips = lip_features(said, valid, geometry.template, face_model)
-    found = measure_lip_synchrony(judge, other.sounds[judge.config.audio], lips, valid, times.numpy())
+    features = other.audio["speech"]
+    times = torch.arange(int(features.duration * MANIFEST_RATE), dtype=torch.float64) / MANIFEST_RATE
+    speech = predict_expression(model, features, times, style).numpy()
+    valid = np.ones(len(speech), bool)
+    lips = lip_features(speech, valid, geometry.template, face_model)
+    found = measure_lip_synchrony(judge, other.audio[judge.config.audio], lips, valid, times.numpy())
     error = np.inf if found is None else abs(found.offset_s) * MANIFEST_RATE
     return {
         "within_1_frame": float(error <= 1),
@@ -122,37 +144,25 @@ def dub_figures(
     }
 
 
-def see_clip(inputs: EvaluationInputs, clip: Clip, face_model: FaceModel) -> SeenClip | None:
-    """Read a clip; None where no face was tracked."""
-    geometry = read_geometry(inputs.corpus, clip)
-    if geometry is None:
-        return None
-    if geometry.valid.sum() < 10:
-        return None
-    sounds = {
-        "speech": read_features(inputs, clip),
-        "mel": mel_spectrogram_features(read_audio(inputs.clip_path(clip))),
-    }
-    lips = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
-    return SeenClip(clip=clip, geometry=geometry, lips=lips, valid=geometry.valid, times=geometry.times, sounds=sounds)
-
-
-def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -> dict[str, float]:
+def sync_figures(network: SyncNetwork, clip: SyncClip, other: SyncClip | None) -> dict[str, float]:
     """Figures of one network on one clip; none where the clip is too short for it.
 
+    Args:
+        network: to be judged.
+        clip: with a known offset.
+        other: of another person, whose audio is tried; None for none.
+
     Returns:
-        within_1_frame as it is; shifted_within_1_frame, mean over the shifts; error_frames; beats_shifted, how often
-        the evidence is greater where the manifest says than 3 to 9 frames away; in_sync, whether its own sound is
-        taken for its own, and stranger_belongs, whether another person's is.
+        within_1_frame, of the clip as it is; shifted_within_1_frame, mean over the shifts; error_frames, the median;
+        beats_shifted, see below; in_sync, whether the clip's own audio is accepted, and mismatched_in_sync, whether
+        the other's is.
     """
-    sound = seen.sounds[network.config.audio]
-    truth = seen.clip.offset_s * MANIFEST_RATE
+    truth = clip.clip.offset_s * MANIFEST_RATE
     errors = {}
     for shift in SHIFTS:
-        found = measure_lip_synchrony(network, sound, seen.lips, seen.valid, seen.times + shift / MANIFEST_RATE)
-        if found is not None:
+        if (found := clip.measure(network, shift=shift)) is not None:
             errors[shift] = abs(found.offset_s * MANIFEST_RATE - truth - shift)
-    found = measure_lip_synchrony(network, sound, seen.lips, seen.valid, seen.times)
+    found = clip.measure(network)
     if found is None or not errors:
         return {}
     figures = {
@@ -163,19 +173,19 @@ def sync_figures(network: SyncNetwork, seen: SeenClip, other: SeenClip | None) -
         "in_sync": float(found.in_sync),
     }
     if other is not None:
-        false = measure_lip_synchrony(network, other.sounds[network.config.audio], seen.lips, seen.valid, seen.times)
-        figures["stranger_belongs"] = float(false is not None and false.in_sync)
+        false = clip.measure(network, other.audio)
+        figures["mismatched_in_sync"] = float(false is not None and false.in_sync)
     return figures
 
 
 def beats_shifted(found: Synchrony, truth: float) -> float:
-    """How often the evidence at the true offset, in frames, is greater than 3 to 9 frames away from it."""
+    """Of the offsets 3 to 9 frames away from the true one, in frames, the share with lower log odds."""
     middle = (NUM_SHIFTS - 1) // 2
 
-    def at(frames: float) -> float:
+    def log_odds_at(frames: float) -> float:
         step = middle - round(STEPS_PER_FRAME * frames)
         return float(found.log_odds[step]) if 0 <= step < NUM_SHIFTS else float("nan")
 
-    others = np.array([at(truth + shift) for shift in FAR_SHIFTS])
+    others = np.array([log_odds_at(truth + shift) for shift in FAR_SHIFTS])
     others = others[np.isfinite(others)]
-    return float((at(truth) > others).mean()) if len(others) else float("nan")
+    return float((log_odds_at(truth) > others).mean()) if len(others) else float("nan")
