@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class BoxDetector(Protocol):
 
     def detect_from_image(self, image: np.ndarray, /) -> list[np.ndarray]:
         """Return (left, top, right, bottom, score) px for each face of an image uint8 [H, W, 3]."""
+        ...
 
 
 class PointNetwork(Protocol):
@@ -36,6 +37,7 @@ class PointNetwork(Protocol):
 
     def get_landmarks_from_image(self, image: np.ndarray, detected_faces: list[np.ndarray], /) -> list[np.ndarray]:
         """Return [68, 2] or [68, 3] px for each box of an image uint8 [H, W, 3]."""
+        ...
 
 
 class FaceAlignmentTracker:
@@ -89,21 +91,23 @@ class FaceAlignmentTracker:
         return True
 
     def _landmarks_in_box(self, image: np.ndarray) -> np.ndarray | None:
+        if self._box is None:
+            return None
         detected = np.append(self._box, 1.0)
         points = np.array(self._network.get_landmarks_from_image(image, [detected])[0], np.float64)
         points[:, :2] += PIXEL_CENTRE
         vertices = self._fitter.fit(points)
         if vertices is None:
             return None
-        self._move_box(points[RIGID, :2])
+        self._move_box(self._box, points[RIGID, :2])
         self._point = tuple(vertices[:, :2].mean(0))
         return add_irises(vertices)
 
-    def _move_box(self, points: np.ndarray) -> None:
-        """Let the box keep its place and size relative to points [N, 2] px."""
+    def _move_box(self, box: np.ndarray, points: np.ndarray) -> None:
+        """Let a box keep its place and size relative to points [N, 2] px."""
         middle, size = points.mean(0), points.std()
         if self._age == 0:
-            self._relative_box = (self._box.reshape(2, 2) - middle) / size
+            self._relative_box = (box.reshape(2, 2) - middle) / size
         self._box = (middle + self._relative_box * size).ravel()
         self._age += 1
 
@@ -126,7 +130,8 @@ def load_network() -> PointNetwork:
     urls = (detector_urls["s3fd"], models_urls["3DFAN-4"], models_urls["depth"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return face_alignment.FaceAlignment(face_alignment.LandmarksType.THREE_D, device=device, compile=False)
+        network = face_alignment.FaceAlignment(face_alignment.LandmarksType.THREE_D, device=device, compile=False)
+        return cast(PointNetwork, network)
     except (OSError, RuntimeError) as error:  # no network (URLError); a file that is damaged
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise AdapterError(

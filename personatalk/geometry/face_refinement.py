@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class GreyWindows:
 
     def __getitem__(self, frame: int) -> np.ndarray:
         """Return [160, 192] uint8."""
-        return cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_GRAYSCALE)
+        return np.asarray(cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_GRAYSCALE))
 
 
 def refine_geometry(
@@ -110,8 +111,8 @@ def landmark_steps(geometry: FaceGeometry, windows: GreyWindows, mesh: FaceMesh)
 
     def steps_of(frame: int) -> tuple[int, np.ndarray]:
         grid, texture = unwrap(frame)
-        flow = cv2.DISOpticalFlow_create(FLOW_PRESET)  # one a thread: it keeps its buffers
-        step = flow.calc(median, match_illumination(texture, median), None)
+        flow = cv2.DISOpticalFlow.create(FLOW_PRESET)  # one a thread: it keeps its buffers
+        step = flow.calc(median, match_illumination(texture, median), cast(Any, None))  # no flow to start from
         step = smooth_inside(np.clip(step, -MAX_FLOW_PX, MAX_FLOW_PX), inside)
         at_vertices = sample(step, points[None] / COARSE)[0]
         moved = sample(grid, (points + at_vertices)[None])[0] - sample(grid, points[None])[0]

@@ -55,7 +55,8 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
     template = estimate_template(unpose(points[at_rest], *(part[at_rest] for part in pose)), face_model)
     (centres,) = points.map(lambda seen: (seen.mean(1, keepdims=True),))
     segments = split_segments(centres, times, pose[1])
-    pose = smooth_pose(points.map(lambda seen: procrustes(template, seen, rigid)), times, segments)
+    rotation, scale, translation = points.map(lambda seen: procrustes(template, seen, rigid))
+    pose = smooth_pose((rotation, scale, translation), times, segments)
     (expression,) = points.map(
         lambda seen, *pose: (solve_expression(unpose(seen, *pose) - template, face_model),), *pose
     )

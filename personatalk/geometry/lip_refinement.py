@@ -11,6 +11,7 @@ Ours: the paper says "hybrid", not how.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def lip_corrections(
         image = np.ascontiguousarray(images[position][top:bottom, left:right])
         inside = (index >= 0).astype(np.float32)
         points = projected[position, : len(near)][near, :2] - corner[:2]
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         flow.setVariationalRefinementIterations(0)  # measured: takes a quarter of the time and brings nothing
         steps = [
             flow_between(flow, sample(images[other], grids[2 * k : 2 * k + 2].transpose(1, 2, 0)), image, inside)
@@ -169,7 +170,7 @@ def flow_between(flow: cv2.DISOpticalFlow, guess: np.ndarray, image: np.ndarray,
         inside: [H, W] 1 on the face, else 0; steps are smoothed over the face only.
     """
     light = cv2.GaussianBlur(image.astype(np.float32) - guess, (0, 0), LIGHT_SCALE_PX)
-    step = flow.calc(np.clip(guess + light, 0, 255).astype(np.uint8), image, None)
+    step = flow.calc(np.clip(guess + light, 0, 255).astype(np.uint8), image, cast(Any, None))  # no flow to start from
     step = np.clip(step, -MAX_STEP_PX, MAX_STEP_PX) * inside[..., None]
     share = cv2.GaussianBlur(inside, (0, 0), SMOOTHING_PX)[..., None]
     return cv2.GaussianBlur(step, (0, 0), SMOOTHING_PX) / (share + 1e-3)

@@ -23,7 +23,7 @@ def lip_gaps(vertices: Array) -> Array:
 
 def gap_aperture(gaps: Array) -> Array:
     """Lip aperture of gaps [..., 3, 3]: their mean length, [...]."""
-    return length(gaps).mean(-1)
+    return length(gaps).mean(-1)  # pyright: ignore[reportReturnType]  # to NumPy, a mean may be a scalar
 
 
 def lip_aperture(vertices: Array) -> Array:
@@ -46,7 +46,7 @@ def mouth_width(vertices: Array) -> Array:
 
 def length(vectors: Array) -> Array:
     """Euclidean length of vectors [..., 3]: [...]."""
-    return ((vectors**2).sum(-1) + LEAST_SQUARE) ** 0.5
+    return ((vectors**2).sum(-1) + LEAST_SQUARE) ** 0.5  # pyright: ignore[reportReturnType]
 
 
 def driven_gaps(coefficients: Array, gaps: Array, gap_basis: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -82,14 +82,14 @@ class MediaPipeTracker:
 
     def track(self, image: np.ndarray) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
-        landmarks = self._landmarks_in_window(image) if self._window else None
+        landmarks = self._landmarks_in_window(image)
         if landmarks is None and self._place_window(image):
             landmarks = self._landmarks_in_window(image)
-        if landmarks is None:
+        if landmarks is None or self._window is None:
             self._window = None
             return None
         self._point = tuple(landmarks[:, :2].mean(0))
-        if not self._holds(landmarks):
+        if not _holds(self._window, landmarks):
             self._window = None
         return landmarks
 
@@ -101,7 +101,8 @@ class MediaPipeTracker:
         """
         height, width = image.shape[:2]
         boxes = []
-        for detection in self._detector.process(image).detections or []:
+        found = cast(Any, self._detector.process(image))  # MediaPipe declares no fields
+        for detection in found.detections or []:
             box = detection.location_data.relative_bounding_box
             boxes.append((box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height))
         boxes = np.array(boxes, np.float32).reshape(-1, 4) * (width, height, width, height)
@@ -119,19 +120,22 @@ class MediaPipeTracker:
         return True
 
     def _landmarks_in_window(self, image: np.ndarray) -> np.ndarray | None:
-        left, top, side = self._window
-        found = self._mesh.process(_cut(image, left, top, side)).multi_face_landmarks
-        if not found:
+        if self._window is None:
             return None
-        points = np.array([(p.x, p.y, p.z) for p in found[0].landmark], np.float32) * side
+        left, top, side = self._window
+        found = cast(Any, self._mesh.process(_cut(image, left, top, side)))  # MediaPipe declares no fields
+        if not found.multi_face_landmarks:
+            return None
+        points = np.array([(p.x, p.y, p.z) for p in found.multi_face_landmarks[0].landmark], np.float32) * side
         return points + np.array((left, top, 0), np.float32)
 
-    def _holds(self, landmarks: np.ndarray) -> bool:
-        """Whether the window still fits the face, with room to move."""
-        left, top, side = self._window
-        low, high = landmarks[:, :2].min(0) - (left, top), landmarks[:, :2].max(0) - (left, top)
-        extent = (high - low).max() / side
-        return bool(low.min() > 0.05 * side and high.max() < 0.95 * side and 0.35 < extent < 0.85)
+
+def _holds(window: tuple[int, int, int], landmarks: np.ndarray) -> bool:
+    """Whether a window still fits the face, with room to move."""
+    left, top, side = window
+    low, high = landmarks[:, :2].min(0) - (left, top), landmarks[:, :2].max(0) - (left, top)
+    extent = (high - low).max() / side
+    return bool(low.min() > 0.05 * side and high.max() < 0.95 * side and 0.35 < extent < 0.85)
 
 
 def choose_face(boxes: np.ndarray, point: tuple[float, float] | None) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import av
 import numba
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 HD_HEIGHT = 720  # from here on, untagged video is taken as BT.709
@@ -83,7 +85,8 @@ class ColourConverter:
         is_plain = picture.format.name in ("yuv420p", "yuvj420p") and (picture.width, picture.height) == (width, height)
         if is_plain and pixel_format(width, height) == "yuv420p":
             image = np.empty((height, width, 3), np.uint8)
-            _rgb_from_yuv420(*(_plane(plane) for plane in picture.planes), image, self._to_rgb, self._black)
+            y, u, v = (_plane(plane) for plane in picture.planes)
+            _rgb_from_yuv420(y, u, v, image, self._to_rgb, self._black)
             return image
         return self._sws.reformat(
             picture,
@@ -113,9 +116,9 @@ class ColourConverter:
         )
 
 
-def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+def _plane(plane: VideoPlane) -> np.ndarray:
     """View a plane, uint8 [H, W], without the padding of its rows."""
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    return np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
 def _coefficients(matrix: Colorspace, colour_range: ColorRange) -> tuple[np.ndarray, np.ndarray, np.float32]:

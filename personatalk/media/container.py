@@ -6,9 +6,12 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Stream
 
 from personatalk.errors import MediaError
 
@@ -30,7 +33,7 @@ def open_media(path: Path) -> InputContainer:
     try:
         # the prefix keeps libav from taking a colon in a name for a protocol
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise MediaError(_why_unreadable(path, head)) from error
     if container.format.name == "image2" or container.format.name.endswith("_pipe"):
         container.close()
@@ -38,7 +41,7 @@ def open_media(path: Path) -> InputContainer:
     return container
 
 
-def decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
+def decoded(container: InputContainer, stream: Stream) -> Iterator[Any]:
     """Decode a stream from its current position, skipping damaged packets.
 
     Only the frames of damaged packets are missing; the others keep their timestamps.
@@ -49,7 +52,7 @@ def decoded(container: InputContainer, stream: av.stream.Stream) -> Iterator[av.
         try:
             packet = next(packets, None)
             frames = packet.decode() if packet is not None else None
-        except av.error.FFmpegError:
+        except FFmpegError:
             damaged += 1
             continue  # a generator that raised is exhausted, so this ends when reading itself fails
         if frames is None:

@@ -1,5 +1,8 @@
 """Reading of video: its properties, and its frames one by one, upright, each with its own timestamp."""
 
+# PyAV declares timestamps and time bases as optional; packets that were demuxed or encoded have them
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false, reportArgumentType=false
+
 from __future__ import annotations
 
 import itertools
@@ -11,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 
 from personatalk.errors import MediaError
 from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
@@ -164,7 +168,7 @@ def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     Raises:
         MediaError: there is none.
     """
-    attached = av.stream.Disposition.attached_pic
+    attached = Disposition.attached_pic
     for stream in container.streams.video:
         if not stream.disposition & attached:
             stream.thread_type = "AUTO"

@@ -1,5 +1,8 @@
 """Pictures and sound out: H.264 or, for more than 8 bits, HEVC in MP4 with the source's timing, size and colour."""
 
+# PyAV declares timestamps and time bases as optional; packets that were demuxed or encoded have them
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import logging
@@ -10,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 
 from personatalk.errors import MediaError
 from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pixel_format
@@ -79,16 +83,16 @@ class VideoWriter:
         self._first_pts: int | None = None
         self._last_pts: int | None = None
         self._first_dts: int | None = None
-        self._output: OutputContainer | None = None
+        self._opened: OutputContainer | None = None
         self._inputs: list[InputContainer] = []
         self._tracks: list[_Track] = []  # of sound and subtitles
 
     def __enter__(self) -> VideoWriter:
         try:
             self._partial.create()
-            self._output = av.open(f"file:{self._partial.path}", "w", format="mp4", options={"movflags": "+faststart"})
+            self._opened = av.open(f"file:{self._partial.path}", "w", format="mp4", options={"movflags": "+faststart"})
             self._add_tracks()
-        except (OSError, av.error.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             self._discard()
             raise cannot_write(self._path, error) from error
         except BaseException:
@@ -116,7 +120,7 @@ class VideoWriter:
         try:
             self._mux_video(self._video.encode(frame))
             self._mux_tracks(until=float(pts * self.info.time_base))
-        except (OSError, av.error.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             raise cannot_write(self._path, error) from error
         self._first_pts = pts if self._first_pts is None else self._first_pts
         self._last_pts = pts
@@ -128,6 +132,12 @@ class VideoWriter:
                 self._finish()
         finally:
             self._discard()
+
+    @property
+    def _output(self) -> OutputContainer:
+        if self._opened is None:
+            raise ValueError("a VideoWriter writes inside of its with statement only")
+        return self._opened
 
     def _add_tracks(self) -> None:
         source = self._open(self._source_path)
@@ -211,16 +221,16 @@ class VideoWriter:
             self._mux_tracks(until=float("inf"))
             self._output.close()
             self._partial.put_in_place()
-        except (OSError, av.error.FFmpegError) as error:
+        except (OSError, FFmpegError) as error:
             raise cannot_write(self._path, error) from error
 
     def _discard(self) -> None:
         """Close everything and remove the unfinished file, if there is one."""
-        for container in (self._output, *self._inputs):
+        for container in (self._opened, *self._inputs):
             try:
                 if container is not None:
                     container.close()
-            except (OSError, av.error.FFmpegError) as error:
+            except (OSError, FFmpegError) as error:
                 logger.debug("closing after an error: %s", error)
         self._partial.discard()
 

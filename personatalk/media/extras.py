@@ -1,14 +1,20 @@
 """What a video holds beside its picture and sound: what of it goes into a dub, and what is lost."""
 
+# PyAV declares timestamps and time bases as optional; packets that were demuxed or encoded have them
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 
@@ -40,7 +46,7 @@ def add_tags(output: OutputContainer, source: InputContainer) -> None:
             output.metadata[name.lower()] = value
 
 
-def add_language(stream: av.stream.Stream, source: av.stream.Stream) -> None:
+def add_language(stream: Stream, source: Stream) -> None:
     """Copy the language of a stream, if it is known."""
     if language := source.metadata.get("language"):
         stream.metadata["language"] = language
@@ -126,7 +132,7 @@ def _in_mp4_form(packet: av.Packet, encoder: SubtitleCodecContext) -> av.Packet 
     try:
         subtitle = decoder.decode2(packet)
         return encoder.encode_subtitle(subtitle) if subtitle else None
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         logger.warning("a subtitle is left out: %s", error)
         return None
 
@@ -146,7 +152,7 @@ def _lost_in_pictures(picture: av.VideoFrame, info: VideoInfo) -> list[str]:
         lost.append("the alpha channel")
     if picture.interlaced_frame:
         lost.append("the interlacing flag")
-    names = {data.type.name for data in picture.side_data}
+    names = {data.type.name for data in cast(Any, picture.side_data)}
     return lost + [words for name, words in LOST_SIDE_DATA.items() if name in names]
 
 

@@ -1,5 +1,8 @@
 """Sound: reading of waveforms, and copying or encoding of a file's sound into an MP4."""
 
+# PyAV declares timestamps and time bases as optional; packets that were demuxed or encoded have them
+# pyright: reportOptionalOperand=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 
 from personatalk.errors import MediaError
 from personatalk.media.container import decoded, open_media
@@ -40,7 +44,7 @@ def read_audio(path: Path, sample_rate: int = 16000) -> np.ndarray:
     try:
         with open_media(path) as container:
             pieces = list(_means_of_channels(decoded(container, audio_stream(container, path)), sample_rate))
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise MediaError(f"The sound in {path.name} cannot be converted ({error}); export it as WAV.") from error
     if not sum(map(len, pieces)):
         raise MediaError(f"The sound in {path.name} is 0 s long, or broken; give a recording that holds speech.")
@@ -119,7 +123,7 @@ def _resampled(
     """Convert to floats at one rate, with the source's own layout if none is given; a stream may change its form."""
     resampler, form = None, None
     for frame in frames:
-        if form != (frame.format.name, frame.layout.name, frame.sample_rate):
+        if resampler is None or form != (frame.format.name, frame.layout.name, frame.sample_rate):
             if resampler is not None:
                 yield from resampler.resample(None)
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -164,7 +168,7 @@ def _packets(container: InputContainer, stream: av.AudioStream) -> Iterator[av.P
     while True:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:
+        except FFmpegError:
             return
         if packet is None:
             return

@@ -84,8 +84,10 @@ class HandTracker:
     def _search(self, frame: int, view: np.ndarray) -> bool:
         """Find the hands of a frame; true where one is near the mouth."""
         results = cast(Any, self._network.process(view))  # MediaPipe declares no fields
+        if not results.multi_hand_landmarks:
+            return False
         oval, hands = self._oval(frame), []
-        for hand, side in zip(results.multi_hand_landmarks or (), results.multi_handedness or (), strict=True):
+        for hand, side in zip(results.multi_hand_landmarks, results.multi_handedness, strict=True):
             points = np.array([(p.x, p.y) for p in hand.landmark], np.float32) * VIEW_PX
             near = np.linalg.norm(points - VIEW_PX / 2, axis=1).min() < NEAR_IOD * VIEW_PX / VIEW_IOD
             outside = cv2.pointPolygonTest(oval, points[WRIST].tolist(), False) < 0

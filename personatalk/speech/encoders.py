@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class SpeechEncoder(Protocol):
 
     def encode(self, waveform: np.ndarray) -> SpeechFeatures:
         """Encode [S] mono samples at 16 kHz."""
+        ...
 
 
 class WhisperEncoder(nn.Module):
@@ -57,6 +58,8 @@ class WhisperEncoder(nn.Module):
     Source: Radford et al. 2022, section 2.2; weights of openai/whisper tiny.en (MIT).
     Ours: the paper uses HuBERT; the middle layers of tiny.en predict the lips as well and are small enough to ship.
     """
+
+    filters: Tensor
 
     def __init__(self, config: SpeechEncoderConfig) -> None:
         super().__init__()
@@ -172,7 +175,7 @@ class HubertEncoder(nn.Module):
         return SpeechFeatures(values=values, level_db=level_db(audio, num_features).cpu())
 
 
-def _build_hubert(weights: dict[str, Tensor]) -> nn.Module:
+def _build_hubert(weights: dict[str, Tensor]) -> Any:
     """Build a HuBERT of the base architecture in the sizes of a state dict.
 
     Raises:

@@ -24,11 +24,12 @@ def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndar
     if kind == "silence":
         return rng.normal(0, 1e-5, num_samples)
     times = np.arange(num_samples) / SAMPLE_RATE
+    nothing = np.zeros(num_samples)
     if kind == "hum":
-        return sum(0.1 / k * np.sin(2 * np.pi * 50 * k * times + rng.uniform(0, 6)) for k in (1, 2, 3, 5))
+        return sum((0.1 / k * np.sin(2 * np.pi * 50 * k * times + rng.uniform(0, 6)) for k in (1, 2, 3, 5)), nothing)
     if kind == "chord":
         root, beat = rng.uniform(110, 330), rng.uniform(1, 4)
-        tones = sum(np.sin(2 * np.pi * root * ratio * times) for ratio in (1, 1.25, 1.5, 2, 3))
+        tones = sum((np.sin(2 * np.pi * root * ratio * times) for ratio in (1, 1.25, 1.5, 2, 3)), nothing)
         return 0.05 * tones * (0.3 + np.exp(-3 * ((times * beat) % 1)))
     if kind in PLAYED:
         sound = PLAYED[kind](times, rng)

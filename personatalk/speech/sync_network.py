@@ -77,6 +77,10 @@ class SyncNetwork(nn.Module):
     Ours: geometry instead of pixels, and log odds that add up over a clip instead of distances of single windows.
     """
 
+    audio_mean: Tensor
+    audio_deviation: Tensor
+    lip_deviation: Tensor
+
     def __init__(self, config: SyncConfig) -> None:
         super().__init__()
         self.config = config

@@ -24,6 +24,8 @@ class VoiceDetector(nn.Module):
     Ours: the paper does not speak of silence.
     """
 
+    bounds: Tensor
+
     def __init__(self, audio_dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(audio_dim, 1)
