@@ -32,7 +32,7 @@ from personatalk.progress import Tick, no_tick
 
 ROUNDS = 2  # measured: a third gains .3 dB more and costs 4 ms a frame
 NUM_LIKE = 4  # frames with the likest mouths that a frame is compared with
-MIN_GAP = 2  # frames; neighbours in time share the tracker's error
+MIN_GAP_S = 0.08  # s; neighbours in time share the tracker's error
 MAX_FRAMES = 400  # of a clip are registered, evenly over it, so that a long clip takes no longer
 REACH = 0.12  # IOD from the lips to the vertices that are moved
 BOX_MARGIN_PX = 10
@@ -106,7 +106,8 @@ def lip_corrections(
             for v, t in zip(head, frames, strict=True)
         ]
     )
-    likest, distance = like_frames(lip_descriptors(head, geometry.template, geometry.rotation[frames]), frames)
+    descriptors = lip_descriptors(head, geometry.template, geometry.rotation[frames])
+    likest, distance = like_frames(descriptors, frames, geometry.frames_in(MIN_GAP_S))
     left, top, right, bottom = lip_box(projected)
     images = [windows[int(t)] for t in frames]
 
@@ -136,19 +137,20 @@ def lip_corrections(
     return reconcile(steps, likest, LIKENESS / (distance + LIKENESS / 2))
 
 
-def like_frames(descriptors: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each frame, find those with the likest mouths, a little apart in time.
+def like_frames(descriptors: np.ndarray, frames: np.ndarray, min_gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each frame, find those with the most similar mouths, a little apart in time.
 
     Args:
         descriptors: [T, D].
         frames: [T] frame numbers.
+        min_gap: frames between them, at least.
 
     Returns:
         positions [T, K] and distances [T, K] IOD; few frames offer fewer.
     """
     distance = cdist(descriptors, descriptors)
-    distance[np.abs(frames[:, None] - frames) < MIN_GAP] = np.inf
-    order = np.argsort(distance, 1)[:, : min(NUM_LIKE, max(1, len(frames) - 2 * MIN_GAP + 1))]
+    distance[np.abs(frames[:, None] - frames) < min_gap] = np.inf
+    order = np.argsort(distance, 1)[:, : min(NUM_LIKE, max(1, len(frames) - 2 * min_gap + 1))]
     return order, np.take_along_axis(distance, order, 1)
 
 

@@ -24,13 +24,13 @@ WRIST, PALM = 0, (0, 1, 5, 9, 13, 17)
 FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
 INDEX, MIDDLE, LITTLE = 5, 9, 17  # where these fingers begin
 MIN_SCORE = 0.97  # measured: hands reach .98, faces that are taken for hands .94
-STRIDE = 12  # frames between looks while no hand is near
+STRIDE_S = 0.48  # s between looks while no hand is near
 VIEW_PX, VIEW_IOD = 256, 4.5  # the square about the mouth that is looked at
 MOUTH = np.array([[0.0, 0.77, 0.0]], np.float32)  # IOD, head space
 NEAR_IOD = 1.6  # from the mouth; such a hand is followed frame by frame
 OVAL_MARGIN = 1.1  # of the face's outline about its middle: a hand's wrist lies outside, a face's chin within
-MIN_SEEN = 8  # frames of a run; measured: faces are taken for hands in 6 at most
-MAX_GAP = 5  # frames over which a hand is believed to have been there between
+MIN_SEEN_S = 0.32  # s that a run is seen for; measured: faces are taken for hands for .24 s at most
+MAX_GAP_S = 0.2  # s over which a hand is believed to have been there between
 FINGERS_A_PALM = 3.0  # widths of fingers in the width of the palm
 MIN_PALM_SHARE = 0.6  # of the palm's length, that its width is taken to have when it is seen from the side
 
@@ -44,8 +44,9 @@ class HandTracker:
 
     def __init__(self, geometry: FaceGeometry) -> None:
         self._geometry = geometry
-        self._passed: deque[tuple[int, np.ndarray]] = deque(maxlen=STRIDE - 1)
-        self._last_near = -STRIDE
+        self._stride = geometry.frames_in(STRIDE_S)
+        self._passed: deque[tuple[int, np.ndarray]] = deque(maxlen=max(1, self._stride - 1))
+        self._last_near = -self._stride
         self._found: dict[int, np.ndarray] = {}
 
     def __enter__(self) -> HandTracker:
@@ -71,8 +72,8 @@ class HandTracker:
         if frame >= len(self._geometry) or not self._geometry.valid[frame]:
             return
         view = warp_image(image, self._view_from_image(frame), VIEW_PX, VIEW_PX)
-        follows = frame - self._last_near < STRIDE
-        if not follows and frame % STRIDE:
+        follows = frame - self._last_near < self._stride
+        if not follows and frame % self._stride:
             self._passed.append((frame, view))
             return
         if self._search(frame, view) and not follows:
@@ -116,17 +117,18 @@ class HandTracker:
 
     def hands(self) -> dict[int, np.ndarray]:
         """Frame number to the hands near its mouth, [N, 21, 2] px of the frame; short gaps are bridged."""
+        max_gap, min_seen = self._geometry.frames_in(MAX_GAP_S), self._geometry.frames_in(MIN_SEEN_S)
         bridged = dict(self._found)
         frames = sorted(self._found)
         for before, after in zip(frames, frames[1:], strict=False):
             first, last = self._found[before], self._found[after]
-            if 1 < after - before <= MAX_GAP + 1 and len(first) == len(last) == 1:
+            if 1 < after - before <= max_gap + 1 and len(first) == len(last) == 1:
                 for frame in range(before + 1, after):
                     share = np.float32((frame - before) / (after - before))
                     bridged[frame] = first + share * (last - first)
         numbers = np.array(sorted(bridged), int)
         runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-        believed = [run for run in runs if sum(int(frame) in self._found for frame in run) >= MIN_SEEN]
+        believed = [run for run in runs if sum(int(frame) in self._found for frame in run) >= min_seen]
         return {int(frame): bridged[frame] for run in believed for frame in run}
 
 

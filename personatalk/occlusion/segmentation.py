@@ -36,7 +36,7 @@ from personatalk.progress import Tick, no_tick
 MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
 MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
 WEAK_OUTLIER, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
-MIN_RUN = 3  # frames
+MIN_RUN_S = 0.12  # s that something is seen for to be believed
 INNER_MASK, MIN_ENTRY_PX = 0.5, 8  # what has no part outside of the inner mask did not come in from anywhere
 OCCLUDED_SHARE = 0.01  # of the mask; such frames are no references
 MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
@@ -141,7 +141,7 @@ def find_occlusion(
     if found:
         for order in (frames, frames[::-1]):
             spread_in_time(appearance, found, order)
-    kept = filter_over_time(found)
+    kept = filter_over_time(found, geometry.frames_in(MIN_RUN_S))
     share, masks = np.zeros(len(geometry), np.float32), {}
     for frame, mask in kept.items():
         region = appearance.look(frame).mask
@@ -227,8 +227,8 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
             found[frame] = mask
 
 
-def filter_over_time(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Fill what drops out for a frame, and forget what is not seen for MIN_RUN frames on end."""
+def filter_over_time(found: dict[int, np.ndarray], min_run: int) -> dict[int, np.ndarray]:
+    """Fill masks that drop out for a frame, and drop those that are not seen for `min_run` frames on end."""
     frames, calmed = sorted(found), {}
     nothing = np.zeros((HEIGHT, WIDTH), bool)
     for frame in range(frames[0], frames[-1] + 1) if frames else ():
@@ -239,7 +239,7 @@ def filter_over_time(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     run: list[int] = []
     for frame in [*sorted(calmed), -1]:
         if run and frame != run[-1] + 1:
-            if len(run) < MIN_RUN:
+            if len(run) < min_run:
                 for short in run:
                     del calmed[short]
             run = []

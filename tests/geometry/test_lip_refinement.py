@@ -77,7 +77,7 @@ def test_frames_beyond_the_windows_keep_their_expression(scene):
 def test_like_frames_are_like_and_apart_in_time():
     rng = np.random.default_rng(0)
     descriptors, frames = rng.normal(size=(50, 3)), np.arange(100, 150)
-    chosen, distance = like_frames(descriptors, frames)
+    chosen, distance = like_frames(descriptors, frames, 2)
     assert chosen.shape == distance.shape == (50, 4)
     assert (np.abs(frames[chosen] - frames[:, None]) >= 2).all()
     np.testing.assert_allclose(distance, np.linalg.norm(descriptors[chosen] - descriptors[:, None], axis=-1))
@@ -95,7 +95,7 @@ def test_long_clips_are_registered_evenly():
 
 
 def test_three_frames_are_enough():
-    chosen, distance = like_frames(np.array([[0.0], [1.0], [0.1]]), np.arange(3))
+    chosen, distance = like_frames(np.array([[0.0], [1.0], [0.1]]), np.arange(3), 2)
     assert chosen.shape[1] == 1 and chosen[0, 0] == 2
 
 

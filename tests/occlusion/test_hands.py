@@ -14,7 +14,7 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.occlusion import hands as hands_module
-from personatalk.occlusion.hands import MIN_SEEN, STRIDE, VIEW_IOD, VIEW_PX, HandTracker, draw_hands
+from personatalk.occlusion.hands import MIN_SEEN_S, STRIDE_S, VIEW_IOD, VIEW_PX, HandTracker, draw_hands
 
 # a flat hand that points up, its wrist at the bottom; in shares of its height
 HAND = np.array(
@@ -79,7 +79,7 @@ def test_a_hand_is_followed_in_every_frame_from_its_first_to_its_last(geometry, 
     assert sorted(hands) == list(range(20, 45))
     assert set(range(19, 50)) <= set(asked)
     early = [frame for frame in asked if frame < 18]
-    assert np.diff(early).min() == STRIDE  # while no hand is near, few frames are looked at
+    assert np.diff(early).min() == 25 * STRIDE_S  # while no hand is near, few frames are looked at
 
 
 def test_hands_come_back_in_pixels_of_the_frame(geometry, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_short_gap_is_bridged_between_its_ends(geometry, monkeypatch):
 def test_what_is_no_hand_before_the_face_is_not_believed(geometry, monkeypatch, why):
     frames, hand, score = range(20, 45), over_mouth(), 0.99
     if why == "seen for a moment only":
-        frames = range(20, 20 + MIN_SEEN - 1)
+        frames = range(20, 20 + round(25 * MIN_SEEN_S) - 1)
     elif why == "unsure":
         score = 0.94
     elif why == "its wrist inside the face":

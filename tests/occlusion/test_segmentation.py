@@ -213,6 +213,6 @@ def test_a_mask_comes_back_where_it_was(scene):
 
 def test_single_frames_are_filled_or_forgotten():
     mask = np.ones((80, 96), bool)
-    calmed = filter_over_time({5: mask, 6: mask, 8: mask, 20: mask, 30: mask, 31: mask})
+    calmed = filter_over_time({5: mask, 6: mask, 8: mask, 20: mask, 30: mask, 31: mask}, 3)
     assert sorted(calmed) == [5, 6, 7, 8]
-    assert filter_over_time({}) == {}
+    assert filter_over_time({}, 3) == {}
