@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
 from personatalk.evaluation.geometry.known_faces import known_face
-from personatalk.evaluation.speech.sync import SeenClip, frames_apart
+from personatalk.evaluation.speech.sync import SyncClip, frames_apart
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.media import read_audio
@@ -119,14 +120,16 @@ def test_unknown_sounds_and_missing_weights_are_refused(tmp_path):
 
 
 def test_two_networks_are_as_far_apart_as_their_offsets(judge, sound, lips):
-    seen = SeenClip(
-        clip=None, geometry=None, lips=lips, valid=np.ones(60, bool), times=np.arange(60) / 25,
-        sounds={"mel": sound, "speech": None},
-    )  # fmt: skip
-    assert frames_apart(judge, judge, seen) == {"within_1_frame": 1.0, "error_frames": 0.0}
+    def clip_of(count: int) -> SyncClip:
+        geometry = SimpleNamespace(valid=np.ones(count, bool), times=np.arange(count) / 25)
+        return SyncClip(clip=None, geometry=geometry, lips=lips[:count], audio={"mel": sound, "speech": None})
+
+    whole = clip_of(60)
+    assert frames_apart(judge, judge, whole) == {"within_1_frame": 1.0, "error_frames": 0.0}
     torch.manual_seed(0)
     other = SyncNetwork(judge.config).eval()
-    both = [measure_lip_synchrony(n, sound, lips, seen.valid, seen.times).offset_s * 25 for n in (judge, other)]
+    valid, times = whole.geometry.valid, whole.geometry.times
+    both = [measure_lip_synchrony(n, sound, lips, valid, times).offset_s * 25 for n in (judge, other)]
     assert both[0] != both[1]
-    assert frames_apart(judge, other, seen)["error_frames"] == pytest.approx(abs(both[0] - both[1]))
-    assert frames_apart(judge, other, replace(seen, lips=lips[:12], valid=seen.valid[:12], times=seen.times[:12])) == {}
+    assert frames_apart(judge, other, whole)["error_frames"] == pytest.approx(abs(both[0] - both[1]))
+    assert frames_apart(judge, other, clip_of(12)) == {}
