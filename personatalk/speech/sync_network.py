@@ -24,6 +24,7 @@ NUM_SHIFTS = 2 * STEPS_PER_FRAME * MAX_SHIFT + 1
 MIN_OVERLAP = 0.6  # share of the valid lip frames that must have audio at a shift for it to be considered
 PEAK_WIDTH = 3 * STEPS_PER_FRAME  # steps around the best shift that are left out of the comparison
 IN_SYNC_CONFIDENCE = 6.0  # confidence per square root of a second above which a clip counts as in sync
+MAX_OFFSET_S = (MAX_SHIFT - 1.5) / LIP_RATE  # s; larger offsets are at the edge of the search
 MIN_FRAMES = 10  # valid lip frames below which nothing is measured
 
 
@@ -46,8 +47,13 @@ class Synchrony:
 
     @property
     def in_sync(self) -> bool:
-        """Whether the audio is the face's own. By chance the confidence grows with the square root of the length."""
-        return self.confidence >= IN_SYNC_CONFIDENCE * self.valid_s**0.5
+        """Whether the audio is the face's own.
+
+        By chance the confidence grows with the square root of the length. A best shift at the edge of the search is the
+        tail of something else, and no evidence.
+        """
+        is_inside = abs(self.offset_s) <= MAX_OFFSET_S
+        return is_inside and self.confidence >= IN_SYNC_CONFIDENCE * self.valid_s**0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from personatalk.media import read_audio
 from personatalk.speech.config import SyncConfig
 from personatalk.speech.features import SAMPLE_RATE, mel_spectrogram_features
 from personatalk.speech.sync_network import (
+    IN_SYNC_CONFIDENCE,
     NUM_SHIFTS,
     Synchrony,
     SyncNetwork,
@@ -78,6 +79,15 @@ def test_the_peak_is_found_between_half_frames():
 
 def test_flat_evidence_has_no_confidence():
     assert find_best_shift(np.zeros(NUM_SHIFTS)).confidence == 0
+
+
+def test_a_best_shift_at_the_edge_of_the_search_is_no_evidence():
+    shifts = np.arange(NUM_SHIFTS, dtype=float)
+    for best in (0, 2, NUM_SHIFTS - 1):
+        found = find_best_shift(40 - np.abs(shifts - best))
+        assert found.confidence > IN_SYNC_CONFIDENCE and not found.in_sync
+    inside = find_best_shift(40 - 2 * np.abs(shifts - 10))
+    assert inside.in_sync and abs(inside.offset_s) > 0.35
 
 
 def test_a_longer_clip_needs_more_evidence():
