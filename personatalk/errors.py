@@ -29,3 +29,7 @@ class AdapterError(PersonaTalkError):
 
 class CancelledError(PersonaTalkError):
     """The caller asked the run to stop."""
+
+
+class WorkerDiedError(PersonaTalkError):
+    """The process that did the work ended before it was done."""
