@@ -59,14 +59,16 @@ class Worker:
         *arguments: object,
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
+        **keywords: object,
     ) -> Result:
         """Call a function there and wait for its result.
 
         Args:
-            function: called with what was prepared, `arguments`, and the keywords `progress` and `should_stop`.
+            function: called with what was prepared, `arguments`, `keywords`, `progress` and `should_stop`.
             arguments: of the function.
             progress: told of progress, here.
             should_stop: asked here; once it is true, the function's own `should_stop` is.
+            keywords: of the function.
 
         Raises:
             WorkerDiedError: the process ended.
@@ -78,7 +80,7 @@ class Worker:
                 self.start()
             self._stop.clear()
             try:
-                self._connection.send((function, arguments))
+                self._connection.send((function, arguments, keywords))
                 kind, value = self._wait_for_result(progress, should_stop)
             except (EOFError, OSError) as error:
                 raise self._obituary() from error
@@ -145,21 +147,12 @@ class PipelineWorker(Worker):
             WorkerDiedError: the process ended.
             PersonaTalkError: as `DubbingPipeline.dub`.
         """
-        return self.call(_dub, video, audio, output, options, record, progress=progress, should_stop=should_stop)
+        files = video, audio, output
+        return self.call(_dub, *files, options=options, record=record, progress=progress, should_stop=should_stop)
 
 
-def _dub(
-    pipeline: DubbingPipeline,
-    video: Path,
-    audio: Path,
-    output: Path,
-    options: DubbingOptions | None,
-    record: Observer | None,
-    *,
-    progress: Progress,
-    should_stop: ShouldStop,
-) -> DubbingResult:
-    return pipeline.dub(video, audio, output, options, progress=progress, should_stop=should_stop, record=record)
+def _dub(pipeline: DubbingPipeline, video: Path, audio: Path, output: Path, **keywords: Any) -> DubbingResult:
+    return pipeline.dub(video, audio, output, **keywords)
 
 
 def _serve(connection: Connection, stop: Any, prepare: Callable[[], Any]) -> None:
@@ -172,11 +165,11 @@ def _serve(connection: Connection, stop: Any, prepare: Callable[[], Any]) -> Non
 
     while True:
         try:
-            function, arguments = connection.recv()
+            function, arguments, keywords = connection.recv()
         except EOFError:
             return
         try:
-            answer = "done", function(prepared, *arguments, progress=progress, should_stop=stop.is_set)
+            answer = "done", function(prepared, *arguments, **keywords, progress=progress, should_stop=stop.is_set)
         except Exception as error:  # any error belongs to the caller
             logger.debug("an error goes to the caller", exc_info=True)
             answer = "error", error
