@@ -31,6 +31,7 @@ Args:
     reference_clip: Another video of the same person that gives reference frames and speaking style.
     face_x: Of several faces the nearest to this point is used: pixels from the left of the first frame.
     face_y: Pixels from the top of the first frame.
+    expression: 1 keeps the clip's slow expression, such as a smile or a mouth held open; 0 drops it.
 
 Returns:
     The dubbed video, a summary in words, and a report as JSON.
@@ -53,6 +54,7 @@ def add_endpoints(form: InputForm, service: DubbingService) -> None:
         form.style_clip,
         form.reference_clip,
         *face,
+        form.expression,
     ]
     outputs = [
         gr.Video(label=strings.AFTER_LABEL, visible=False),
@@ -86,6 +88,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
         reference_clip: str | None = None,
         face_x: float | None = None,
         face_y: float | None = None,
+        expression: float = 1.0,
         request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> tuple[str, str, str]:
@@ -94,6 +97,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
             options = DubbingOptions(
                 style_strength=style_strength,
                 mouth_amplitude=mouth_amplitude,
+                expression=expression,
                 length=length,
                 reference_strategy=reference_strategy,
                 face_point=_face_point(face_x, face_y),
@@ -113,6 +117,7 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
         speech: str | None = None,
         face_x: float | None = None,
         face_y: float | None = None,
+        expression: float = 1.0,
         request: gr.Request = None,  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class InputForm:
     consent: gr.Checkbox
     style_strength: gr.Slider
     mouth_amplitude: gr.Slider
+    expression: gr.Slider
     length: gr.Radio
     strategy: gr.Dropdown
     style_clip: gr.Video
@@ -75,6 +76,7 @@ class InputForm:
         options = DubbingOptions(
             style_strength=values[self.style_strength],
             mouth_amplitude=values[self.mouth_amplitude],
+            expression=values[self.expression],
             length=values[self.length],
             reference_strategy=values[self.strategy],
             face_point=point,
@@ -131,6 +133,9 @@ def _add_options() -> dict[str, gr.components.Component]:
             "style_strength": gr.Slider(0.0, 1.5, 1.0, step=0.05, label=strings.STYLE_LABEL, info=strings.STYLE_INFO),
             "mouth_amplitude": gr.Slider(
                 0.5, 1.5, 1.0, step=0.05, label=strings.AMPLITUDE_LABEL, info=strings.AMPLITUDE_INFO
+            ),
+            "expression": gr.Slider(
+                0.0, 1.0, 1.0, step=0.05, label=strings.EXPRESSION_LABEL, info=strings.EXPRESSION_INFO
             ),
             "length": gr.Radio(strings.LENGTHS, value="video", label=strings.LENGTH_LABEL, elem_id="length"),
             "strategy": gr.Dropdown(

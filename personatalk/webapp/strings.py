@@ -37,6 +37,8 @@ FACE_LARGEST = " (the largest)"
 # options
 OPTIONS_LABEL = "Options"
 STYLE_LABEL, STYLE_INFO = "Speaking style", "0: the average of all speakers; 1: this person's own; more: exaggerated"
+EXPRESSION_LABEL = "Expression of the moment"
+EXPRESSION_INFO = "1 keeps what lasts longer than a word: a smile, a tense lip. 0 drops it."
 AMPLITUDE_LABEL, AMPLITUDE_INFO = "Mouth amplitude", "factor on the motion of the mouth"
 LENGTH_LABEL = "If clip and speech differ in length, the result is"
 LENGTHS = [

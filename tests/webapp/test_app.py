@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import (
     CopyPipeline,
     EndlessPipeline,
@@ -22,6 +22,9 @@ from conftest import (
 from gradio_client import Client, handle_file
 
 import app
+from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.geometry.face_model import FaceModel
+from personatalk.pipeline import DubbingPipeline
 from personatalk.webapp import strings
 from personatalk.webapp.limits import Limits
 
@@ -153,8 +156,9 @@ def test_files_that_cannot_be_read_are_refused_by_every_endpoint(serve, inputs, 
 
 
 def test_analyze_refuses_a_clip_without_a_face(serve, tmp_path):
-    clip, pipeline = handle_file(write_clip(tmp_path / "grey.mp4", num_frames=30)), CopyPipeline()
-    pipeline.mesh = SimpleNamespace(face_model=None)  # not looked at before a face is there
+    clip = handle_file(write_clip(tmp_path / "grey.mp4", num_frames=30))
+    face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
+    pipeline = DubbingPipeline(face_model, None, torch.nn.Identity(), torch.nn.Identity())  # no network is asked
     with pytest.raises(Exception, match="no face|No face"):
         serve(pipeline).predict(clip=clip, api_name="/analyze")
 
@@ -212,7 +216,7 @@ def test_the_endpoints_say_what_they_take_and_give(serve):
     names = [parameter["parameter_name"] for parameter in described["/dub"]["parameters"]]
     assert names == [
         "clip", "speech", "consent", "style_strength", "mouth_amplitude", "length", "reference_strategy",
-        "style_clip", "reference_clip", "face_x", "face_y",
+        "style_clip", "reference_clip", "face_x", "face_y", "expression",
     ]  # fmt: skip
     assert names == [parameter["parameter_name"] for parameter in described["/preview"]["parameters"]]
     assert described["/dub"]["description"].startswith("Dub a clip")
@@ -266,7 +270,7 @@ def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
     clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, 1.2)
     client = serve(load_pipeline())
     report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
-    assert report["clip"]["num_frames"] == 30 and report["track"]["frames_with_face"] == 30
+    assert report["clip"]["num_frames"] == 30 and report["track"]["frames_usable"] == 30
     assert 40 < report["geometry"]["face_scale_px"] < 90
     assert len(report["geometry"]["yaw_pitch_roll"]) == len(report["geometry"]["aperture_per_frame"]) == 30
     assert np.abs(report["geometry"]["yaw_pitch_roll"]).max() < 30  # he looks into the camera
