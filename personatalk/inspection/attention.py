@@ -1,4 +1,4 @@
-"""Attention: how much each pixel takes from each reference, and from where in it."""
+"""Attention: how much of each pixel comes from each reference, and from where in it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from personatalk.geometry.mesh import MAP_STRIDE
 from personatalk.geometry.rasterizer import rasterize
 from personatalk.inspection.drawing import caption, heat, mark, new_figure, tiles, to_picture
 from personatalk.inspection.palette import PALETTE, mix_colours
-from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Inspection
+from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDTH, SCALE, Attention, Inspection
 from personatalk.inspection.references import bank, reference_colours
 
 COLOUR_ALPHA = 0.65
 TILE_WIDTH, TILE_HEIGHT = 288, 240
 PASSED_THROUGH = "this frame was left as it is: no usable face"
-LEAST_SHOWN = 0.005  # share of a pixel under which its place is not worth a picture
-SHOWN_SHARES = 12  # curves; the rest is drawn as one
+GONE = "the reference video is gone"
+LEAST_SHOWN = 0.005  # share of a pixel below which a reference is not shown
+SHOWN_SHARES = 12  # references drawn one by one over time; the others are summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +50,20 @@ def kinds_of(kind: str) -> tuple[str, ...]:
 
 
 def frame_colours(inspection: Inspection, t: int) -> dict[tuple[str, int], np.ndarray]:
-    """A colour, uint8 RGB, for each reference that attends at t, none twice: (kind, frame number) to colour."""
+    """A colour of its own, uint8 RGB, for each reference that attends at t: (kind, frame number) to colour."""
     parts = {kind: inspection.attention(t, kind) for kind in KINDS}
     names = [(kind, int(frame)) for kind, part in parts.items() if part for frame in sorted(set(part.frames.tolist()))]
     return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
 
 
+def attended(inspection: Inspection, t: int, kind: str) -> dict[str, Attention]:
+    """What the layers of a kind did at t, by name; empty where the source was passed through."""
+    parts = {name: inspection.attention(t, name) for name in kinds_of(kind)}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
 def mask_of(inspection: Inspection, t: int) -> np.ndarray:
-    """[160, 192] in [0, 1], the region of the window that is rendered anew."""
+    """[160, 192] in [0, 1]: the region of the window that is rendered."""
     posed, mesh, affine = inspection.posed, inspection.mesh, window_from_image(inspection.posed)[t]
     pose = posed.pose(t, inspection.driven_vertices[t], affine)
     index, _ = rasterize(mesh.project(pose), mesh.triangles, WINDOW_HEIGHT, WINDOW_WIDTH)
@@ -90,13 +97,13 @@ def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
     for number in np.argsort(-shares, kind="stable"):
         frame = int(attention.frames[number])
         heated = _over(window, heat(_large(attention.weights[number])), _large(mask))
-        pair = np.concatenate([heated, _small(inspection.reference_picture(frame))])
+        pair = np.concatenate([heated, _small(_reference_picture(inspection, frame))])
         shown.append(caption(pair, f"{shares[number]:.0%} of it from\nframe {frame}", colours[kind, frame]))
     return tiles(shown, 3)
 
 
 def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.ndarray:
-    """Colour every pixel by the reference that it was taken from; mixed where several gave.
+    """Colour every pixel by its references, in proportion to their weights.
 
     Args:
         inspection: a recorded run.
@@ -104,15 +111,15 @@ def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.
         kind: "lip", "face" or "both".
 
     Returns:
-        [480 and more, 576, 3] uint8: the window, `SCALE` pixels for one that the renderer sees, and a legend below.
+        [480 and more, 576, 3] uint8: the window, `SCALE` times as large as the renderer's, and a legend below it.
     """
     t = int(inspection.kept[inspection.row(t)])
     window = inspection.window(t)
-    parts = [(name, inspection.attention(t, name)) for name in kinds_of(kind)]
-    if parts[0][1] is None:
+    parts = attended(inspection, t, kind)
+    if not parts:
         return caption(window, PASSED_THROUGH)
-    mixture, legend, known = 0.0, [], frame_colours(inspection, t)
-    for name, attention in parts:
+    mixture, legend, known = np.zeros((1, 1, 3), np.float32), [], frame_colours(inspection, t)
+    for name, attention in parts.items():
         colours = np.array([known[name, frame] for frame in attention.frames.tolist()])
         share = attention.share if kind == "both" else np.ones_like(attention.share)
         mixture = mixture + mix_colours(attention.weights * share, colours)
@@ -125,23 +132,23 @@ def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.
 
 
 def trace(inspection: Inspection, t: int, x: float, y: float, kind: str = "both") -> list[Source]:
-    """Find where in which references a pixel of the dub was taken from.
+    """Find the places in the references that a pixel of the dub was taken from.
 
     Args:
         inspection: a recorded run.
         t: position of the frame.
-        x: px of the picture that `attention_colours` draws, first centre at 0.5.
+        x: px of the picture of `attention_colours`, first centre at 0.5.
         y: px of the same.
         kind: "lip", "face" or "both".
 
     Returns:
-        heaviest first; empty where the pixel is the source's own, or lies beside the face.
+        heaviest first; empty where the pixel is the source's own.
     """
     t = int(inspection.kept[inspection.row(t)])
     column, row = int(x / SCALE), int(y / SCALE)
     is_inside = 0 <= column < WINDOW_WIDTH and 0 <= row < WINDOW_HEIGHT
-    parts = {name: inspection.attention(t, name) for name in kinds_of(kind)}
-    if not is_inside or None in parts.values() or mask_of(inspection, t)[row, column] == 0:
+    parts = attended(inspection, t, kind)
+    if not is_inside or not parts or mask_of(inspection, t)[row, column] == 0:
         return []
     frames = np.concatenate([attention.frames for attention in parts.values()])
     grids = _correspondences(inspection, t, frames)[:, row, column]
@@ -164,7 +171,7 @@ def trace(inspection: Inspection, t: int, x: float, y: float, kind: str = "both"
 
 
 def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = "both") -> list[tuple[np.ndarray, str]]:
-    """Show where in which references a pixel was taken from; arguments as of `trace`.
+    """Show the places in the references that a pixel was taken from; arguments as of `trace`.
 
     Returns:
         pictures [480, 576, 3] uint8 with captions: the dub with the pixel marked, then the references, heaviest first.
@@ -175,7 +182,7 @@ def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = 
     text = f"frame {t} of the dub" + ("" if sources else ": this pixel is the source's own")
     shown, colours = [(mark(inspection.window(t), x, y), text)], frame_colours(inspection, t)
     for source in sources:
-        picture = inspection.reference_picture(source.frame)
+        picture = _reference_picture(inspection, source.frame)
         picture = mark(picture, source.x, source.y, colours[source.kind, source.frame])
         dx, dy = (value / SCALE for value in source.offset)
         text = f"{source.weight:.0%} from {source.kind} frame {source.frame}, learnt step {dx:+.1f}, {dy:+.1f} px"
@@ -184,7 +191,7 @@ def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = 
 
 
 def attention_over_time(inspection: Inspection, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """How much of what a layer gives comes from each of the clip's references, over time.
+    """Share of each of the clip's references in what a layer contributes, over time.
 
     Returns:
         kept positions [N]; shares [N, R] in the order of `references.bank`, rows sum to 1, 0 where passed through.
@@ -209,10 +216,10 @@ def _shares(inspection: Inspection, kind: str) -> np.ndarray:
 
 
 def switching(inspection: Inspection, kind: str) -> float:
-    """Mean share of a layer's weight that changes references from one frame to the next; 0 steady, 1 flickering.
+    """Mean share of a layer's weight that moves to other references from one frame to the next, 0 to 1.
 
-    Half the sum of absolute changes of the shares, a frame; between kept frames that are not neighbours the change
-    is divided by the frames between them, which makes it a lower bound.
+    Half the sum of the shares' absolute changes. Between kept frames that are not neighbours the change is divided by
+    their distance in frames, which makes it a lower bound.
     """
     positions, shares = attention_over_time(inspection, kind)
     is_rendered = shares.sum(1) > 0.5
@@ -223,7 +230,7 @@ def switching(inspection: Inspection, kind: str) -> float:
 
 
 def attention_over_time_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
-    """Draw the shares of the references over time, one panel a layer; a line marks t.
+    """Draw the shares of the references over time, a panel for each layer; a line marks t.
 
     Returns:
         [H, W, 3] uint8
@@ -243,11 +250,20 @@ def attention_over_time_picture(inspection: Inspection, t: int | None = None) ->
             panel.axvline(inspection.times[t], color="black", linewidth=1.2)
         panel.set_ylim(0, 1)
         panel.set_ylabel("share")
-        title = f"{kind} references, by frame; {switching(inspection, kind):.1%} of the weight changes a frame"
+        title = f"{kind} references, by frame; {switching(inspection, kind):.1%} of the weight changes per frame"
         panel.set_title(title, loc="left", fontsize=10)
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, reverse=True)
     panels[-1].set_xlabel("time, s")
     return to_picture(figure)
+
+
+def _reference_picture(inspection: Inspection, frame: int) -> np.ndarray:
+    """[480, 576, 3] uint8: a reference's window; where it can no longer be had, a grey picture that says so."""
+    picture = inspection.reference_picture(frame)
+    if picture is not None:
+        return picture
+    grey = np.full((PICTURE_HEIGHT, PICTURE_WIDTH, 3), 200, np.uint8)
+    return caption(grey, GONE)[-PICTURE_HEIGHT:]
 
 
 def _correspondences(inspection: Inspection, t: int, frames: np.ndarray) -> np.ndarray:

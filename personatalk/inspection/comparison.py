@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imageio.v3 as iio
@@ -34,17 +35,18 @@ def write_comparison(
     if path.suffix not in FORMATS:
         raise ValueError(f"{path.name}: an animation is written as one of {FORMATS}")
     frames = np.stack([tiles(pair, 2) for pair in _pairs(before, after, names, fps)])
-    options = {"quality": WEBP_QUALITY} if path.suffix == ".webp" else {}
+    options: dict[str, Any] = {"quality": WEBP_QUALITY} if path.suffix == ".webp" else {}
     iio.imwrite(path, frames, duration=1000 / fps, loop=0, **options)
     return path
 
 
 def _pairs(before: Path, after: Path, names: tuple[str, str], fps: float) -> Iterator[list[np.ndarray]]:
     """Captioned pictures of both videos at the same times."""
-    source, last = _sampled(before, fps), None
+    sources = _sampled(before, fps)
+    source = next(sources)
     for picture in _sampled(after, fps):
-        last = next(source, last)
-        yield [caption(side, name) for side, name in zip((last, picture), names, strict=True)]
+        yield [caption(side, name) for side, name in zip((source, picture), names, strict=True)]
+        source = next(sources, source)
 
 
 def _sampled(video: Path, fps: float) -> Iterator[np.ndarray]:

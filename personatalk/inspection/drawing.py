@@ -1,8 +1,9 @@
-"""How the pictures of the inspection are drawn: one palette, captions, tiles, shaded faces, curves."""
+"""Drawing for the inspection: colours, captions, tiles, shaded meshes, curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ SOURCE_COLOUR, DRIVEN_COLOUR, GREY = "#0072B2", "#D55E00", "#787878"
 FONT_PX = 20
 LIGHT = np.array((-0.35, -0.5, -0.8), np.float32) / np.float32(1.0062)  # towards the light; z away from the camera
 SKIN = np.array((214, 214, 222), np.float32)
+Colour: TypeAlias = Sequence[int] | np.ndarray  # RGB, 0 to 255
 
 
 def heat(values: np.ndarray) -> np.ndarray:
@@ -25,8 +27,8 @@ def heat(values: np.ndarray) -> np.ndarray:
     return (colormaps["cividis"](np.clip(values, 0, 1))[..., :3] * 255).astype(np.uint8)
 
 
-def caption(picture: np.ndarray, text: str, colour: Sequence[int] | None = None) -> np.ndarray:
-    """Put a line or more of text under a picture, and a bar of a colour between the two."""
+def caption(picture: np.ndarray, text: str, colour: Colour | None = None) -> np.ndarray:
+    """Put lines of text under a picture, with a bar of a colour between the two if one is given."""
     lines = text.split("\n")
     height, width = picture.shape[:2]
     strip = Image.new("RGB", (width, (FONT_PX + 5) * len(lines) + 4), "white")
@@ -49,20 +51,20 @@ def tiles(pictures: Sequence[np.ndarray], columns: int, gap: int = 6) -> np.ndar
     return sheet
 
 
-def mark(picture: np.ndarray, x: float, y: float, colour: Sequence[int] = (255, 255, 255)) -> np.ndarray:
-    """Draw a ring with a cross around a place, px."""
+def mark(picture: np.ndarray, x: float, y: float, colour: Colour = (255, 255, 255)) -> np.ndarray:
+    """Draw a ring with a cross around a position, px."""
     picture = np.ascontiguousarray(picture.copy())
     centre = (int(round((x - 0.5) * 16)), int(round((y - 0.5) * 16)))
     for thickness, shade in ((6, (0, 0, 0)), (2, [int(c) for c in colour])):
         cv2.circle(picture, centre, 14 * 16, shade, thickness, cv2.LINE_AA, 4)
         for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            ends = [(centre[0] + 16 * r * dx, centre[1] + 16 * r * dy) for r in (4, 22)]
-            cv2.line(picture, *ends, shade, thickness, cv2.LINE_AA, 4)
+            start, end = ((centre[0] + 16 * r * dx, centre[1] + 16 * r * dy) for r in (4, 22))
+            cv2.line(picture, start, end, shade, thickness, cv2.LINE_AA, 4)
     return picture
 
 
 def shade(projected: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a mesh as a plaster face.
+    """Draw a mesh in grey, with diffuse light.
 
     Args:
         projected: [N, 3] px, z away from the camera.
@@ -81,7 +83,7 @@ def shade(projected: np.ndarray, triangles: np.ndarray, height: int, width: int)
 
 
 def vertex_normals(projected: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """[N, 3] normals that point to the camera's side, area-weighted over the triangles."""
+    """[N, 3] normals towards the camera, weighted by the triangles' areas."""
     a, b, c = (projected[triangles[:, corner]] for corner in range(3))
     flat = np.cross(b - a, c - a)
     flat *= -np.sign(flat[:, 2:] + 1e-12)
@@ -96,7 +98,7 @@ def blend(picture: np.ndarray, over: np.ndarray, alpha: np.ndarray) -> np.ndarra
     return (picture + alpha[..., None] * (over.astype(np.float32) - picture)).round().astype(np.uint8)
 
 
-def outline(picture: np.ndarray, points: np.ndarray, colour: Sequence[int], thickness: int = 2) -> np.ndarray:
+def outline(picture: np.ndarray, points: np.ndarray, colour: Colour, thickness: int = 2) -> np.ndarray:
     """Draw closed lines: points [L, P, 2] px."""
     picture = np.ascontiguousarray(picture)
     fixed = np.round((points - 0.5) * 16).astype(np.int32)
@@ -105,9 +107,8 @@ def outline(picture: np.ndarray, points: np.ndarray, colour: Sequence[int], thic
 
 
 def new_figure(rows: int, *, width: float = 8.0, height: float = 1.9) -> tuple[Figure, list[Axes]]:
-    """Make a figure of panels above each other, in inches at 100 px; drawn without any window or global state."""
+    """Make a figure of panels above each other, sizes in inches of 100 px, without pyplot's global state."""
     figure = Figure(figsize=(width, height * rows + 0.4), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     for panel in panels:
         panel.grid(True, color="#e4e4e4", linewidth=0.8)
@@ -116,7 +117,7 @@ def new_figure(rows: int, *, width: float = 8.0, height: float = 1.9) -> tuple[F
 
 
 def legend_above(panel: Axes) -> None:
-    """Name a panel's lines above it, where they hide nothing."""
+    """Put a panel's legend above it, where it hides no curve."""
     panel.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=9, frameon=False, borderpad=0, handlelength=1.5
     )
@@ -124,5 +125,6 @@ def legend_above(panel: Axes) -> None:
 
 def to_picture(figure: Figure) -> np.ndarray:
     """Draw a figure: [H, W, 3] uint8."""
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,4 +1,4 @@
-"""Tables: what each stage took, and figures of merit that need no true dub to compare with."""
+"""Tables: time and memory of each stage, and figures of merit that need no true dub to compare with."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from personatalk.pipeline import SAMPLE_RATE
 from personatalk.speech.features import mel_spectrogram_features
 from personatalk.speech.sync_network import load_sync_network, measure_synchrony
 
-TOO_SHORT = "speech and face are there together for too short a time"
-JITTER_UNIT = "thousandths of the eyes' distance"
+TOO_SHORT = "speech and face overlap for too short a time"
+JITTER_UNIT = "thousandths of the IOD"
 STAGES = {
     "listen": "listening to the speech",
-    "track": "following the face",
+    "track": "tracking the face",
     "fit": "fitting the face",
-    "geometry": "stage 1: shaping the mouth",
+    "geometry": "stage 1: driving the geometry",
     "references": "choosing and encoding references",
     "render": "stage 2: rendering and writing",
 }
@@ -39,7 +39,7 @@ class Figure:
 
     Attributes:
         name: what is measured.
-        value: rounded for reading; None where it could not be measured.
+        value: rounded; None where it could not be measured.
         unit: of the value.
         meaning: how to read it.
     """
@@ -51,7 +51,7 @@ class Figure:
 
 
 def stage_table(inspection: Inspection) -> list[dict]:
-    """What each stage took: rows of stage, seconds, share of the whole, ms a frame, peak memory (MB, or None)."""
+    """Rows of stage, seconds, share of the whole, ms per frame, peak memory (MB, or None)."""
     timings = inspection.report["timings_s"]
     memory = inspection.report.get("peak_memory_mb", {})
     total = sum(timings.values())
@@ -71,26 +71,27 @@ def stage_table(inspection: Inspection) -> list[dict]:
 
 
 def figures(inspection: Inspection) -> list[Figure]:
-    """Figures of the dub; identity needs the weights of the face embedder (half a second)."""
+    """Measure the dub; the figure of identity needs the weights of the face embedder."""
     valid = inspection.posed.valid
     driven, source = inspection.driven_vertices[valid], inspection.source_vertices[valid]
-    shaken, shaken_source = (_jitter(vertices) for vertices in (driven, source))
+    driven_jitter, source_jitter = (_jitter(vertices) for vertices in (driven, source))
     found = [
         *_synchrony(inspection, replace(inspection.posed, times=inspection.times), "driven"),
         Figure(
-            name="jitter of the lips", value=round(shaken, 2), unit=JITTER_UNIT,
-            meaning=f"what shakes from frame to frame; the source's own lips {shaken_source:.2f}",
+            name="lip jitter, driven", value=round(driven_jitter, 2), unit=JITTER_UNIT,
+            meaning=f"mean second difference over time; the source's own lips {source_jitter:.2f}",
         ),
         Figure(
-            name="liveliness of the mouth", value=round(deviation_ratio(lip_aperture(driven), lip_aperture(source)), 2),
-            unit="of the source's", meaning="deviation of openness as a share of the source's; under 1 mumbles",
+            name="lip aperture, deviation ratio",
+            value=round(deviation_ratio(lip_aperture(driven), lip_aperture(source)), 2),
+            unit="of the source's", meaning="below 1 the mouth moves less than the source's",
         ),
     ]  # fmt: skip
     if len(inspection.seams):
         found.append(
             Figure(
                 name="seam", value=round(float(inspection.seams.mean()), 3), unit="of the source's gradient",
-                meaning=f"gradient across the mask's edge, {len(inspection.seams)} frames; 1 where no seam shows",
+                meaning=f"gradient across the mask's edge, {len(inspection.seams)} frames; 1 is no visible seam",
             )
         )  # fmt: skip
         found.append(_identity(inspection))
@@ -99,14 +100,14 @@ def figures(inspection: Inspection) -> list[Figure]:
         found.append(
             Figure(
                 name=f"switching of {kind} references", value=round(value, 3) if np.isfinite(value) else None,
-                unit="of the weight, a frame", meaning="share of the weight that changes references; 0 is steady",
+                unit="of the weight, per frame", meaning="share of the weight that moves to other references",
             )
         )  # fmt: skip
     return found
 
 
 def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
-    """Figures of the mouth that is seen in the dubbed video: follows its face anew, as long as that stage took.
+    """Measure the mouth in the dubbed video, by tracking its face again; takes as long as that stage did.
 
     Args:
         inspection: a recorded run.
@@ -115,27 +116,28 @@ def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
     try:
         seen = see_face(Path(video), inspection.face_model)
     except NoFaceError as error:
-        return [Figure(name="seen mouth", value=None, unit="", meaning=str(error))]
+        return [Figure(name="measured mouth", value=None, unit="", meaning=str(error))]
     count = min(len(seen.geometry), inspection.num_frames)
     valid = seen.geometry.valid[:count] & inspection.posed.valid[:count]
-    asked, opening = lip_aperture(inspection.driven_vertices[:count]), seen.aperture[:count]
+    driven, measured = lip_aperture(inspection.driven_vertices[:count]), seen.aperture[:count]
     vertices = inspection.face_model.vertices(seen.geometry.template, seen.geometry.expression)
-    follows = correlation(opening[valid], asked[valid])
+    follows = correlation(measured[valid], driven[valid])
     return [
-        *_synchrony(inspection, replace(seen.geometry, times=seen.geometry.times - seen.geometry.times[0]), "seen"),
+        *_synchrony(inspection, replace(seen.geometry, times=seen.geometry.times - seen.geometry.times[0]), "measured"),
         Figure(
-            name="seen mouth follows", value=round(follows, 2) if np.isfinite(follows) else None, unit="correlation",
-            meaning="openness that is seen in the dub with the one that was asked for; 1 is perfect",
+            name="lip aperture, measured", unit="correlation",
+            value=round(follows, 2) if np.isfinite(follows) else None,
+            meaning="of the lip aperture in the dub with the driven one; 1 is perfect",
         ),
         Figure(
-            name="jitter of the seen lips", value=round(_jitter(vertices[seen.geometry.valid]), 2), unit=JITTER_UNIT,
-            meaning="the same for the lips as they are seen in the dub",
+            name="lip jitter, measured", value=round(_jitter(vertices[seen.geometry.valid]), 2), unit=JITTER_UNIT,
+            meaning="mean second difference over time of the lips in the dub",
         ),
     ]  # fmt: skip
 
 
 def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> list[Figure]:
-    """How a moving mouth and the new speech belong together while the speech lasts, by the judging network."""
+    """Synchrony of a mouth with the new speech while the speech lasts, by the evaluation's sync network."""
     names = (f"sync offset, {which} mouth", f"sync confidence, {which} mouth")
     try:
         network = load_sync_network(DEFAULT_FOLDER, "sync_judge")
@@ -149,11 +151,11 @@ def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> li
     return [
         Figure(
             name=names[0], value=values[0], unit="ms",
-            meaning="by which the mouth comes after the sound; negative before it" if found else TOO_SHORT,
+            meaning="of the mouth after the sound; negative before it" if found else TOO_SHORT,
         ),
         Figure(
             name=names[1], value=values[1], unit="log odds",
-            meaning="of that offset against the others; the offset says something from about 6 on",
+            meaning="of that offset against the others; the offset is reliable from about 6 on",
         ),
     ]  # fmt: skip
 
@@ -166,7 +168,7 @@ def _jitter(vertices: np.ndarray) -> float:
 
 
 def _identity(inspection: Inspection) -> Figure:
-    """Distance of the dubbed face to the source's, by dlib's embedding; chips of the judged frames."""
+    """Distance of the dubbed face to the source's in dlib's embedding, over the judged frames."""
     name, unit = "identity", "distance of embeddings"
     try:
         embedder = FaceEmbedder.load()
@@ -175,9 +177,9 @@ def _identity(inspection: Inspection) -> Figure:
     chips = torch.from_numpy(inspection.chips).permute(1, 0, 4, 2, 3).float() / 255
     with torch.inference_mode():
         source, dubbed = (embedder(part).numpy() for part in chips)
-    # the same person in another frame: what the distance is without any dub
+    # for comparison: the same person in another frame of the source
     apart = identity_distance(source[1:], source[:-1]) if len(source) > 1 else float("nan")
     return Figure(
         name=name, value=round(identity_distance(source, dubbed), 3), unit=unit,
-        meaning=f"dub to its own source frame; the source's frames among each other {apart:.3f}; .6 is another person",
+        meaning=f"dub to its source frame; between frames of the source {apart:.3f}; from .6 on another person",
     )  # fmt: skip

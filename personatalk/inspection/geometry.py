@@ -1,4 +1,4 @@
-"""The geometry: meshes over pictures, curves of pose and coefficients, meshes as files."""
+"""Geometry: meshes over pictures, curves of pose and coefficients, meshes as files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
     GREY,
     SOURCE_COLOUR,
+    Colour,
     blend,
     caption,
     legend_above,
@@ -29,18 +30,18 @@ from personatalk.inspection.recording import Inspection
 MESH_ALPHA = 0.8
 SOURCE_RGB, DRIVEN_RGB = PALETTE[0], PALETTE[3]
 LIP_LINES = (OUTER_LIPS, INNER_LIPS)
-NUM_CURVES = 3  # coefficients shown; those that move most
+NUM_CURVES = 3  # coefficients shown, those of the largest deviation
 
 
 def skin_triangles(inspection: Inspection) -> np.ndarray:
-    """[F, 3] triangles of the skin: without those that close the mouth, so that an open mouth is a hole."""
+    """[F, 3] triangles of the skin, without those that fill the mouth: an open mouth is a hole."""
     mesh = inspection.mesh
     count = len(inspection.face_model.triangles)
     return np.ascontiguousarray(mesh.triangles[:count][~mesh.is_mouth_triangle[:count]])
 
 
-def draw_mesh(picture: np.ndarray, projected: np.ndarray, triangles: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Lay a plaster face over a picture, its lips outlined.
+def draw_mesh(picture: np.ndarray, projected: np.ndarray, triangles: np.ndarray, colour: Colour) -> np.ndarray:
+    """Draw a grey mesh over a picture, its lips outlined.
 
     Args:
         picture: [H, W, 3] uint8.
@@ -56,7 +57,7 @@ def draw_mesh(picture: np.ndarray, projected: np.ndarray, triangles: np.ndarray,
 
 
 def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
-    """Show the face at t: the template at rest, as the source moved it, as the speech moves it, and the dub.
+    """Show the face at t: the template, the geometry estimated from the source, the driven geometry, and the dub.
 
     Returns:
         [H, W, 3] uint8
@@ -66,9 +67,9 @@ def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
     affine = portrait_from_image(posed)[t]
     shown = []
     for name, vertices, colour in (
-        ("template: this person at rest", posed.template, PALETTE[-1]),
-        ("estimated: what the source did", inspection.source_vertices[t], SOURCE_RGB),
-        ("driven: what the speech asks for", inspection.driven_vertices[t], DRIVEN_RGB),
+        ("template: neutral face of this person", posed.template, PALETTE[-1]),
+        ("estimated from the source", inspection.source_vertices[t], SOURCE_RGB),
+        ("driven by the speech", inspection.driven_vertices[t], DRIVEN_RGB),
     ):
         projected = inspection.mesh.project(posed.pose(t, vertices, affine))[:NUM_VERTICES]
         drawn = draw_mesh(inspection.portrait(t, "source"), projected, triangles, colour)
@@ -101,21 +102,21 @@ def coefficient_table(inspection: Inspection) -> dict[str, np.ndarray]:
 
 
 def curves_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
-    """Draw pose and the liveliest coefficients over time; a line marks t.
+    """Draw pose and the coefficients of the largest deviation over time; a line marks t.
 
     Returns:
         [H, W, 3] uint8
     """
     pose, coefficients = pose_table(inspection), coefficient_table(inspection)
     times = inspection.times
-    liveliest = np.argsort(-inspection.posed.expression[:, : inspection.face_model.num_speech].std(0))[:NUM_CURVES]
-    figure, panels = new_figure(2 + len(liveliest), height=1.5)
+    largest = np.argsort(-inspection.posed.expression[:, : inspection.face_model.num_speech].std(0))[:NUM_CURVES]
+    figure, panels = new_figure(2 + len(largest), height=1.5)
     for name, colour in (("yaw", "#0072B2"), ("pitch", "#E69F00"), ("roll", "#009E73")):
         panels[0].plot(times, pose[f"{name}_deg"], color=colour, label=name)
     panels[0].set_ylabel("turn, degrees")
     panels[1].plot(times, pose["scale_px"], color=GREY, label="distance of the outer eye corners")
     panels[1].set_ylabel("size, px")
-    for panel, number in zip(panels[2:], liveliest, strict=True):
+    for panel, number in zip(panels[2:], largest, strict=True):
         panel.plot(times, coefficients[f"source_{number}"], color=SOURCE_COLOUR, label="source")
         panel.plot(times, coefficients[f"driven_{number}"], color=DRIVEN_COLOUR, label="driven")
         panel.set_ylabel(f"coefficient {number}")

@@ -1,4 +1,4 @@
-"""The geometry as an animated GLB: the face model's expressions are morph targets, the coefficients their weights."""
+"""Geometry as an animated GLB: the face model's expressions are morph targets, the coefficients their weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EYES = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
     ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
 )  # upper and lower lid, from the picture's left to its right; the mesh itself has holes there
-BESIDE = 0.85  # IOD by which two faces stand to either side of the middle
+BESIDE = 0.85  # IOD from the middle to each of two faces
 COLOURS = {"source": (0.35, 0.55, 0.75, 1.0), "driven": (0.85, 0.55, 0.35, 1.0), "template": (0.75, 0.75, 0.75, 1.0)}
 JPEG_QUALITY = 92
 
@@ -71,7 +71,7 @@ def geometry_glb(
 
 
 def most_frontal(inspection: Inspection) -> int:
-    """The kept frame whose head looks most into the camera, of those whose mouth is not wide open."""
+    """The kept frame with the most frontal head and little expression."""
     facing = inspection.posed.rotation[inspection.kept, 2, 2].astype(np.float64)
     opening = np.abs(inspection.source_vertices[inspection.kept] - inspection.posed.template).mean((1, 2))
     return int(inspection.kept[np.argmax(facing - 2 * opening - 2 * ~inspection.posed.valid[inspection.kept])])
@@ -120,7 +120,7 @@ def _add_animation(glb: _Glb, inspection: Inspection, shown: tuple[str, ...], *,
     posed = inspection.posed
     flip = np.diag(GLTF_FROM_HEAD)
     turns = Rotation.from_matrix(flip @ posed.rotation @ flip).as_quat()
-    turns[1:] *= np.cumprod(np.sign((turns[1:] * turns[:-1]).sum(1) + 1e-12))[:, None]  # the short way round
+    turns[1:] *= np.cumprod(np.sign((turns[1:] * turns[:-1]).sum(1) + 1e-12))[:, None]  # the shorter way
     rotation = glb.add(turns.astype(np.float32)) if has_pose else None
     samplers, channels = [], []
     for node, name in enumerate(shown):

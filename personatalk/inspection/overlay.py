@@ -1,4 +1,4 @@
-"""The driven mesh over the video: by OpenGL where there is one, else by the project's own rasterizer."""
+"""The driven mesh over the video, drawn by pyrender where there is a graphics card, else by the own rasterizer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,10 +35,10 @@ def geometry_overlay(
         video: the dubbed video, T frames.
         path: .mp4 to write.
         which: "driven" or "source", whose geometry is drawn.
-        has_opengl: draw with pyrender or with the own rasterizer; None takes pyrender where a graphics card
-            draws, and the own rasterizer elsewhere: OpenGL in software took twice its time.
+        has_opengl: draw with pyrender, or with the own rasterizer; None takes pyrender where there is a graphics
+            card: measured, OpenGL in software takes twice the own rasterizer's time.
     """
-    # a context of OpenGL belongs to the thread that made it
+    # an OpenGL context can be used only by the thread that made it
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_write, inspection, Path(video), Path(path), which, has_opengl).result()
 
@@ -61,11 +62,12 @@ def _write(inspection: Inspection, video: Path, path: Path, which: str, has_open
 
 
 class OpenGlShader:
-    """Draws a mesh as `drawing.shade` does, with pyrender; to be used in one thread only."""
+    """Draws a mesh as `drawing.shade` does, with pyrender; for one thread only."""
 
     def __init__(self) -> None:
         os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
-        np.infty = np.inf  # pyrender 0.1.45 still asks for a name that NumPy 2 dropped
+        # pyrender 0.1.45 uses a name that NumPy 2 dropped
+        np.infty = np.inf  # pyright: ignore[reportAttributeAccessIssue]
         import pyrender
 
         self._pyrender = pyrender
@@ -96,14 +98,14 @@ class OpenGlShader:
         light = np.eye(4)
         light[:3, 2] = (-0.35, 0.5, 0.8)
         scene.add(pyrender.DirectionalLight(intensity=1.8), pose=light)
-        colour, depth = self._renderer.render(scene, flags=pyrender.RenderFlags.RGBA)
+        colour, depth = cast(Any, self._renderer.render(scene, flags=pyrender.RenderFlags.RGBA))
         return np.ascontiguousarray(colour[..., :3]), (depth > 0).astype(np.float32)
 
     def driver(self) -> str:
-        """Name of what draws; known once something was drawn."""
+        """Name of the OpenGL driver; known once something was drawn."""
         from OpenGL import GL
 
-        return GL.glGetString(GL.GL_RENDERER).decode()
+        return cast(Any, GL.glGetString(GL.GL_RENDERER)).decode()
 
 
 def has_graphics_card() -> bool:

@@ -1,10 +1,10 @@
-"""The colours that tell references apart, in whatever is drawn of them."""
+"""The colours by which references are told apart, the same in every picture."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; uint8 RGB
+# the palette of Okabe and Ito, which colour-blind readers can tell apart; uint8 RGB
 PALETTE = np.array(
     ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233), (240, 228, 66),
      (120, 120, 120)), np.uint8,
@@ -12,7 +12,7 @@ PALETTE = np.array(
 
 
 def mix_colours(weights: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colour every place by whom it was taken from, mixed where several gave.
+    """Mix the references' colours at every position in proportion to their weights.
 
     Args:
         weights: [R, h, w] share of each reference.

@@ -1,4 +1,4 @@
-"""The portrait: an upright picture of the whole head that holds the renderer's window."""
+"""The portrait: an upright picture of the whole head, which contains the renderer's window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from personatalk.geometry.face_geometry import FaceGeometry
 
 PORTRAIT_WIDTH, PORTRAIT_HEIGHT = 416, 480  # px
 PORTRAIT_GAIN = 4 / 3  # px of the portrait for one of the window
-WINDOW_MIDDLE = (208.0, 320.0)  # px of the portrait
+WINDOW_MIDDLE = (208.0, 320.0)  # px of the portrait: centre of the window
 WINDOW_BOX = (80, 213, 336, 427)  # px of the portrait: left, top, right, bottom of the window
 
 _shift = np.array(WINDOW_MIDDLE) - PORTRAIT_GAIN * np.array((WINDOW_WIDTH / 2, WINDOW_HEIGHT / 2))
@@ -17,12 +17,12 @@ PORTRAIT_FROM_WINDOW = np.array(((PORTRAIT_GAIN, 0, _shift[0]), (0, PORTRAIT_GAI
 
 
 def portrait_from_image(geometry: FaceGeometry) -> np.ndarray:
-    """[T, 2, 3] the similarity that takes image pixels into the portrait of each frame."""
+    """[T, 2, 3] similarities from image pixels to the portrait of each frame."""
     affines = window_from_image(geometry) * np.float32(PORTRAIT_GAIN)
     affines[..., 2] += PORTRAIT_FROM_WINDOW[:, 2]
     return affines
 
 
 def window_from_portrait(scale: float = 1.0) -> np.ndarray:
-    """[2, 3] takes portrait pixels into the window, drawn `scale` times as large as the renderer sees it."""
+    """[2, 3] affine from portrait pixels to the window, `scale` times as large as the renderer's."""
     return scale_affine(invert_affine(PORTRAIT_FROM_WINDOW), scale)

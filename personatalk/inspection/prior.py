@@ -1,4 +1,4 @@
-"""What all references together predict of a frame, beside what was made of it."""
+"""The texture prior: what all references together predict of a frame, beside the result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NOTHING = "nothing was predicted: references of\nanother video, or too few frame
 
 
 def prior_picture(inspection: Inspection, t: int) -> np.ndarray:
-    """Show the source, what the texture prior predicts in its place, how uncertain that is, and the result.
+    """Show the source, the predicted texture, its uncertainty, and the result.
 
     Args:
         inspection: a recorded run.
         t: position of the frame; the nearest that was kept is shown.
 
     Returns:
-        [H, W, 3] uint8; yellow is uncertain by half and more.
+        [H, W, 3] uint8; yellow is an uncertainty of one half or more.
     """
     t = int(inspection.kept[inspection.row(t)])
     source, result = (_tile(inspection.window(t, which)) for which in ("source", "dubbed"))
@@ -36,7 +36,7 @@ def prior_picture(inspection: Inspection, t: int) -> np.ndarray:
         grey = np.repeat(cv2.cvtColor(source, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.float32)
         for picture, text in (
             (colours, "predicted from all references,\nat half the renderer's size"),
-            (heat(2 * _tile(prior[4])), "how uncertain that is"),
+            (heat(2 * _tile(prior[4])), "its uncertainty"),
         ):
             shown.append(caption((grey + mask * (picture - grey)).clip(0, 255).round().astype(np.uint8), text))
     shown.append(caption(result, "result"))

@@ -1,4 +1,4 @@
-"""Keeps what a run goes through, on disk and in bounded memory."""
+"""Records a run on disk, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from personatalk.metrics.image import seam_gradient_ratio
 from personatalk.observer import Scene
 
 FORMAT = 1
-MAX_FRAMES = 200  # kept evenly; a recording then stays under 50 MB however long the clip is
-MAX_JUDGED = 8  # frames whose identity and seam are measured
+MAX_FRAMES = 200  # evenly spaced; a recording then stays under 50 MB for a clip of any length
+MAX_JUDGED = 8  # frames for which identity and seam are measured
 JPEG_QUALITY = 90
-REFERENCE_SCALE = 2  # px kept of a reference for one of its window
+REFERENCE_SCALE = 2  # px of a reference's picture for one of the window
 
 
 class Recorder:
     """Records one run into a folder: give it to `DubbingPipeline.dub(record=...)`, then `Inspection.load(folder)`.
 
-    Geometry, style, references and the voice are kept whole; pictures and attention of at most `max_frames` frames.
+    Geometry, style, references and the speech are kept whole; pictures and attention of at most `max_frames` frames.
 
     Args:
-        folder: made if need be; what an earlier recording left in it is overwritten.
-        max_frames: how many frames' pictures and attention are kept, evenly over the clip.
+        folder: made if need be; an earlier recording in it is overwritten.
+        max_frames: most frames whose pictures and attention are kept, evenly spaced over the clip.
     """
 
     def __init__(self, folder: Path, max_frames: int = MAX_FRAMES) -> None:
@@ -50,7 +50,7 @@ class Recorder:
             (self.folder / stale).unlink(missing_ok=True)
 
     def begin(self, scene: Scene) -> None:
-        """Write down the scene."""
+        """Keep the scene."""
         self._scene = scene
         count = len(scene.order)
         self._kept = evenly(count, self.max_frames)
@@ -77,18 +77,18 @@ class Recorder:
             self._write(f"reference_{index:06d}", picture)
 
     def frame(self, position: int, image: np.ndarray, rendered: RenderedFrame) -> None:
-        """Keep a frame, if it is one of those to keep."""
+        """Keep a frame, if it is one of the evenly spaced ones."""
         row = int(np.searchsorted(self._kept, position))
         if row == len(self._kept) or self._kept[row] != position:
             return
         affine = self._portraits[position]
         self._write(f"source_{position:06d}", self._cut(image, affine, (0, 0, PORTRAIT_WIDTH, PORTRAIT_HEIGHT)))
         self._write(f"dubbed_{position:06d}", self._cut(rendered.image, affine, WINDOW_BOX))
-        if not rendered.is_dubbed:
+        rendering = rendered.rendering
+        if rendering is None:
             return
         self._frames["lip_frames"][row] = rendered.lip_frames
         self._frames["face_frames"][row] = rendered.face_frames
-        rendering = rendered.rendering
         self._append("gate", row, F.avg_pool2d(rendering.gate.float(), MAP_STRIDE)[0, 0].half().cpu().numpy())
         if rendering.prior is not None:
             self._append("prior", row, rendering.prior[0].half().cpu().numpy())
@@ -99,18 +99,20 @@ class Recorder:
             self._judge(position, image, rendered.image)
 
     def finish(self, report: dict) -> None:
-        """Complete the recording; one that was broken off cannot be loaded."""
+        """Complete the recording; without this it cannot be loaded."""
         for array in self._attention.values():
             array.flush()
-        rows = {name: self._rows(frames) for name, frames in self._frames.items()}
-        np.savez(self.folder / "frames.npz", chips=np.array(self._chips), seams=np.array(self._seams), **rows)
+        np.savez(
+            self.folder / "frames.npz", chips=np.array(self._chips), seams=np.array(self._seams),
+            lip_frames=self._rows(self._frames["lip_frames"]), face_frames=self._rows(self._frames["face_frames"]),
+        )  # fmt: skip
         scene = self._scene
         facts = {"format": FORMAT, "video": str(scene.video), "reference_video": str(scene.reference_video)}
         (self.folder / "recording.json").write_text(json.dumps(facts | {"report": report}, indent=2) + "\n")
         del self._scene
 
     def _cut(self, image: np.ndarray, portrait_from_image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-        """Cut a box of the portrait out of a frame, no finer than the frame itself: a small face gives a small one."""
+        """Cut a box of the portrait out of a frame, at most at the frame's own resolution."""
         left, top, right, bottom = box
         width, height = round((right - left) * self._fineness), round((bottom - top) * self._fineness)
         affine = portrait_from_image - np.array(((0, 0, left), (0, 0, top)), np.float32)
@@ -139,7 +141,7 @@ class Recorder:
         return rows
 
     def _judge(self, position: int, image: np.ndarray, dubbed: np.ndarray) -> None:
-        """Cut the faces for the comparison of identity, and measure the seam, in the frame's own pixels."""
+        """Cut the faces for the figure of identity, and measure the seam, in the frame's own pixels."""
         mesh, posed, source = self._scene.mesh, self._scene.posed, self._scene.source
         vertices = mesh.face_model.vertices(posed.template, posed.expression[position])
         own_vertices = mesh.face_model.vertices(source.template, source.expression[self._scene.order[position]])
@@ -148,15 +150,15 @@ class Recorder:
         left, top = np.maximum(np.floor(projected.min(0)[:2]).astype(int), 0)
         right, bottom = np.ceil(projected.max(0)[:2]).astype(int)
         crop_from_image = np.array(((1, 0, -left), (0, 1, -top)), np.float32)
-        parts = [picture[top:bottom, left:right] for picture in (dubbed, image)]
+        output, truth = (picture[top:bottom, left:right] for picture in (dubbed, image))
         in_crop = projected - np.array((left, top, 0), np.float32)
-        index, _ = rasterize(in_crop, mesh.triangles, *parts[0].shape[:2])
+        index, _ = rasterize(in_crop, mesh.triangles, *output.shape[:2])
         mask = mesh.region(posed.pose(position, vertices, crop_from_image), index, own_vertices) > 0
-        self._seams.append(seam_gradient_ratio(*parts, mask))
+        self._seams.append(seam_gradient_ratio(output, truth, mask))
 
 
 def reserve_space(path: Path) -> None:
-    """Take a sparse file's whole space now: on a full disk, writing through a memory map would end the process.
+    """Reserve the space of a sparse file: on a full disk, writing to its memory map would kill the process.
 
     Raises:
         OSError: there is too little space.
@@ -167,5 +169,5 @@ def reserve_space(path: Path) -> None:
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """Positions in 0 .. count - 1, at most so many, first and last among them."""
+    """At most `most` evenly spaced positions in 0 .. count - 1, first and last included."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))

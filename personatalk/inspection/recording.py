@@ -1,4 +1,4 @@
-"""A recorded run, read back: geometry of every frame, pictures and attention of those that were kept."""
+"""A recorded run, read back: geometry of every frame, pictures and attention of the kept frames."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from personatalk.inspection.recorder import FORMAT
 from personatalk.media import read_frames
 
 KINDS = ("lip", "face")
-SCALE = 3  # pixels of a picture for one of the renderer's window
+SCALE = 3  # px of a picture for one of the renderer's window
 PICTURE_WIDTH, PICTURE_HEIGHT = SCALE * WINDOW_WIDTH, SCALE * WINDOW_HEIGHT
 
 
@@ -35,7 +35,7 @@ class Attention:
         frames: [K] frame numbers of its references in the reference video.
         weights: [K, h, w], sum to 1 over K.
         offsets: [K, 2, h, w] px of the window: the learnt step beside the mesh's correspondence.
-        share: [h, w] of the pixels that this layer gives; the other layer gives the rest.
+        share: [h, w] of this layer in each pixel; the other layer has the rest.
     """
 
     frames: np.ndarray
@@ -112,12 +112,12 @@ class Inspection:
 
     @cached_property
     def driven_vertices(self) -> np.ndarray:
-        """[T, V, 3] IOD, as the speech moves them."""
+        """[T, V, 3] IOD, driven by the speech."""
         return self.face_model.vertices(self.posed.template, self.posed.expression)
 
     @cached_property
     def source_vertices(self) -> np.ndarray:
-        """[T, V, 3] IOD, as the source moves them, in the order of the output."""
+        """[T, V, 3] IOD, estimated from the source, in the order of the output."""
         return self.face_model.vertices(self.source.template, self.source.expression[self.order])
 
     @cached_property
@@ -152,11 +152,11 @@ class Inspection:
         return portrait
 
     def window(self, t: int, which: str = "dubbed") -> np.ndarray:
-        """[480, 576, 3] uint8: the renderer's window at t, three times as large as the renderer sees it."""
+        """[480, 576, 3] uint8: the renderer's window at t, three times as large."""
         return warp_image(self.portrait(t, which), window_from_portrait(SCALE), PICTURE_WIDTH, PICTURE_HEIGHT)
 
     def reference_picture(self, frame: int) -> np.ndarray | None:
-        """[480, 576, 3] uint8: the window of any frame of the reference video; None where it can no longer be had."""
+        """[480, 576, 3] uint8: the window of a frame of the reference video; None where it was not recorded."""
         path = self.folder / "pictures" / f"reference_{frame:06d}.jpg"
         if path.is_file():
             return _read_picture(path, PICTURE_WIDTH, PICTURE_HEIGHT).copy()
@@ -185,7 +185,7 @@ class Inspection:
         )
 
     def prior(self, t: int) -> np.ndarray | None:
-        """[5, 80, 96]: what all references together predicted at t, see `TexturePrior.predict`; None where nothing."""
+        """[5, 80, 96]: the texture prior's prediction at t, see `TexturePrior.predict`; None where there was none."""
         if not (self.folder / "prior.npy").is_file():
             return None
         prior = self._array("prior")[self.row(t)].astype(np.float32)
@@ -197,7 +197,7 @@ class Inspection:
 
 @lru_cache(maxsize=64)
 def _decode(path: Path, changed_ns: int, width: int, height: int) -> np.ndarray:
-    picture = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    picture = cv2.cvtColor(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
 
 

@@ -1,4 +1,4 @@
-"""The references: which frames lips and skin are taken from, why these, and what other strategies would choose."""
+"""References: which frames were chosen and why, and what other strategies would choose."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH, Insp
 
 MAX_SHOWN = 16
 STRATEGIES = {
-    "coverage": "so that every mouth that the speech asks for has a near one",
-    "paper": "evenly by how far the mouth is open",
-    "random": "by chance",
-    "nearest": "nearest to the mean of the mouths that the speech asks for",
+    "coverage": "so that every driven mouth has a near one",
+    "paper": "evenly by lip aperture",
+    "random": "at random",
+    "nearest": "nearest to the mean of the driven mouths",
 }
 
 
@@ -34,7 +34,7 @@ def bank(inspection: Inspection, kind: str) -> np.ndarray:
 
 
 def reference_colours(inspection: Inspection, kind: str) -> np.ndarray:
-    """[R, 3] uint8, a colour for each of the clip's references, the same in every picture."""
+    """[R, 3] uint8: a colour for each of the clip's references, the same in every picture."""
     count = len(bank(inspection, kind))
     shift = 0 if kind == "lip" else 5
     cycle = PALETTE[:-1].astype(np.float32)
@@ -45,7 +45,7 @@ def reference_colours(inspection: Inspection, kind: str) -> np.ndarray:
 
 
 def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None = None) -> list[dict]:
-    """What is known of the references of a kind, in order of time.
+    """Describe the references of a kind, in order of time.
 
     Args:
         inspection: a recorded run.
@@ -53,8 +53,8 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
         frames: other frame numbers, such as another strategy's; the run's own where None.
 
     Returns:
-        rows of frame, time_s, openness and spread (IOD), share of the target mouths to which it is the
-        nearest of all, and the mean distance (IOD) to those.
+        rows of frame, time_s, lip_aperture and mouth_width (IOD), share of the driven mouths to which it is the
+        nearest reference, and the mean distance (IOD) to those.
     """
     frames = bank(inspection, kind) if frames is None else frames
     vertices, times = inspection.reference_vertices[frames], inspection.reference.times
@@ -67,8 +67,8 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
             {
                 "frame": int(frame),
                 "time_s": float(times[frame] - times[0]),
-                "openness": float(lip_aperture(vertices[number])),
-                "spread": float(mouth_width(vertices[number])),
+                "lip_aperture": float(lip_aperture(vertices[number])),
+                "mouth_width": float(mouth_width(vertices[number])),
                 "share": float((nearest == number).mean()),
                 "distance": float(near.mean()) if len(near) else float(distance[number].min()),
             }
@@ -79,18 +79,19 @@ def reference_table(inspection: Inspection, kind: str, frames: np.ndarray | None
 def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = None) -> list[tuple[np.ndarray, str]]:
     """Show references of a kind, 16 at most, each with the reason for which it was chosen.
 
-    Where there are more, the lips shown are nearest to most of the mouths asked for, the faces evenly spaced.
+    Of more lip references, those are shown that are nearest to most of the driven mouths; of more face references,
+    evenly spaced ones.
 
     Args:
         inspection: a recorded run.
         kind: "lip" or "face".
-        strategy: what another strategy would have chosen of the lips; the run's own choice where None.
+        strategy: show what this strategy would choose for the lips; the run's own choice where None.
 
     Returns:
         pictures [480, 576, 3] uint8 with captions, in order of time.
 
     Raises:
-        MediaError: the reference video, which another strategy's pictures are read from, is gone.
+        MediaError: the reference video, from which another strategy's frames are read, is gone.
     """
     frames = bank(inspection, kind) if strategy is None else choose(inspection, strategy)
     rows = reference_table(inspection, kind, frames)
@@ -102,13 +103,13 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
     chosen = strategy or inspection.report.get("options", {}).get("reference_strategy", "coverage")
     gallery = []
     for row in rows:
-        text = f"frame {row['frame']} at {row['time_s']:.2f} s, mouth open {row['openness']:.2f}"
+        text = f"frame {row['frame']} at {row['time_s']:.2f} s, lip aperture {row['lip_aperture']:.2f}"
         if kind == "face":
-            text += f"; spread evenly over the clip, attended to where near in time, but {MIN_GAP_S:.2f} s away"
+            text += f"; chosen evenly over the clip, attended to where near in time but at least {MIN_GAP_S:.2f} s away"
         elif row["share"]:
-            text += f"; nearest to {row['share']:.0%} of the mouths asked for, {row['distance']:.3f} away"
+            text += f"; nearest to {row['share']:.0%} of the driven mouths, at {row['distance']:.3f} IOD"
         else:
-            text += f"; chosen {STRATEGIES[chosen]}, nearest mouth asked for {row['distance']:.3f} away"
+            text += f"; chosen {STRATEGIES[chosen]}, nearest driven mouth at {row['distance']:.3f} IOD"
         gallery.append((pictures[row["frame"]], text))
     return gallery
 
@@ -127,8 +128,8 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
     """Compare the strategies without rendering.
 
     Returns:
-        rows of strategy, how it chooses, mean and 95th percentile of the distance (IOD) from the mouths that the
-        speech asks for to the nearest reference, the range of openness, and how many frames it shares with the run.
+        rows of strategy, how it chooses, mean and 95th percentile of the distance (IOD) from the driven mouths to
+        their nearest reference, the range of lip aperture, and how many frames it shares with the run.
     """
     own, rows = set(inspection.lip_bank.tolist()), []
     for strategy, reason in STRATEGIES.items():
@@ -141,8 +142,8 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
                 "chooses": reason,
                 "mean_distance": float(nearest.mean()),
                 "p95_distance": float(np.quantile(nearest, 0.95)),
-                "least_open": float(opening.min()),
-                "most_open": float(opening.max()),
+                "min_aperture": float(opening.min()),
+                "max_aperture": float(opening.max()),
                 "shared_frames": len(own & set(frames.tolist())),
             }
         )
@@ -150,7 +151,7 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
 
 
 def strategy_picture(inspection: Inspection) -> np.ndarray:
-    """Show what each strategy chooses among the mouths there are, beside those that are asked for.
+    """Show what each strategy chooses among the clip's mouths, beside the driven ones.
 
     Returns:
         [H, W, 3] uint8
@@ -161,20 +162,20 @@ def strategy_picture(inspection: Inspection) -> np.ndarray:
     for panel, row in zip(panels, compare_strategies(inspection), strict=True):
         chosen = inspection.reference_vertices[choose(inspection, row["strategy"])]
         panel.scatter(mouth_width(there), lip_aperture(there), s=10, color="#c4c4c4", label="in the clip")
-        panel.scatter(mouth_width(asked), lip_aperture(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="asked for")
+        panel.scatter(mouth_width(asked), lip_aperture(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="driven")
         panel.scatter(
             mouth_width(chosen), lip_aperture(chosen), s=46, facecolors="none", edgecolors=SOURCE_COLOUR, linewidths=2,
             label="chosen",
         )  # fmt: skip
-        panel.set_title(f"{row['strategy']}: {row['mean_distance']:.3f} away on average", loc="left", fontsize=10)
-        panel.set_ylabel("openness, IOD")
+        panel.set_title(f"{row['strategy']}: mean distance {row['mean_distance']:.3f} IOD", loc="left", fontsize=10)
+        panel.set_ylabel("lip aperture, IOD")
     legend_above(panels[0])
-    panels[-1].set_xlabel("width of the mouth, IOD (distance of the outer eye corners)")
+    panels[-1].set_xlabel("mouth width, IOD (distance of the outer eye corners)")
     return to_picture(figure)
 
 
 def reference_timeline(inspection: Inspection) -> np.ndarray:
-    """Show where in the clip the references lie, on the curve of the mouth's openness.
+    """Show where in the clip the references lie, on the curve of the lip aperture.
 
     Returns:
         [H, W, 3] uint8
@@ -183,21 +184,21 @@ def reference_timeline(inspection: Inspection) -> np.ndarray:
     panel = panels[0]
     times = inspection.reference.times - inspection.reference.times[0]
     opening = lip_aperture(inspection.reference_vertices)
-    panel.plot(times, opening, color=GREY, linewidth=1.2, label="openness in the reference video")
+    panel.plot(times, opening, color=GREY, linewidth=1.2, label="lip aperture in the reference video")
     for kind, marker, offset in (("lip", "o", 0.0), ("face", "s", -0.1)):
         frames = bank(inspection, kind)
         heights = opening[frames] if kind == "lip" else np.full(len(frames), offset * opening.max())
         colours = reference_colours(inspection, kind) / 255
         panel.scatter(times[frames], heights, c=colours, marker=marker, s=55, edgecolors="black", zorder=3)
         panel.scatter([], [], c="white", edgecolors="black", marker=marker, s=45, label=f"{kind} references")
-    panel.set_ylabel("openness, IOD")
+    panel.set_ylabel("lip aperture, IOD")
     panel.set_xlabel("time in the reference video, s")
     legend_above(panel)
     return to_picture(figure)
 
 
 def _pictures(inspection: Inspection, frames: np.ndarray) -> dict[int, np.ndarray]:
-    """Window of each frame; those that were not recorded are read from the reference video."""
+    """The window of each frame; those that were not recorded are read from the reference video."""
     found = {int(frame): inspection.reference_picture(int(frame)) for frame in frames}
     missing = {frame for frame, picture in found.items() if picture is None}
     if missing:

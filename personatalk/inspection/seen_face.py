@@ -1,4 +1,4 @@
-"""A face as a video shows it, measured anew: in a dub, or in its source."""
+"""A face measured from a video's pixels, be it a dub or its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_fac
 from personatalk.media import probe_video, read_frames
 from personatalk.metrics.identity import cut_face_chip
 
-IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself
+IDENTITY_STEP = 10  # frames between the chips of a face
 
 
 @dataclass(frozen=True, kw_only=True)

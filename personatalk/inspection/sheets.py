@@ -1,4 +1,4 @@
-"""Everything that can be looked at, written into a folder at once."""
+"""All pictures, meshes and tables of a run, written into a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_sheets(inspection: Inspection, folder: Path, t: int | None = None) -> 
 
     Args:
         inspection: a recorded run.
-        folder: made if need be.
+        folder: created if it does not exist.
         t: frame of the pictures that show one; the middle of the run where None.
 
     Returns:
@@ -48,7 +48,7 @@ def write_sheets(inspection: Inspection, folder: Path, t: int | None = None) -> 
         "curves": lambda: curves_picture(inspection, t),
         "style_map": lambda: style_map_picture(inspection),
         "style_on_face": lambda: style_on_face(inspection),
-        "openness": lambda: aperture_picture(inspection, t),
+        "lip_aperture": lambda: aperture_picture(inspection, t),
         "reference_timeline": lambda: reference_timeline(inspection),
         "reference_strategies": lambda: strategy_picture(inspection),
         "lip_references": lambda: gallery_sheet(inspection, "lip"),

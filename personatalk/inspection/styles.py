@@ -1,4 +1,4 @@
-"""Speaking style: where this speaker stands among others, how the face moves, and the mouth beside the voice."""
+"""Speaking style: this speaker among others, motion on the face, and lip aperture beside the speech."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from personatalk.inspection.recording import Inspection
 
 STYLE_MAP_FILE = "style_map.safetensors"
 TRAITS = (
-    "openness on average", "openness deviation", "width beyond rest", "width deviation", "drawing back of the lips",
-    "lowering of the lips",
+    "mean lip aperture", "deviation of lip aperture", "mean mouth width beyond rest", "deviation of mouth width",
+    "lips drawn back", "lips lowered",
 )  # fmt: skip
 SAMPLE_RATE, LEVEL_HZ = 16000, 100
-SILENCE_DB = 35.0  # below the loudest tenth of the voice
+SILENCE_DB = 35.0  # below the 90th percentile of the level
 FLOOR_DB = -80.0
 FACE_PX, FACE_SCALE, FACE_CENTRE = 340, 158.0, (0.0, 0.38)  # px, px per IOD, IOD
 SHOWN_MOTION = 0.06  # IOD that is drawn brightest
@@ -45,11 +45,11 @@ SHOWN_MOTION = 0.06  # IOD that is drawn brightest
 
 @dataclass(frozen=True, kw_only=True)
 class StyleMap:
-    """The plane on which speaking styles are shown, learnt from the training speakers.
+    """The plane on which speaking styles are shown: the first two principal axes of the training speakers.
 
     Attributes:
         mean: [D] of the speakers' style vectors.
-        axes: [2, D] the two directions in which they differ most, of length one.
+        axes: [2, D] unit vectors of the largest variance.
         points: [N, 2] the training speakers, without names.
         variance: [2] share of the speakers' variance along each axis.
         correlation: [2, 6] of each axis with the traits over the speakers; see TRAITS.
@@ -62,11 +62,11 @@ class StyleMap:
     correlation: np.ndarray
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
-        """Place style vectors [..., D] on the plane: [..., 2]."""
+        """Project style vectors [..., D] onto the plane: [..., 2]."""
         return (vectors - self.mean) @ self.axes.T
 
     def explain(self) -> list[str]:
-        """Say of each axis what it goes along with."""
+        """Describe each axis by the traits that it correlates with most."""
         said = []
         for number in range(2):
             order = np.argsort(-np.abs(self.correlation[number]))
@@ -96,19 +96,19 @@ class StyleMap:
 
 
 def style_vector(style: Style) -> np.ndarray:
-    """[D] what the map compares: mean and deviation of the style vertices, without the shape of the face."""
+    """[D] what the map compares: mean and deviation of the style vertices, without the face's shape."""
     return np.concatenate([style.vertex_mean.numpy().ravel(), style.vertex_deviation.numpy().ravel()])
 
 
 @dataclass(frozen=True, kw_only=True)
 class StylePlace:
-    """Where a clip stands among the training speakers.
+    """A clip's position among the training speakers.
 
     Attributes:
         speakers: [N, 2] the training speakers.
-        source: [2] the style that the run took its speaker to have.
-        driven: [2] the style of what the speech drives.
-        axes: what the axes go along with, in words.
+        source: [2] the speaker's style, as the run estimated it.
+        driven: [2] the style of the driven geometry.
+        axes: descriptions of the axes.
     """
 
     speakers: np.ndarray
@@ -118,7 +118,7 @@ class StylePlace:
 
 
 def style_map(inspection: Inspection, known: StyleMap | None = None) -> StylePlace:
-    """Place the clip among the training speakers; the shipped map is used unless another is given."""
+    """Find the clip's position among the training speakers, on the shipped map unless another is given."""
     known = known or StyleMap.load()
     posed = inspection.posed
     driven = style_of(posed.expression, posed.valid, posed.template, inspection.face_model)
@@ -131,7 +131,7 @@ def style_map(inspection: Inspection, known: StyleMap | None = None) -> StylePla
 
 
 def style_map_picture(inspection: Inspection, known: StyleMap | None = None) -> np.ndarray:
-    """Draw the map: training speakers grey, this clip and what the speech drives in colour.
+    """Draw the map: training speakers in grey, this speaker and the driven geometry in colour.
 
     Returns:
         [H, W, 3] uint8
@@ -140,9 +140,9 @@ def style_map_picture(inspection: Inspection, known: StyleMap | None = None) -> 
     figure, panels = new_figure(1, width=7, height=5)
     panel = panels[0]
     panel.scatter(*place.speakers.T, s=14, color="#b4b4b4", label=f"{len(place.speakers)} training speakers")
-    panel.annotate("", place.driven, place.source, arrowprops={"arrowstyle": "->", "color": "black"})
+    panel.annotate("", tuple(place.driven), tuple(place.source), arrowprops={"arrowstyle": "->", "color": "black"})
     panel.scatter(*place.source, s=150, marker="*", color=SOURCE_COLOUR, edgecolors="black", label="this speaker")
-    panel.scatter(*place.driven, s=90, marker="D", color=DRIVEN_COLOUR, edgecolors="black", label="what is driven")
+    panel.scatter(*place.driven, s=90, marker="D", color=DRIVEN_COLOUR, edgecolors="black", label="driven geometry")
     legend_above(panel)
     panel.set_xlabel(_in_lines(place.axes[0], 90), fontsize=9)
     panel.set_ylabel(_in_lines(place.axes[1], 50), fontsize=9)
@@ -150,15 +150,15 @@ def style_map_picture(inspection: Inspection, known: StyleMap | None = None) -> 
 
 
 def _in_lines(text: str, width: int) -> str:
-    """Break what is said of an axis so that no line is longer than the axis."""
+    """Break a description so that no line is longer than its axis."""
     return "\n".join(line for part in text.split("; ") for line in textwrap.wrap(part, width))
 
 
 def style_on_face(inspection: Inspection) -> np.ndarray:
-    """Draw mean and deviation of the expression on the face: of the source above, of what is driven below.
+    """Draw mean and deviation of the expression on the face, source above and driven below.
 
     Returns:
-        [H, W, 3] uint8; grey stands still, yellow moves by `SHOWN_MOTION` IOD or more.
+        [H, W, 3] uint8; grey is no motion, yellow a motion of `SHOWN_MOTION` IOD or more.
     """
     model, template = inspection.face_model, inspection.posed.template
     shown = []
@@ -174,7 +174,7 @@ def style_on_face(inspection: Inspection) -> np.ndarray:
 
 
 def aperture_curves(inspection: Inspection) -> dict[str, np.ndarray]:
-    """The mouth over time beside the voice.
+    """Lip aperture and mouth width over time, beside the level of the speech.
 
     Returns:
         time_s, driven_aperture, source_aperture, driven_width, source_width (IOD), level_db (below full scale) and
@@ -197,22 +197,22 @@ def aperture_curves(inspection: Inspection) -> dict[str, np.ndarray]:
 
 
 def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray:
-    """Draw openness and spread over time above the waveform, silence shaded; a line marks t.
+    """Draw lip aperture and mouth width over time above the waveform, silence shaded; a line marks t.
 
     Returns:
         [H, W, 3] uint8
     """
     curves = aperture_curves(inspection)
     figure, panels = new_figure(3)
-    for panel, name in zip(panels, ("aperture", "width"), strict=False):
+    for panel, (name, label) in zip(panels, (("aperture", "lip aperture"), ("width", "mouth width")), strict=False):
         panel.plot(curves["time_s"], curves[f"source_{name}"], color=SOURCE_COLOUR, linewidth=1.2, label="source")
         panel.plot(curves["time_s"], curves[f"driven_{name}"], color=DRIVEN_COLOUR, linewidth=1.8, label="driven")
-        panel.set_ylabel(f"{name}, IOD")
+        panel.set_ylabel(f"{label}, IOD")
     step = max(1, len(inspection.waveform) // 700)
     count = len(inspection.waveform) // step
     blocks = inspection.waveform[: count * step].reshape(count, step)
     panels[2].fill_between(
-        np.arange(count) * step / SAMPLE_RATE, blocks.min(1), blocks.max(1), color=GREY, linewidth=0, label="voice"
+        np.arange(count) * step / SAMPLE_RATE, blocks.min(1), blocks.max(1), color=GREY, linewidth=0, label="speech"
     )
     panels[2].set_ylabel("new speech")
     half = np.median(np.diff(curves["time_s"])) / 2
@@ -232,7 +232,7 @@ def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray
 
 
 def voice_level(waveform: np.ndarray) -> np.ndarray:
-    """[N] dB below full scale, a hundred a second, each over 40 ms."""
+    """[N] dB relative to full scale, 100 values per second, each over 40 ms."""
     hop = SAMPLE_RATE // LEVEL_HZ
     energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
     centres = np.arange(max(1, len(waveform) // hop)) * hop + hop // 2
@@ -242,26 +242,27 @@ def voice_level(waveform: np.ndarray) -> np.ndarray:
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Where flags are true: (first, one past the last) of each run."""
+    """Runs of true flags: (first, one past the last) of each."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _paint(inspection: Inspection, vertices: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Draw a face from the front, coloured by values [V] in [0, 1], with some of the light of a plaster face."""
+    """Draw a face from the front, coloured by values [V] in [0, 1], with diffuse light."""
     triangles = skin_triangles(inspection)
     projected = (vertices - (*FACE_CENTRE, 0)) * FACE_SCALE + (FACE_PX / 2, FACE_PX / 2, 0)
     projected = np.ascontiguousarray(projected[:NUM_VERTICES], np.float32)
     index, barycentric = rasterize(projected, triangles, FACE_PX, FACE_PX)
     value = interpolate(index, barycentric, triangles, np.ascontiguousarray(values[:, None], np.float32))[0]
-    plaster, alpha = shade(projected, triangles, FACE_PX, FACE_PX)
-    light = plaster.mean(-1, keepdims=True) / np.float32(235)
+    grey, alpha = shade(projected, triangles, FACE_PX, FACE_PX)
+    light = grey.mean(-1, keepdims=True) / np.float32(235)
     painted = np.clip(heat(value) * (0.5 + 0.6 * light), 0, 255).astype(np.uint8)
-    return blend(np.full_like(plaster, 255), blend(plaster, painted, np.clip(4 * value, 0, 1)), alpha)
+    return blend(np.full_like(grey, 255), blend(grey, painted, np.clip(4 * value, 0, 1)), alpha)
 
 
 def _scale(width: int) -> np.ndarray:
     bar = np.repeat(heat(np.linspace(0, 1, width))[None], 14, 0)
     return caption(
-        bar, f"grey: still; blue to yellow: moves by up to {SHOWN_MOTION} IOD or more\n(IOD: distance of the eyes)"
+        bar,
+        f"grey: no motion; yellow: {SHOWN_MOTION} IOD or more\n(IOD: distance of the outer eye corners)",
     )

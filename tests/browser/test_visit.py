@@ -112,7 +112,7 @@ def look_inside(page) -> None:
     page.locator("#stage-table").get_by_text("stage 2").wait_for()
     page.locator("#figures").get_by_text("identity").wait_for()
     page.locator("#measure-dub").click()
-    page.locator("#seen-figures").get_by_text("seen mouth follows").wait_for(timeout=DUB_TIMEOUT_MS)
+    page.locator("#seen-figures").get_by_text("lip aperture, measured").wait_for(timeout=DUB_TIMEOUT_MS)
     assert page.evaluate("[...document.querySelectorAll('#inside .picture img')].every((image) => image.alt)")
     slider = page.locator("#frame-slider").bounding_box()  # stays in sight at the end of the last panel
     assert 0 <= slider["y"] and slider["y"] + slider["height"] <= page.viewport_size["height"]

@@ -36,15 +36,15 @@ def test_every_stage_of_a_run_has_a_name():
 
 def test_still_lips_do_not_shake_and_a_mouth_of_half_the_size_is_half_as_lively(inspection):
     plain = named(inspection)
-    assert plain["liveliness of the mouth"].value == pytest.approx(1.0, abs=0.01)
+    assert plain["lip aperture, deviation ratio"].value == pytest.approx(1.0, abs=0.01)
     original = inspection.driven_vertices
     try:
         inspection.__dict__["driven_vertices"] = np.repeat(original[:1], len(original), 0)
         still = named(inspection)
-        assert still["jitter of the lips"].value == 0 and still["liveliness of the mouth"].value == 0
+        assert still["lip jitter, driven"].value == 0 and still["lip aperture, deviation ratio"].value == 0
     finally:
         inspection.__dict__["driven_vertices"] = original
-    assert plain["jitter of the lips"].value > 0
+    assert plain["lip jitter, driven"].value > 0
 
 
 def test_seam_and_identity_are_those_of_the_judged_frames(inspection):
@@ -97,9 +97,9 @@ def test_the_seen_mouth_is_compared_with_the_one_that_was_asked_for(inspection, 
         return {figure.name: figure for figure in seen_figures(inspection, "dub.mp4")}
 
     perfect = seen_as(inspection.posed)
-    assert perfect["seen mouth follows"].value == 1
-    assert perfect["jitter of the seen lips"].value == named(inspection)["jitter of the lips"].value
-    assert seen_as(inspection.source)["seen mouth follows"].value < 0.9
+    assert perfect["lip aperture, measured"].value == 1
+    assert perfect["lip jitter, measured"].value == named(inspection)["lip jitter, driven"].value
+    assert seen_as(inspection.source)["lip aperture, measured"].value < 0.9
 
 
 def test_a_dub_in_which_no_face_is_seen_is_said_to_show_none(inspection, monkeypatch):

@@ -19,7 +19,7 @@ from personatalk.inspection.references import (
 )
 
 
-def test_gallery_shows_the_references_asked_for_most_with_frame_and_openness(inspection):
+def test_gallery_shows_the_references_asked_for_most_with_frame_and_lip_aperture(inspection):
     gallery, table = reference_gallery(inspection, "lip"), reference_table(inspection, "lip")
     assert len(table) == len(bank(inspection, "lip")) == LIP_BANK_SIZE
     assert len(gallery) == MAX_SHOWN
@@ -27,12 +27,12 @@ def test_gallery_shows_the_references_asked_for_most_with_frame_and_openness(ins
     assert list(captions) == sorted(captions)
     left_out = [row["share"] for row in table if row["frame"] not in captions]
     for row in table:
-        assert row["openness"] == pytest.approx(lip_aperture(inspection.reference_vertices[row["frame"]]))
+        assert row["lip_aperture"] == pytest.approx(lip_aperture(inspection.reference_vertices[row["frame"]]))
         if row["frame"] not in captions:
             continue
         assert row["share"] >= max(left_out)
         picture, text = captions[row["frame"]]
-        start = f"frame {row['frame']} at {row['frame'] / 25:.2f} s, mouth open {row['openness']:.2f}"
+        start = f"frame {row['frame']} at {row['frame'] / 25:.2f} s, lip aperture {row['lip_aperture']:.2f}"
         assert text.startswith(start)
         assert picture.shape == (480, 576, 3)
 
@@ -59,7 +59,7 @@ def test_the_own_strategy_is_recognised_and_coverage_comes_nearest(inspection):
     rows = {row["strategy"]: row for row in compare_strategies(inspection)}
     assert rows["coverage"]["shared_frames"] == LIP_BANK_SIZE
     assert rows["coverage"]["mean_distance"] < min(rows[name]["mean_distance"] for name in ("paper", "random"))
-    assert rows["paper"]["most_open"] == pytest.approx(lip_aperture(inspection.reference_vertices).max(), rel=1e-4)
+    assert rows["paper"]["max_aperture"] == pytest.approx(lip_aperture(inspection.reference_vertices).max(), rel=1e-4)
     assert strategy_picture(inspection).shape[2] == 3
 
 

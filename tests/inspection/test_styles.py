@@ -64,10 +64,10 @@ def test_traits_are_those_that_are_named(inspection):
     values = dict(zip(TRAITS, traits_of(geometry, inspection.face_model), strict=True))
     vertices = inspection.source_vertices[geometry.valid]
     gap = np.linalg.norm(vertices[:, [82, 13, 312]] - vertices[:, [87, 14, 317]], axis=-1).mean(-1)
-    assert values["openness on average"] == pytest.approx(gap.mean(), rel=1e-4)
+    assert values["mean lip aperture"] == pytest.approx(gap.mean(), rel=1e-4)
     moved = (vertices - geometry.template)[:, list(LIPS)].mean((0, 1))
-    assert values["lowering of the lips"] == pytest.approx(moved[1], rel=1e-3)
-    assert values["drawing back of the lips"] == pytest.approx(moved[2], rel=1e-3)
+    assert values["lips lowered"] == pytest.approx(moved[1], rel=1e-3)
+    assert values["lips drawn back"] == pytest.approx(moved[2], rel=1e-3)
 
 
 def test_shipped_map_places_a_livelier_speaker_farther_to_the_right(inspection):
