@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import importlib
 import io
 import re
 import shlex
@@ -131,9 +132,12 @@ def test_files_that_are_named_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_python_examples_are_python(document):
+def test_python_examples_import_what_exists(document):
     for block in re.findall(r"^```python\n(.*?)^```", document.read_text(), re.M | re.S):
-        compile(block, str(document), "exec")
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("personatalk"):
+                for alias in node.names:
+                    assert hasattr(importlib.import_module(node.module), alias.name), f"{node.module}.{alias.name}"
 
 
 def test_the_readme_lists_every_room():
@@ -162,9 +166,29 @@ def test_every_field_and_report_key_is_described():
     assert keys | fields <= codes
 
 
+def test_every_error_is_described():
+    body = ast.parse((PACKAGE / "errors.py").read_text()).body
+    assert {node.name for node in body if isinstance(node, ast.ClassDef)} <= set(code_of(API))
+
+
+def test_no_row_stands_twice():
+    rows = [line for line in API.read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(set(rows))
+
+
+def parameters(function: str) -> list[str]:
+    """What a caller of the page's endpoint gives."""
+    names = argument_names(PACKAGE / "webapp/endpoints.py", function)
+    return [name for name in names if name not in GIVEN_BY_GRADIO]
+
+
 def test_every_parameter_of_the_endpoints_is_described():
-    endpoints = PACKAGE / "webapp/endpoints.py"
     for function, name in (("endpoint", "/dub"), ("analyze", "/analyze")):
         row = next(line for line in API.read_text().splitlines() if line.startswith(f"| `{name}` |"))
-        named = re.findall(r"`(\w+)`", row.split("|")[2])
-        assert named == [name for name in argument_names(endpoints, function) if name not in GIVEN_BY_GRADIO]
+        assert re.findall(r"`(\w+)`", row.split("|")[2]) == parameters(function)
+
+
+def test_the_call_by_curl_gives_every_parameter():
+    data = re.search(r'\\"data\\": \[(.*)\]\}"', API.read_text())[1]
+    given = re.sub(r"\$\(.*?\)", "file", data).split(", ")
+    assert len(given) == len(parameters("endpoint"))
