@@ -35,7 +35,7 @@ Detector = Callable[[np.ndarray, SpeechFeatures], Tensor]
 
 def main(arguments: list[str] | None = None) -> None:
     """Print two tables: how often the mouth opens without speech, and how often it does in speech."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="When the mouth may open: stage 1's voice detector beside silero-vad.")
     parser.add_argument("data", type=Path, help="folder of the clips")
     parser.add_argument("--manifest", type=Path, required=True, help=".tsv of the clips; those of split val are used")
     parser.add_argument("--limit", type=int, default=30, help="clips (default: %(default)s)")

@@ -19,6 +19,7 @@ GROUPS = {
         "calibration",
         "silence",
         "breath",
+        "robustness",
         "languages",
         "expression",
     ),
@@ -44,6 +45,8 @@ speech (stage 1):
   personatalk evaluate style clips corpus --manifest manifest.tsv
       whether the mouth is the person's when everybody says what others say; likewise calibration (own speech heard
       before), silence, breath (the mouth before speech), languages, and expression (what is kept of a smile)
+  personatalk evaluate robustness clips corpus --manifest manifest.tsv
+      stage 1 on fast, slow and pitched speech, against the true mouth played as fast
 rendering (stage 2):
   personatalk evaluate rendering clips corpus --manifest manifest.tsv -o figures
       stage 2 with the true geometry, beside other frames, as they are and warped; figures holds a page of large

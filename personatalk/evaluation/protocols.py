@@ -20,6 +20,7 @@ from personatalk.evaluation.speech.calibration import evaluate_calibration
 from personatalk.evaluation.speech.expression import evaluate_expression
 from personatalk.evaluation.speech.languages import evaluate_languages
 from personatalk.evaluation.speech.prediction import evaluate_speech
+from personatalk.evaluation.speech.robustness import evaluate_robustness
 from personatalk.evaluation.speech.silence import evaluate_silence
 from personatalk.evaluation.speech.style import evaluate_style
 from personatalk.evaluation.speech.sync import evaluate_sync
@@ -58,6 +59,7 @@ EVALUATIONS = {
     "calibration": evaluate_calibration,
     "silence": evaluate_silence,
     "breath": evaluate_breath,
+    "robustness": evaluate_robustness,
     "languages": evaluate_languages,
     "expression": evaluate_expression,
     "rendering": evaluate_renderers,
