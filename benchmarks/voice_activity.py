@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,9 +80,9 @@ def figures(
 
 def silero_detector() -> Detector:
     """Probability of speech by silero-vad, at the times of the features."""
-    from silero_vad import load_silero_vad
+    from silero_vad import load_silero_vad  # pyright: ignore[reportMissingImports]
 
-    model = load_silero_vad()
+    model: Any = load_silero_vad()
 
     @torch.inference_mode()
     def detect(waveform: np.ndarray, features: SpeechFeatures) -> Tensor:
