@@ -1,4 +1,4 @@
-"""Every number of a training run, as frozen dataclasses that read and write JSON."""
+"""Configurations of training runs, frozen dataclasses that are read from JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrainingConfig:
         warmup_steps: steps of the linear rise.
         weight_decay: of AdamW.
         max_grad_norm: gradients are scaled down to this norm.
-        ema_decay: of the averaged weights, which are the ones that ship.
+        ema_decay: of the exponential moving average of the weights, which is what ships.
         seed: of everything random.
         log_every: steps between log lines.
         validate_every: steps between validations.
@@ -47,10 +47,11 @@ class GeometryTrainingConfig(TrainingConfig):
         min_style_frames: shortest excerpt from which style is taken, frames at 25 Hz.
         min_fit: clips whose sound fits the face less than this are left out.
         measured_offsets: offsets and fit are those measured by `train sync`, where it ran, not the manifest's.
-        noise_share: share of excerpts with noise for sound and the mouth at rest for truth.
+        noise_share: share of excerpts with noise for audio and the mouth at rest for truth.
         augmented_share: share of excerpts with noise added to the voice.
         jitter_s: seconds by which the sound may be moved either way.
-        loss_weights: as above. The loss "closure" does harm, measured; lips are shut by what is read off afterwards.
+        loss_weights: as above. The loss "closure" lowers the correlation, so the closure head, fitted afterwards,
+            closes lips instead.
     """
 
     num_steps: int = 1600
@@ -78,7 +79,7 @@ class SyncTrainingConfig(TrainingConfig):
     Attributes:
         num_frames: length of a training excerpt, frames at 25 Hz.
         min_fit: clips whose sound fits the face less than this are left out.
-        label_spread: frames; how far the true offsets are believed to scatter about those given.
+        label_spread: frames; standard deviation of the true offsets about those given.
     """
 
     num_steps: int = 800
@@ -100,11 +101,11 @@ class RendererTrainingConfig(TrainingConfig):
     Attributes:
         bank_size: lip references that a training clip offers; the nearest few attend.
         lip_weight: factor on the reconstruction inside the lip region.
-        adversarial_from: step from which the mouth discriminator is heard.
-        adversarial_warmup: steps before that in which it learns alone.
-        disturbed_share: share of targets whose geometry is disturbed, as stage 1 may be wrong.
-        prior_share: share of targets with a texture prior; a dub may have to do without.
-        bfloat16: computes in bfloat16, which some processors are faster at.
+        adversarial_from: step from which the mouth discriminator's losses count.
+        adversarial_warmup: steps before that in which it is trained already.
+        disturbed_share: share of targets whose geometry is perturbed, since stage 1's has errors too.
+        prior_share: share of targets with a texture prior; a dub may have none.
+        bfloat16: mixed precision, which GPUs and some processors compute faster.
     """
 
     learning_rate: float = 6e-4

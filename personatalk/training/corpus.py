@@ -108,7 +108,7 @@ def clips_of_folder(folder: Path, validation_share: int = 10) -> list[Clip]:
     """Make the clips of a folder of videos; a video's parent folder, or its own name, is the person.
 
     Args:
-        validation_share: about every so-manieth person is kept for validation.
+        validation_share: one person in about so many is kept for validation.
 
     Raises:
         MediaError: two videos differ in their suffix alone.
@@ -206,7 +206,7 @@ def write_offsets(measured: list[MeasuredClip], corpus: Path) -> None:
 
 
 def with_measured_offsets(clips: list[Clip], corpus: Path, *, is_required: bool = False) -> list[Clip]:
-    """Replace the manifest's offset and fit by those that were measured, to half a frame instead of a frame.
+    """Replace the manifest's offset and fit, good to a frame, by the measured ones, to half a frame.
 
     The measured fit is the probability that the sound is the face's. Clips that were not measured stay as they are.
 

@@ -1,4 +1,4 @@
-"""Learn the face model from tracked clips: mean, identity basis, expression basis."""
+"""Learn the face model from tracked clips: mean, shape basis, expression basis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from personatalk.geometry.mouth import lip_aperture
 
 FRAMES_PER_CLIP = 16
 MAX_CLIPS_PER_PERSON = 6
-LIP_VARIANCE_WEIGHT = 3.0  # the basis explains the lips this many times as carefully as the cheeks
+LIP_VARIANCE_WEIGHT = 3.0  # of a lip vertex in the expression basis, beside 1 for any other
 
 
 def load_points(track_paths: list[Path]) -> list[np.ndarray]:
@@ -48,7 +48,7 @@ def upright_mean(clips: list[np.ndarray]) -> np.ndarray:
 
 
 def to_head_space(points: np.ndarray) -> np.ndarray:
-    """Turn and scale a face [V, 3]: eye corners at (-.5, 0, 0) and (.5, 0, 0), forehead to chin upright."""
+    """Rotate and scale a face [V, 3]: eye corners at (-.5, 0, 0) and (.5, 0, 0), forehead to chin upright."""
     right, left = points[list(EYE_CORNERS)]
     x = (left - right) / np.linalg.norm(left - right)
     down = points[152] - points[10]
@@ -63,7 +63,7 @@ def principal_components(samples: np.ndarray, weight: np.ndarray, count: int) ->
 
     Args:
         samples: [N, V, 3].
-        weight: [V] how much a vertex counts.
+        weight: [V] of the vertices.
 
     Returns:
         [count, V, 3]

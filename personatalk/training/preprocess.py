@@ -32,13 +32,13 @@ from personatalk.training.corpus import (
 
 MIN_FRAMES = 20
 MIN_SCALE_PX = 30.0  # smallest inter-ocular distance worth training on
-MAX_WINDOWS_PER_PERSON = 900  # frames; keeps one speaker from filling the disk
+MAX_WINDOWS_PER_PERSON = 900  # frames; bounds the disk space that one speaker takes
 
 logger = logging.getLogger(__name__)
 
 
 def track_clip(clip: Clip, data: Path, corpus: Path) -> str:
-    """Follow the face of a clip and cache the track; returns what became of it."""
+    """Track the face of a clip and cache the track; returns the outcome."""
     target = cache_path(corpus, "tracks", clip)
     if target.exists():
         return "cached"
@@ -135,7 +135,7 @@ def preprocess(
         face_model: for the fit.
         manifest: .tsv of the clips; without it every video below `data` is taken.
         workers: processes; default one per core.
-        report: is told how far the work is.
+        report: called with a line of progress now and then.
 
     Returns:
         for each stage how many clips ended how.

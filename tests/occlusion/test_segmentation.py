@@ -13,7 +13,7 @@ import torch
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.evaluation.geometry.occluders import Occluder, make_sprite
-from personatalk.evaluation.geometry.occlusion import drawn_figures
+from personatalk.evaluation.geometry.occlusion import occluder_figures
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.reference_bank import ReferenceBank
@@ -80,7 +80,7 @@ def test_nothing_is_found_where_nothing_is(scene):
 
 def test_a_cup_is_found_where_it_is_and_while_it_is_there(scene, cup):
     thing, _, occlusion = cup
-    figures = drawn_figures(scene[1], occlusion, scene[0], thing)
+    figures = occluder_figures(scene[1], occlusion, scene[0], thing)
     assert figures["iou"] > 0.8
     assert figures["missed_frames"] == 0
     assert figures["false_share_%"] == 0
@@ -88,7 +88,7 @@ def test_a_cup_is_found_where_it_is_and_while_it_is_there(scene, cup):
 
 def test_a_microphone_is_found(scene):
     thing, images = drawn_over(scene, "microphone")
-    figures = drawn_figures(scene[1], look_for(scene, images), scene[0], thing)
+    figures = occluder_figures(scene[1], look_for(scene, images), scene[0], thing)
     assert figures["iou_where_found"] > 0.7
     assert figures["missed_frames"] < 0.3
 

@@ -110,11 +110,11 @@ def rendered_figures(
     known = geometry.project(face_model.vertices(geometry.template, geometry.expression))
     valid = np.flatnonzero(geometry.valid)
     widest = int(valid[np.argmax(lip_aperture(track.landmarks[valid, :NUM_VERTICES]) / geometry.scale[valid])])
-    seen = track.landmarks[widest, :NUM_VERTICES, :2]
+    textured = track.landmarks[widest, :NUM_VERTICES, :2]
     triangles = face_model.triangles.astype(np.int32)
     window = window_from_image(geometry)
     pictures = [
-        draw_face(frames[widest], seen, known[t], triangles, chain_affine(invert_affine(window[t]), window[widest]))
+        draw_face(frames[widest], textured, known[t], triangles, chain_affine(invert_affine(window[t]), window[widest]))
         for t in valid
     ]
     with MediaPipeTracker() as tracker:
@@ -162,13 +162,13 @@ def known_figures(
 
 
 def draw_face(
-    picture: np.ndarray, seen: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, moved: np.ndarray
+    picture: np.ndarray, texture_points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, moved: np.ndarray
 ) -> np.ndarray:
     """Render a mesh over a picture, textured with that picture.
 
     Args:
         picture: uint8 [H, W, 3].
-        seen: [V, 2] px, where the vertices lie in the picture.
+        texture_points: [V, 2] px, where the vertices lie in the picture.
         vertices: [V, 3] px, where they are to lie.
         triangles: [F, 3].
         moved: [2, 3] target_from_picture of the surroundings.
@@ -178,7 +178,7 @@ def draw_face(
     """
     height, width = picture.shape[:2]
     index, barycentric = rasterize(vertices.astype(np.float32), triangles, height, width)
-    source = interpolate(index, barycentric, triangles, seen.astype(np.float32)) - 0.5
+    source = interpolate(index, barycentric, triangles, texture_points.astype(np.float32)) - 0.5
     drawn = cv2.remap(picture, source[0], source[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.where((index >= 0)[..., None], drawn, warp_image(picture, moved, width, height))
 

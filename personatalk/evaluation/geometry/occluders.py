@@ -1,4 +1,4 @@
-"""Things drawn in front of a face, of which it is known where they are: hands, microphones, cups, captions."""
+"""Synthetic occluders with known masks: hands, microphones, cups, captions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BARS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Occluder:
-    """A thing that enters the picture, stays a while before the face, moving a little, and leaves.
+    """An occluder that enters the picture, stays a while in front of the face, moving a little, and leaves.
 
     Attributes:
         kind: one of KINDS.
@@ -53,14 +53,14 @@ class Occluder:
     num_frames: int
 
     def presence(self, frame: int) -> float:
-        """How far it has come in: 0 outside, 1 before the face."""
+        """Progress of its entrance: 0 outside, 1 in front of the face."""
         share = (frame + 0.5) / self.num_frames
         if self.kind == "caption":
             return float(ENTERS <= share < GONE)
         return float(np.clip(min((share - ENTERS) / (STAYS - ENTERS), (GONE - share) / (GONE - LEAVES)), 0, 1))
 
     def draw_at(self, frame: int, image: np.ndarray) -> None:
-        """Draw it into a whole frame [H, W, 3] uint8."""
+        """Draw it into a whole frame [H, W, 3] uint8, in place."""
         self.draw(image, frame)
 
     def draw(self, image: np.ndarray, frame: int, target_from_image: np.ndarray | None = None) -> np.ndarray:
@@ -94,11 +94,11 @@ class Occluder:
 
 
 def make_sprite(kind: str, skin: np.ndarray, seed: int) -> np.ndarray:
-    """Paint a thing.
+    """Draw the picture of an occluder.
 
     Args:
         kind: one of KINDS.
-        skin: [3] RGB, the person's own; hands have it, darker or lighter.
+        skin: [3] RGB of the person; hands have it, darker or lighter.
         seed: of its colour and texture.
 
     Returns:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from personatalk.geometry.mesh import NUM_MAP_CHANNELS
 
-MOUTH_ROWS, MOUTH_COLUMNS = slice(16, 112), slice(40, 152)  # px of the window: lips, chin, and the cheeks beside them
+MOUTH_ROWS, MOUTH_COLUMNS = slice(16, 112), slice(40, 152)  # px of the window: lips, chin, part of the cheeks
 
 
 class PatchDiscriminator(nn.Module):
@@ -43,11 +43,11 @@ class PatchDiscriminator(nn.Module):
         """
         maps = F.interpolate(geometry, size=images.shape[-2:], mode="bilinear", align_corners=False)
         x = torch.cat([images * 2 - 1, maps], 1)[..., MOUTH_ROWS, MOUTH_COLUMNS]
-        seen = []
+        outputs = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2)
-            seen.append(x)
-        return self.judge(x), seen
+            outputs.append(x)
+        return self.judge(x), outputs
 
 
 class AdversarialLoss:

@@ -29,7 +29,7 @@ class SpokenClip:
     """One clip in memory: geometry on the grid of time, and the sound that goes with it.
 
     Attributes:
-        clip: its row of the manifest.
+        clip: its line of the manifest.
         speech: features by variant, see `speech_cache.VARIANTS`.
         expression: [T, K] speech coefficients at 25 Hz.
         valid: [T] bool.
@@ -53,11 +53,12 @@ def load_spoken_clips(
 ) -> list[SpokenClip]:
     """Load all clips whose sound is known to fit the face and whose caches exist.
 
-    A clip's offset moves its frames against the sound: the mouth at frame t + offset fits the sound at frame t.
-
     Args:
+        clips: of the manifest.
+        corpus: folder of the caches.
+        face_model: of the coefficients.
         min_fit: clips whose sound fits less than this are left out.
-        measured: offsets and fit are those that `train sync` left in the corpus, where it did, not the manifest's.
+        measured: offsets and fit are those that `train sync` measured, where it did, not the manifest's.
     """
     loaded = []
     for clip in with_measured_offsets(clips, corpus) if measured else clips:
@@ -92,14 +93,14 @@ class GeometryBatch:
 
     Attributes:
         speech: [B, T, C] features.
-        has_audio: [B, T] bool, where there is sound.
+        has_audio: [B, T] bool.
         style: of B speakers, from other frames than the target's wherever the clip is long enough.
         expression: [B, T, K] the truth.
-        valid: [B, T] bool, where the truth is to be trusted and sound was heard.
+        valid: [B, T] bool, where the truth is to be trusted and there is audio.
         template: [B, V, 3] IOD.
-        sync_audio: [B, 2 * T + NUM_SHIFTS - 1, C] features at 50 Hz from 15 frames before to 15 after, where a sync
-            network listens; None where none does.
-        sync_has_audio: [B, 2 * T + NUM_SHIFTS - 1] bool; nowhere in noise, which belongs to no mouth.
+        sync_audio: [B, 2 * T + NUM_SHIFTS - 1, C] features at 50 Hz from 15 frames before to 15 after, for the sync
+            network; None without the loss "sync".
+        sync_has_audio: [B, 2 * T + NUM_SHIFTS - 1] bool; false in noise, with which no mouth is in sync.
     """
 
     speech: Tensor
@@ -115,12 +116,12 @@ class GeometryBatch:
 class GeometryDataset:
     """Excerpts of speech and geometry; the batch of a step is always the same.
 
-    Persons are drawn by the square root of their minutes, so that nobody fills the batches, and their clips
-    by length. A part of the excerpts has noise for sound and the mouth at rest for truth.
+    Persons are drawn with a probability that grows with the square root of their minutes, so that nobody dominates,
+    and their clips by length. A part of the excerpts has noise for audio and the mouth at rest for truth.
 
     Args:
-        clips: spoken clips in memory.
-        noises: features of sounds in which nobody speaks.
+        clips: in memory.
+        noises: features of audio in which nobody speaks.
         face_model: of the coefficients.
         config: excerpt length, shares, seed.
 
@@ -176,15 +177,15 @@ class GeometryDataset:
             last = len(clip) - 1
             before, after = (np.clip(f(rows).astype(int), 0, last) for f in (np.floor, np.ceil))
             valid = clip.valid[before] & clip.valid[after] & inside
-        heard = (times >= 0) & (times < features.duration) & inside
+        has_audio = (times >= 0) & (times < features.duration) & inside
         around = self._around(features, times, is_noise) if "sync" in self.config.loss_weights else {}
         return {
             **around,
             "speech": sample_rows(features.values, torch.from_numpy(times) * features.rate).float(),
-            "has_audio": torch.from_numpy(heard),
+            "has_audio": torch.from_numpy(has_audio),
             "style": style,
             "expression": expression,
-            "valid": torch.from_numpy(valid & heard),
+            "valid": torch.from_numpy(valid & has_audio),
             "template": torch.from_numpy(clip.template),
         }
 
@@ -197,16 +198,16 @@ class GeometryDataset:
 
     def _around(self, features: SpeechFeatures, times: np.ndarray, is_noise: bool) -> dict[str, Tensor]:
         moments = times[0] - MAX_SHIFT / GRID_RATE + np.arange(2 * len(times) + NUM_SHIFTS - 1) / FEATURE_RATE
-        heard = (moments >= 0) & (moments < features.duration) & (not is_noise)
+        has_audio = (moments >= 0) & (moments < features.duration) & (not is_noise)
         values = sample_rows(features.values, torch.from_numpy(moments * features.rate)).float()
-        return {"sync_audio": values, "sync_has_audio": torch.from_numpy(heard)}
+        return {"sync_audio": values, "sync_has_audio": torch.from_numpy(has_audio)}
 
     def _style(
         self, clip: SpokenClip, target: tuple[int, int], others: list[SpokenClip], rng: np.random.Generator
     ) -> Style:
-        """Take a style from frames that the target does not touch, a run of them of random length.
+        """Take a style from a run of frames, of random length, outside the target.
 
-        They come from the longer rest of the clip or, where that is short, from any clip of the person.
+        It comes from the longer of the two parts beside the target or, where that is short, from any of the clips.
         """
         start, stop = target
         first, last = (0, start) if start > len(clip) - stop else (stop, len(clip))

@@ -14,20 +14,21 @@ from personatalk.speech.sync_network import NUM_SHIFTS, SyncNetwork, shift_log_o
 from personatalk.training.losses import masked_mean
 
 PERCENT = 100.0  # lengths inside the losses of stage 1 are in percent of the inter-ocular distance
-LIP_LOSS_WEIGHT = 10.0
+LIP_LOSS_WEIGHT = 10.0  # of a lip vertex, beside 1 for any other
 CLOSED_PERCENT = 2.0  # inner lips nearer than this are closed
-MIN_DEVIATION_FRAMES = 10
+MIN_DEVIATION_FRAMES, MIN_SYNC_FRAMES = 10, 10
+MASKED_LOG_ODDS = -1e4
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechMetric:
-    """Measures speech coefficients as the vertices that they move.
+    """Measures differences of speech coefficients by the vertices that they move.
 
     Attributes:
         gram: [K, K], so that a difference d of coefficients costs d @ gram @ d: the weighted mean squared
             vertex distance, in squared percent of the inter-ocular distance.
         gap_basis: [K, 3, 3] percent, what each coefficient does to the three gaps between the inner lips.
-        corner_basis: [K, 3] percent, what each does to the way between the corners of the mouth.
+        corner_basis: [K, 3] percent, what each does to the vector between the corners of the mouth.
     """
 
     gram: Tensor
@@ -70,7 +71,7 @@ class SpeechMetric:
         return gap_aperture(driven_gaps(expression, PERCENT * lip_gaps(template), self.gap_basis))
 
     def lip_features(self, expression: Tensor, template: Tensor, valid: Tensor) -> Tensor:
-        """Describe mouths as `sync.lip_features` does, so that gradients get through.
+        """Compute what `sync_network.lip_features` computes, with gradients.
 
         Args:
             expression: [B, T, K]
@@ -82,31 +83,31 @@ class SpeechMetric:
         """
         right, left = MOUTH_CORNERS
         corners = PERCENT * (template[:, right] - template[:, left])[:, None] + expression @ self.corner_basis
-        opening = self.lip_aperture(expression, template)
-        lips = torch.cat([expression, torch.stack([opening, length(corners)], -1) / PERCENT], -1)
+        aperture = self.lip_aperture(expression, template)
+        lips = torch.cat([expression, torch.stack([aperture, length(corners)], -1) / PERCENT], -1)
         weight = (valid / valid.sum(1, keepdim=True).clamp(min=1))[..., None]
         return lips - (lips * weight).sum(1, keepdim=True)
 
 
-def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, sound: Tensor, heard: Tensor) -> Tensor:
-    """How little a mouth looks as if it belonged to its sound just where it is: cross-entropy over the shifts.
+def sync_loss(network: SyncNetwork, lips: Tensor, valid: Tensor, audio: Tensor, has_audio: Tensor) -> Tensor:
+    """Cross-entropy over the shifts of lips and audio, of which no shift, or half a frame, is right.
 
     Args:
-        network: frozen; hears what stage 1 hears.
+        network: frozen; takes the features of stage 1.
         lips: [B, T, L] of `SpeechMetric.lip_features`.
         valid: [B, T] bool.
-        sound: [B, 2 * T + NUM_SHIFTS - 1, C], see `SyncNetwork.embed`.
-        heard: [B, 2 * T + NUM_SHIFTS - 1] bool.
+        audio: [B, 2 * T + NUM_SHIFTS - 1, C], see `SyncNetwork.embed`.
+        has_audio: [B, 2 * T + NUM_SHIFTS - 1] bool.
 
     Returns:
-        [] mean over the excerpts that are seen and heard for long enough.
+        [] mean over the excerpts with enough valid frames and audio.
     """
-    evidence = shift_log_odds(network.embed(lips, valid, sound, heard))
-    possible = torch.isfinite(evidence)
-    logs = evidence.masked_fill(~possible, -1e4).log_softmax(1)
+    log_odds = shift_log_odds(network.embed(lips, valid, audio, has_audio))
+    possible = torch.isfinite(log_odds)
+    log_shares = log_odds.masked_fill(~possible, MASKED_LOG_ODDS).log_softmax(1)
     middle = (NUM_SHIFTS - 1) // 2
-    chosen = logs[:, middle - 1 : middle + 2].logsumexp(1)  # half a frame is not worth a quarrel
-    return masked_mean(-chosen, possible[:, middle] & (valid.sum(1) > 2 * network.margin + 10))
+    right = log_shares[:, middle - 1 : middle + 2].logsumexp(1)  # half a frame either way is not penalised
+    return masked_mean(-right, possible[:, middle] & (valid.sum(1) > 2 * network.margin + MIN_SYNC_FRAMES))
 
 
 def geometry_losses(
@@ -115,10 +116,10 @@ def geometry_losses(
     """Compare predicted and true speech coefficients.
 
     Lengths are in percent of the inter-ocular distance. `vertex` is the squared distance of the vertices, lips
-    first; `velocity` the same of their steps from frame to frame; `openness` the squared error of the opening;
-    `closure` how far a mouth stands open that should be closed; `deviation` how much less or more than in truth the
-    opening, and the face as a whole, move within an excerpt. Squared error alone makes people mumble; the last
-    term counters it.
+    first; `velocity` the same of their steps from frame to frame; `aperture` the squared error of the lip aperture;
+    `closure` the squared aperture in excess where the true lips are closed; `deviation` the squared error of the
+    standard deviation, over an excerpt, of the lip aperture and of the coefficients. Squared error alone shrinks the
+    motion of the mouth; the last term counters it.
 
     Args:
         predicted: [B, T, K]
@@ -130,14 +131,14 @@ def geometry_losses(
         named losses, each [].
     """
     both = valid[:, 1:] & valid[:, :-1]
-    opened, should_open = metric.lip_aperture(predicted, template), metric.lip_aperture(target, template)
-    error = opened - should_open
+    aperture, true_aperture = metric.lip_aperture(predicted, template), metric.lip_aperture(target, template)
+    error = aperture - true_aperture
     return {
         "vertex": masked_mean(metric.squared(predicted - target), valid),
         "velocity": masked_mean(metric.squared(predicted.diff(dim=1) - target.diff(dim=1)), both),
         "aperture": masked_mean(error.square(), valid),
-        "closure": masked_mean(error.clamp(min=0).square(), valid & (should_open < CLOSED_PERCENT)),
-        "deviation": deviation_loss(opened[..., None], should_open[..., None], valid)
+        "closure": masked_mean(error.clamp(min=0).square(), valid & (true_aperture < CLOSED_PERCENT)),
+        "deviation": deviation_loss(aperture[..., None], true_aperture[..., None], valid)
         + deviation_loss(predicted * metric.gram.diagonal().sqrt(), target * metric.gram.diagonal().sqrt(), valid),
     }
 
@@ -153,7 +154,7 @@ def deviation_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     Returns:
         [] summed over C, mean over the excerpts with at least 10 valid frames.
 
-    Ours: the paper does not speak of it.
+    Ours: the paper names no term against motion that is too small, which squared error alone gives.
     """
     count = valid.sum(1)
     weight = (valid / count.clamp(min=1)[:, None])[..., None]

@@ -1,4 +1,4 @@
-"""Stage 1's training: statistics of the corpus, the run, validation on unseen persons, and what ships."""
+"""Stage 1's training: statistics of the corpus, the run, and validation on held-out persons."""
 
 from __future__ import annotations
 

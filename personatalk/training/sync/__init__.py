@@ -1,1 +1,1 @@
-"""Training of the sync networks, and what they say of the corpus."""
+"""Training of the sync networks, and measuring a corpus with them."""

@@ -53,12 +53,12 @@ def clean_corpus(
     Returns:
         counts of clips: measured, kept, dropped as not in sync, and kept at another offset than the manifest's.
     """
-    heard = [clip for clip in clips if clip.has_sound]
-    known = load_sync_clips(heard, corpus, face_model, "speech")
+    with_sound = [clip for clip in clips if clip.has_sound]
+    loaded = load_sync_clips(with_sound, corpus, face_model, "speech")
     speech = SyncConfig(audio="speech", speech_encoder=encoder.name, audio_dim=encoder.feature_dim)
     first = _with_steps(config, FIRST_STEPS)
     halves = {
-        fold: train_sync(_of_folds(known, {fold}), first, speech, folder=folder / f"{fold}", device=device)
+        fold: train_sync(_of_folds(loaded, {fold}), first, speech, folder=folder / f"{fold}", device=device)
         for fold in (1, 2)
     }
 
@@ -66,10 +66,10 @@ def clean_corpus(
         is_first = clip.clip.split == "train" and fold_of(clip.clip.person) == 1
         return halves[2 if is_first else 1]
 
-    measured = measure_clips(known, network_of)
+    measured = measure_clips(loaded, network_of)
     write_offsets(measured, corpus)
-    train_final(corpus, heard, folder, face_model=face_model, config=config, speech=speech, device=device)
-    return counts_of(measured, heard)
+    train_final(corpus, with_sound, folder, face_model=face_model, config=config, speech=speech, device=device)
+    return counts_of(measured, with_sound)
 
 
 def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, network: SyncNetwork) -> dict[str, float]:
@@ -83,10 +83,10 @@ def measure_corpus(corpus: Path, clips: list[Clip], *, face_model: FaceModel, ne
     Returns:
         counts of clips, as `clean_corpus` does.
     """
-    heard = [clip for clip in clips if clip.has_sound]
-    measured = measure_clips(load_sync_clips(heard, corpus, face_model, "speech"), lambda clip: network)
+    with_sound = [clip for clip in clips if clip.has_sound]
+    measured = measure_clips(load_sync_clips(with_sound, corpus, face_model, "speech"), lambda clip: network)
     write_offsets(measured, corpus)
-    return counts_of(measured, heard)
+    return counts_of(measured, with_sound)
 
 
 def train_final(

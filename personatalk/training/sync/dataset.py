@@ -20,8 +20,8 @@ from personatalk.training.config import SyncTrainingConfig
 from personatalk.training.corpus import Clip, cache_path, read_geometry
 from personatalk.training.speech_cache import CLEAN, SAME_TIMING, read_speech
 
-MIN_FRAMES = 20  # frames of a mouth that are worth loading
-SOUND_CACHES = {"speech": "audio", "mel": "mel"}  # where the corpus keeps what a network hears
+MIN_FRAMES = 20  # valid ones, of a clip
+AUDIO_CACHES = {"speech": "audio", "mel": "mel"}  # where the corpus keeps the features of each kind
 MEL_TILT, MEL_NOISE, MEL_BANDS_HIDDEN = 0.25, 0.05, 12
 
 
@@ -68,14 +68,14 @@ def cache_mel(clips: list[Clip], data: Path, corpus: Path) -> int:
 
 
 def load_sync_clips(clips: list[Clip], corpus: Path, face_model: FaceModel, audio: str) -> list[SyncClip]:
-    """Load all clips with cached geometry and sound, whether or not the two are known to belong together.
+    """Load all clips with cached geometry and audio features, whatever their fit.
 
     Args:
         audio: "speech" or "mel", see `SyncConfig.audio`.
     """
     loaded = []
     for clip in clips:
-        geometry, sound_path = read_geometry(corpus, clip), cache_path(corpus, SOUND_CACHES[audio], clip)
+        geometry, sound_path = read_geometry(corpus, clip), cache_path(corpus, AUDIO_CACHES[audio], clip)
         if geometry is None or geometry.valid.sum() < MIN_FRAMES or not sound_path.exists():
             continue
         grid = np.arange(geometry.times[0], geometry.times[-1] + 1e-6, 1 / LIP_RATE)
@@ -166,7 +166,7 @@ class SyncDataset:
 
 
 def augment_mel(values: Tensor, rng: np.random.Generator) -> Tensor:
-    """Tilt a log-mel spectrogram [N, 160], change its loudness, hide some bands, add noise."""
+    """Tilt a log-mel spectrogram [N, 160], change its loudness, mask some bands, add noise."""
     bands = values.unflatten(1, (2, -1)).clone()
     height = torch.linspace(-1, 1, bands.shape[-1])
     bands = bands + float(rng.uniform(-1, 1)) * MEL_TILT * height + float(rng.normal(0, MEL_TILT / 2))

@@ -47,7 +47,7 @@ class SyncLosses:
         possible = torch.isfinite(log_odds)
         target = self.target.to(log_odds.device) * possible
         log_shares = log_odds.masked_fill(~possible, MASKED_LOG_ODDS).log_softmax(1)
-        mass = target.sum(1)  # 0 where too little is heard for any shift near the right one
+        mass = target.sum(1)  # 0 where there is too little audio for any shift near the right one
         shift = -(target * log_shares * possible).sum(1) / mass.clamp(min=1e-6)
         middle = slice((NUM_SHIFTS - 1) // 2, -(NUM_SHIFTS - 1) // 2, STEPS_PER_FRAME)
         audio = embedded.audio[:, middle] * embedded.has_audio[:, middle, None]
