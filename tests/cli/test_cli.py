@@ -178,14 +178,13 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return action.choices
 
 
-def test_every_option_and_command_that_is_named_exists():
-    """In messages, docstrings and documents: `--option`, and `personatalk COMMAND WHAT`."""
+def test_every_option_and_command_that_the_package_names_exists():
+    """In messages, help and docstrings: `--option`, and `personatalk COMMAND WHAT`."""
     commands = commands_of(build_parser())
     options = {name for command in commands.values() for action in command._actions for name in action.option_strings}
     known = {"train": set(TRAININGS), "evaluate": set(NAMES)}
-    others = re.compile(r"(?m)^.*(pip |apt|benchmarks|app\.py|ffmpeg|tensorboard|COMMAND).*$")  # options of theirs
-    documents = (PACKAGE.parent / "README.md", *PACKAGE.parent.glob("docs/*.md"))
-    for path in (*PACKAGE.rglob("*.py"), *documents):
+    others = re.compile(r"(?m)^.*(pip |apt|benchmarks|app\.py|ffmpeg|tensorboard).*$")  # options of theirs
+    for path in PACKAGE.rglob("*.py"):
         text = others.sub("", path.read_text())
         for option in re.findall(r"(?<=[\s`])--[a-z][a-z-]+(?![\w:-])", text):
             assert option in options, f"{path.name} names {option}"
