@@ -15,6 +15,7 @@ from personatalk.checkpoints import cache_folder
 from personatalk.webapp import build_demo
 from personatalk.webapp.gpu import default_device
 from personatalk.webapp.limits import Limits
+from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.theme import CSS, HEAD, THEME
 
 LIMITS = Limits()
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
     limits = Limits(seconds=parsed.max_seconds)
-    demo = build_demo(load_pipeline(device=device), cache=parsed.cache, limits=limits, warm=True)
+    pipeline = load_pipeline(device=device)
+    judge = SyncJudge.load(pipeline.face_model)
+    demo = build_demo(pipeline, judge=judge, cache=parsed.cache, limits=limits, warm=True)
     launch(demo, host=parsed.host, port=parsed.port)
 
 

@@ -44,9 +44,11 @@ def measure(chromium: str, folder: Path) -> dict[str, float]:
 
     import app
     from personatalk.pipeline import load_pipeline
+    from personatalk.webapp.sync_judge import SyncJudge
 
     started = time.perf_counter()
-    demo = app.build_demo(load_pipeline(), cache=folder / "cache")
+    pipeline = load_pipeline()
+    demo = app.build_demo(pipeline, judge=SyncJudge.load(pipeline.face_model), cache=folder / "cache")
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     figures = {"server_ready": time.perf_counter() - started}
     with sync_playwright() as playwright:

@@ -26,6 +26,7 @@ from personatalk.webapp.result_view import add_result_view
 from personatalk.webapp.run_controls import add_run_controls, connect_runs
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import TimeEstimator
 
 if TYPE_CHECKING:
@@ -36,12 +37,18 @@ KEEP_MARGIN_S = 120  # files are removed by so much before the limit, so that no
 
 
 def build_demo(
-    pipeline: DubbingPipeline, *, cache: Path | None = None, limits: Limits | None = None, warm: bool = False
+    pipeline: DubbingPipeline,
+    *,
+    judge: SyncJudge | None = None,
+    cache: Path | None = None,
+    limits: Limits | None = None,
+    warm: bool = False,
 ) -> gr.Blocks:
     """Lay the page out around a loaded pipeline.
 
     Args:
         pipeline: that dubs.
+        judge: measures the synchrony of each dub.
         cache: folder that outlives the process, for finished examples and the time that dubs take; without it both
             are lost at its end.
         limits: of what is accepted.
@@ -52,7 +59,7 @@ def build_demo(
     sessions = Sessions(Path(get_upload_folder()), keep_s)
     sessions.sweep_forever()
     cache = cache or sessions.kept
-    service = DubbingService(pipeline, sessions, limits, TimeEstimator(cache / "speed.json"))
+    service = DubbingService(pipeline, sessions, limits, TimeEstimator(cache / "speed.json"), judge=judge)
     examples = ExampleCache(service, cache / "examples")
     with gr.Blocks(title=strings.TITLE, delete_cache=(SWEEP_S, keep_s), analytics_enabled=False) as demo:
         gr.Markdown(strings.INTRO)

@@ -20,6 +20,8 @@ def add_geometry() -> Panel:
         picture = add_picture(strings.GEOMETRY_PICTURE, "geometry-picture")
         textured = gr.Checkbox(True, label=strings.GEOMETRY_TEXTURED, elem_id="textured")
         gr.Markdown(f"**{strings.GEOMETRY_MODEL}**")
+        gr.Markdown(strings.WEBGL_MISSING, elem_id="webgl-missing")  # the page's script shows one of these, or none
+        gr.Markdown(strings.WEBGL_SOFTWARE, elem_id="webgl-software")
         model = gr.Model3D(label=strings.GEOMETRY_MODEL, show_label=False, height=360, elem_id="geometry-model")
         curves = add_picture(strings.GEOMETRY_CURVES, "geometry-curves")
         button = gr.Button(strings.GEOMETRY_OVERLAY_BUTTON, size="sm", elem_id="make-overlay")

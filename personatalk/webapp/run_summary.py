@@ -12,7 +12,9 @@ from personatalk.webapp import strings
 
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingResult
+    from personatalk.speech.sync_network import Synchrony
 
+SYNC_TOLERANCE_S = 0.045  # ITU-R BT.1359: sound that comes earlier than this before the picture is noticed
 SILENT_DEVIATION = 0.002  # IOD; the lip aperture of anybody who speaks deviates by more
 
 
@@ -44,12 +46,47 @@ def without_folders(report: dict[str, Any]) -> dict[str, Any]:
     return report | ({"options": options | names} if names else {})
 
 
-def summarise(result: DubbingResult) -> str:
-    """Say in a few lines what was done, how long it took, and what a visitor may not have meant."""
+def summarise(result: DubbingResult, synchrony: Synchrony | None = None, *, is_judged: bool = False) -> str:
+    """Say in a few lines what was done, how well, how long it took, and what a visitor may not have meant.
+
+    Args:
+        result: of the dub.
+        synchrony: of the dubbed video; None where it could not be measured.
+        is_judged: whether a measurement was tried.
+    """
     seconds = sum(result.timings.values())
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
+    if is_judged:
+        lines.append(describe_synchrony(synchrony))
+    if "speaker_calibration" in result.report:
+        lines.append(describe_style(result.report))
     if result.num_passed_through:
         lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
     if result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
         lines.append(strings.SUMMARY_SILENT)
     return "\n".join(lines)
+
+
+def describe_synchrony(synchrony: Synchrony | None) -> str:
+    """Say how well lips and sound of a dub fit."""
+    if synchrony is None:
+        return strings.SUMMARY_NOT_JUDGED
+    offset = strings.SYNC_EARLY if synchrony.offset_s < 0 else strings.SYNC_LATE
+    text = strings.SUMMARY_IN_SYNC if abs(synchrony.offset_s) <= SYNC_TOLERANCE_S else strings.SUMMARY_OFF_SYNC
+    if not synchrony.in_sync:
+        text = strings.SUMMARY_NO_SYNC
+    return text.format(offset=offset.format(ms=abs(1000 * synchrony.offset_s)), confidence=synchrony.confidence)
+
+
+def describe_style(report: dict[str, Any]) -> str:
+    """Say how much of the speaking style is the person's own, and what it rests on."""
+    strength, spoken = report["options"]["style_strength"], report["speaker_calibration"]["calibrated_on_s"]
+    if strength == 0:
+        return strings.SUMMARY_STYLE_AVERAGE
+    is_other = report["options"].get("style_video") or report["options"].get("reference_video")
+    whose = strings.STYLE_OTHER if is_other else strings.STYLE_OWN
+    if strength != 1:
+        return strings.SUMMARY_STYLE_SCALED.format(whose=whose, strength=strength)
+    if spoken:
+        return strings.SUMMARY_STYLE.format(whose=whose, seconds=strings.spoken_time(spoken))
+    return strings.SUMMARY_STYLE_PICTURE.format(whose=whose)

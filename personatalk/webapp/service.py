@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
+from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
 from personatalk.media import probe_video
 from personatalk.options import DubbingOptions
@@ -18,10 +19,12 @@ from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
 from personatalk.webapp.gpu import on_gpu
+from personatalk.webapp.kernels import are_compiled, with_kernel_note
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.run_queue import RunQueue
 from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
 from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import TimeEstimator
 
 if TYPE_CHECKING:
@@ -99,12 +102,20 @@ class DubbingService:
         sessions: own the folders in which runs work.
         limits: of what is accepted.
         time_estimator: told how long each dub took.
+        judge: measures the synchrony of each dub, for its summary; without it nothing is said of that.
     """
 
     def __init__(
-        self, pipeline: DubbingPipeline, sessions: Sessions, limits: Limits, time_estimator: TimeEstimator
+        self,
+        pipeline: DubbingPipeline,
+        sessions: Sessions,
+        limits: Limits,
+        time_estimator: TimeEstimator,
+        *,
+        judge: SyncJudge | None = None,
     ) -> None:
         self.pipeline, self.sessions, self.limits, self.time_estimator = pipeline, sessions, limits, time_estimator
+        self.judge = judge
         self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
         self._dub_on_gpu, self._analyse_on_gpu = on_gpu(self._dub), on_gpu(self._analyse)
 
@@ -225,6 +236,8 @@ class DubbingService:
         record: bool,
     ) -> Outcome:
         recorder = Recorder(folder / RECORD) if record else None
+        if progress and not are_compiled(mix_textures):
+            progress = with_kernel_note(progress)
         result = self.pipeline.dub(
             clip,
             speech,
@@ -234,6 +247,9 @@ class DubbingService:
             should_stop=lambda: self.sessions.should_stop(folder),
             record=recorder,
         )
+        if progress and self.judge:
+            progress(1.0, strings.JUDGING)
+        synchrony = self.judge(result.video, options.face_point) if self.judge else None
         report = folder / "report.json"
         report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
         return Outcome(
@@ -242,7 +258,7 @@ class DubbingService:
             video=result.video,
             report=report,
             record=recorder.folder if recorder else None,
-            summary=summarise(result),
+            summary=summarise(result, synchrony, is_judged=self.judge is not None),
             num_frames=result.num_frames,
             fps=result.fps,
             seconds=sum(result.timings.values()),

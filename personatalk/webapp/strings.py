@@ -100,10 +100,24 @@ BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
 PLAY_BUTTON = "Play or pause both, in step"
 SUMMARY = "{frames} frames at {fps:g} fps, dubbed in {seconds:.1f} s."
 SUMMARY_PASSED = "Frames without a usable face, passed through: {count}."
+SUMMARY_IN_SYNC = "Lip sync: good, {offset} (confidence {confidence:.1f})."
+SUMMARY_OFF_SYNC = "Lip sync: {offset} (confidence {confidence:.1f})."
+SUMMARY_NO_SYNC = "Lip sync: unclear (confidence {confidence:.1f}); noisy or very short speech can be the reason."
+SUMMARY_NOT_JUDGED = "Lip sync: not measured, as face and speech are there together for too short a time."
+SYNC_LATE, SYNC_EARLY = "the mouth is {ms:.0f} ms after the sound", "the mouth is {ms:.0f} ms before the sound"
+SUMMARY_STYLE = "Speaking style: {whose}, calibrated on {seconds} of own speech."
+SUMMARY_STYLE_PICTURE = (
+    "Speaking style: {whose}, from the picture alone; no speech of its own was found to fit the face."
+)
+STYLE_OWN, STYLE_OTHER = "this person's own", "that of the other clip"
+SUMMARY_STYLE_AVERAGE = "Speaking style: the average of all speakers, as chosen in the options."
+SUMMARY_STYLE_SCALED = "Speaking style: {whose} at {strength:.0%}, as chosen in the options."
 SUMMARY_SILENT = "No voice was found in the new speech, so the mouth stays at rest. Please listen to step 2."
 SUMMARY_PREVIEW = (
     "Preview of two seconds. Lips and style come from these two seconds alone; a dub looks over the whole clip."
 )
+JUDGING = "measuring lip sync"
+PREPARING_KERNELS = "{stage}; preparing kernels (first run after installation)"
 SUMMARY_LABEL = "What was done"
 NO_RESULT = "The result appears here."
 DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Download video (MP4)", "Download report (JSON)"
@@ -148,6 +162,14 @@ GEOMETRY_NOTE = (
 )
 GEOMETRY_PICTURE = "The chosen frame: template, estimated and driven mesh over it, and the dub"
 GEOMETRY_MODEL = "Estimated (left) and driven (right) geometry, animated: turn it with the mouse or a finger"
+WEBGL_MISSING = (
+    "This browser offers no WebGL, so the 3-D view stays empty. *Make a video of the mesh* works without it, and *All "
+    "frames (GLB)* opens in other programs."
+)
+WEBGL_SOFTWARE = (
+    "This browser draws WebGL in software: the 3-D view is slow, or stays empty. *Make a video of the mesh* works "
+    "without WebGL."
+)
 GEOMETRY_TEXTURED = "Textured from the video"
 GEOMETRY_OVERLAY_BUTTON = "Make a video of the mesh over the clip"
 GEOMETRY_OVERLAY = "Driven mesh over the clip"

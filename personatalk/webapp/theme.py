@@ -34,6 +34,8 @@ CSS = """
 #pair > * {min-width: 0 !important}
 #status {min-height: 28px}
 #frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 60}
+#webgl-missing, #webgl-software {display: none}
+.webgl-missing #webgl-missing, .webgl-software #webgl-software {display: block}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
 #inside .grid-container {
@@ -110,7 +112,21 @@ FOLLOWING = """
     else before.playbackRate = after.playbackRate * (1 + Math.max(-0.5, Math.min(0.5, 3 * behind)));
   }, 100);
 """
-HEAD = f"<script>(() => {{{NAMING.replace('NAMES', json.dumps(PICTURE_NAMES))}{FOLLOWING}}})();</script>"
+# What the 3-D view can expect of this browser, as a class of the whole document.
+WEBGL = """
+  const canvas = document.createElement("canvas");
+  const gl = canvas.getContext("webgl2") || canvas.getContext("webgl");
+  if (!gl) document.documentElement.classList.add("webgl-missing");
+  else {
+    const names = gl.getExtension("WEBGL_debug_renderer_info");
+    const renderer = gl.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+    if (/swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer))
+      document.documentElement.classList.add("webgl-software");
+    gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+"""
+SCRIPTS = (NAMING.replace("NAMES", json.dumps(PICTURE_NAMES)), FOLLOWING, WEBGL)
+HEAD = "".join(f"<script>(() => {{{script}}})();</script>" for script in SCRIPTS)
 PLAY = """() => {
   const video = document.querySelector("#result video");
   if (!video) return;

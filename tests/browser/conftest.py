@@ -43,8 +43,10 @@ def visit(browser):
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     from personatalk.pipeline import load_pipeline
+    from personatalk.webapp.sync_judge import SyncJudge
 
-    demo = app.build_demo(load_pipeline(), cache=tmp_path_factory.mktemp("cache"))
+    pipeline = load_pipeline()
+    demo = app.build_demo(pipeline, judge=SyncJudge.load(pipeline.face_model), cache=tmp_path_factory.mktemp("cache"))
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     yield url
     demo.close()

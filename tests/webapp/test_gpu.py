@@ -70,7 +70,7 @@ class DevicePipeline(CopyPipeline):
     """Notes its device, and whether a GPU was booked while it ran."""
 
     def __init__(self, device: str | None, spaces: LendingSpaces | None = None) -> None:
-        self.device, self.spaces = device, spaces
+        self.device, self.spaces, self.face_model = device, spaces, None
 
     def dub(self, *args, **kwargs):
         self.booked = self.spaces.booked if self.spaces else False

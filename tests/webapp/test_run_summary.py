@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from personatalk.errors import MediaError, NoFaceError
+from personatalk.speech.sync_network import Synchrony
 from personatalk.webapp import strings
-from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
+from personatalk.webapp.run_summary import (
+    describe_style,
+    describe_synchrony,
+    name_files_as_the_page_does,
+    summarise,
+    without_folders,
+)
 
 CLIP = Path("/srv/uploads/0f3a/holiday.mp4")
 
@@ -47,3 +55,33 @@ def test_a_summary_says_that_no_voice_was_heard():
     for deviation, silent in ((0.0, True), (0.05, False)):
         result.report = {"lip_aperture": {"mean": 0.02, "deviation": deviation}}
         assert (strings.SUMMARY_SILENT in summarise(result)) is silent
+
+
+def report_with(calibrated_on_s: float = 0.0, **options) -> dict:
+    return {"options": {"style_strength": 1.0} | options, "speaker_calibration": {"calibrated_on_s": calibrated_on_s}}
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (report_with(2.8), "this person's own, calibrated on 2.8 s"),
+        (report_with(2.8, style_video="other.mp4"), "that of the other clip, calibrated on 2.8 s"),
+        (report_with(), "this person's own, from the picture alone"),
+        (report_with(2.8, style_strength=0.0), "the average of all speakers"),
+        (report_with(2.8, style_strength=0.5), "this person's own at 50%"),
+    ],
+)
+def test_a_summary_says_whose_style_it_is_and_what_it_rests_on(report, said):
+    assert said in describe_style(report)
+
+
+def test_a_summary_says_how_well_lips_and_sound_fit():
+    log_odds = np.zeros(61)
+    for offset_s, confidence, said in (
+        (0.02, 12.0, "good, the mouth is 20 ms after the sound (confidence 12.0)"),
+        (-0.12, 12.0, "Lip sync: the mouth is 120 ms before the sound"),
+        (0.02, 2.0, "unclear (confidence 2.0)"),
+    ):
+        found = Synchrony(offset_s=offset_s, confidence=confidence, log_odds=log_odds)
+        assert said in describe_synchrony(found)
+    assert describe_synchrony(None) == strings.SUMMARY_NOT_JUDGED
