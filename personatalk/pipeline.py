@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from personatalk.geometry_construction.model import GeometryModel, predict_expre
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
 from personatalk.geometry_construction.style import Style, style_of
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
+from personatalk.media.excerpt import cut_sound
 from personatalk.media.sameness import same_media
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
@@ -79,6 +81,7 @@ class DubbingPipeline:
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         record: Observer | None = None,
+        stretch: tuple[float, float] | None = None,
     ) -> DubbingResult:
         """Make the face of a video speak an audio file.
 
@@ -90,6 +93,7 @@ class DubbingPipeline:
             progress: told (share done, what is being done).
             should_stop: asked often; true ends the run with CancelledError and leaves no file.
             record: looks on; inspection.Recorder keeps everything for the researcher.
+            stretch: (start, end) s; only this part of the output is rendered and written, as it is in the whole.
 
         Raises:
             PersonaTalkError: something that the caller can mend; the message says how.
@@ -107,14 +111,16 @@ class DubbingPipeline:
             driven = self.drive(faces, speech, options, run)
         with run.stage("references", "selecting references"):
             bank = self.select_references(faces, driven, options, run)
-        with run.stage("render", "rendering"):
+        if stretch:
+            kept = driven.timeline.positions(*stretch)
+            stretch = driven.timeline.seconds(kept)
+            driven, speech = driven.part(kept), speech.between(*stretch)
+        with run.stage("render", "rendering"), sound_of(audio, stretch) as sound:
             if record:
                 record.begin(scene_of(self.mesh, faces, driven, bank, waveform=speech.waveform))
-            clip = self.clip_renderer(faces, driven, bank)
-            with VideoWriter(
-                output, source=video, audio=audio, crf=options.crf, end_pts=driven.timeline.end_pts
-            ) as writer:
-                passed = self.render(clip, driven.timeline, video, writer, run, record=record)
+            clip, timeline = self.clip_renderer(faces, driven, bank), driven.timeline
+            with VideoWriter(output, source=video, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
+                passed = self.render(clip, timeline, video, writer, run, record=record)
         report = dubbing_report(faces, driven, bank, options, run, passed=passed, fps=fps, precision=clip.precision)
         report["lost"] = what_is_lost(video, audio, keeps_timeline=driven.timeline.end_pts is None)
         if record:
@@ -288,6 +294,16 @@ class DubbingPipeline:
         if passed == len(timeline.order):
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return passed
+
+
+@contextmanager
+def sound_of(audio: Path, stretch: tuple[float, float] | None) -> Iterator[Path]:
+    """The file whose sound goes into the output: the audio itself, or a stretch of it, which is removed afterwards."""
+    if stretch is None:
+        yield audio
+        return
+    with TemporaryDirectory(prefix="personatalk-") as folder:
+        yield cut_sound(audio, Path(folder) / "stretch.wav", *stretch)
 
 
 def check_length(source: SourceFace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,11 @@ class Speech:
     def seconds(self) -> float:
         """How long it is."""
         return len(self.waveform) / SAMPLE_RATE
+
+    def between(self, start_s: float, end_s: float) -> Speech:
+        """The same speech with the waveform of a stretch; its features stay whole."""
+        start, end = (round(seconds * SAMPLE_RATE) for seconds in (start_s, end_s))
+        return replace(self, waveform=self.waveform[start:end])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +122,10 @@ class DrivenGeometry:
         """[M, D] lip descriptors of the frames to render that show the face."""
         posed = self.posed
         return lip_descriptors(self.head_vertices, posed.template, posed.rotation)[posed.valid]
+
+    def part(self, kept: slice) -> DrivenGeometry:
+        """The frames at some positions of the output; the timeline starts anew with them."""
+        per_frame = ("expression", "rotation", "translation", "scale", "valid", "times")
+        posed = replace(self.posed, **{name: getattr(self.posed, name)[kept] for name in per_frame})
+        vertices, timeline = self.head_vertices.part(kept), self.timeline.part(kept)
+        return replace(self, posed=posed, head_vertices=vertices, timeline=timeline)

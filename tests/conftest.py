@@ -70,8 +70,8 @@ def speech(tmp_path: Path) -> Path:
 class CopyPipeline:
     """Hands the input clip back, so that callers can be tested without a model."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
-        self.options, self.folder, self.audio = options, output.parent, audio
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
+        self.options, self.folder, self.audio, self.stretch = options, output.parent, audio, stretch
         if progress:
             progress(0.5, "copying")
         shutil.copy(video, output)
@@ -86,7 +86,7 @@ class CopyPipeline:
 class FacelessPipeline:
     """Finds no face in anything."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
         self.folder = output.parent
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
@@ -94,7 +94,7 @@ class FacelessPipeline:
 class PickyPipeline:
     """Finds every clip too short, and names it as the pipeline does."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
         raise MediaError(f"{video} is too short to dub")
 
 
@@ -104,7 +104,7 @@ class EndlessPipeline:
     def __init__(self) -> None:
         self.started = self.stopped = False
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
         self.folder, self.started = output.parent, True
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:

@@ -10,7 +10,8 @@ import pytest
 ROOMS = {
     "errors": [], "options": [], "devices": [], "progress": [], "concurrency": [], "checkpoints": [],
     "opencv": [],
-    "media": ["sameness", "targets", "colour", "hdr", "container", "decode", "sound", "extras", "encode", "timeline"],
+    "media": ["sameness", "targets", "colour", "hdr", "container", "decode", "sound", "extras", "encode", "excerpt",
+              "timeline"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer", "mesh",
                  "face_refinement", "lip_refinement", "estimation"],
@@ -23,7 +24,7 @@ ROOMS = {
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "run_summary",
-               "kernels", "sync_judge", "face_choice", "excerpt", "analysis", "service", "examples", "messages",
+               "kernels", "sync_judge", "face_choice", "preview", "analysis", "service", "examples", "messages",
                "input_form", "result_view", "run_controls", "example_buttons", "panels", "panel_geometry",
                "panel_style", "panel_references", "panel_attention", "panel_stages", "endpoints", "layout"],
     "cli": None, "__main__": [],

@@ -151,6 +151,10 @@ class HeadVertices:
     def __getitem__(self, frames: int | slice | np.ndarray) -> np.ndarray:
         return self._face_model.vertices(self._template, self._expression[frames])
 
+    def part(self, frames: slice) -> HeadVertices:
+        """The vertices of some of the frames, still to be computed."""
+        return HeadVertices(self._face_model, self._template, self._expression[frames])
+
 
 def in_blocks(count: int) -> list[slice]:
     """Slices of so many frames as are worked on at once; at least one, which may be empty."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from personatalk.media import read_frames
 
 BLOCK_FRAMES = 24  # frames held while a video is played backwards
-END_TOLERANCE_S = 1e-6  # a frame that would start at the speech's end, but for rounding, is none
+END_TOLERANCE_S = 1e-6  # a frame that would start at the end, but for rounding, is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,37 @@ class Timeline:
     times: np.ndarray
     source_times: np.ndarray
     end_pts: int | None = None
+
+    def positions(self, start_s: float, end_s: float) -> slice:
+        """Positions of the output frames from start_s to before end_s, counted from the output's first frame.
+
+        Raises:
+            ValueError: there is none.
+        """
+        start, stop = np.searchsorted(self.times - self.times[0], np.array((start_s, end_s)) - END_TOLERANCE_S)
+        if start >= stop:
+            raise ValueError(f"no frame of the output lies between {start_s} and {end_s} s")
+        return slice(int(start), int(stop))
+
+    def seconds(self, kept: slice) -> tuple[float, float]:
+        """When the frames at some positions begin and end, s from the output's first frame."""
+        times = self.times - self.times[0]
+        usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        return float(times[kept.start]), float(np.append(times, times[-1] + usual)[kept.stop])
+
+    def part(self, kept: slice) -> Timeline:
+        """The frames at some positions as an output of their own, which starts at 0 ticks."""
+        pts = self.pts[kept]
+        usual = int(np.median(np.diff(self.pts))) if len(self.pts) > 1 else 1
+        end = self.pts[-1] + usual if self.end_pts is None else self.end_pts
+        end = int(np.append(self.pts, end)[kept.stop])
+        return replace(
+            self,
+            order=self.order[kept],
+            pts=pts - pts[0],
+            times=self.times[kept],
+            end_pts=end - int(pts[0]),
+        )
 
 
 def plan_timeline(times: np.ndarray, pts: np.ndarray, audio_s: float, length: str) -> Timeline:

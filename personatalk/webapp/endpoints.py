@@ -37,7 +37,7 @@ Returns:
     The dubbed video, a summary in words, and a report as JSON.
 """
 DUB_WHAT = "Dub a clip: the face in it speaks the new speech, in that person's own speaking style."
-PREVIEW_WHAT = "Dub the first two seconds of a clip, to see quickly how it will look."
+PREVIEW_WHAT = "Dub two seconds of a clip from where the speech begins, to see quickly how it will look."
 
 
 def add_endpoints(form: InputForm, service: DubbingService) -> None:

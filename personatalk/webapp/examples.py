@@ -20,6 +20,7 @@ from personatalk.media import read_frames
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
+from personatalk.webapp.preview import Job
 from personatalk.webapp.service import RECORD, DubbingService, Outcome
 from personatalk.webapp.sessions import RUNNING
 
@@ -104,9 +105,8 @@ class ExampleCache:
             (unfinished / RUNNING).touch()
             try:
                 with self._service.queue.turn():
-                    outcome = self._service.dub_into(
-                        unfinished, example.clip, example.speech, DubbingOptions(), progress=progress
-                    )
+                    job = Job(clip=example.clip, speech=example.speech, options=DubbingOptions())
+                    outcome = self._service.dub_into(unfinished, job, progress=progress)
                 fields = {name: getattr(outcome, name) for name in KEPT_FIELDS}
                 (unfinished / OUTCOME).write_text(json.dumps(fields))
                 self._service.sessions.finish(unfinished)

@@ -12,9 +12,9 @@ import numpy as np
 
 from personatalk.errors import PersonaTalkError
 from personatalk.media import probe_video, read_audio
+from personatalk.media.excerpt import SAMPLE_RATE, write_wave
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
-from personatalk.webapp.excerpt import SAMPLE_RATE, write_wave
 from personatalk.webapp.face_choice import centre, find_faces, nearest_face
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.messages import errors_as_messages

@@ -13,14 +13,15 @@ from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
 from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
 from personatalk.media import probe_video
+from personatalk.media.excerpt import cut_video
 from personatalk.options import DubbingOptions
 from personatalk.progress import SHARES, Progress, Run
 from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
-from personatalk.webapp.excerpt import EXCERPT_SOUND, EXCERPT_VIDEO, cut_excerpt
 from personatalk.webapp.gpu import on_gpu
 from personatalk.webapp.kernels import are_compiled, with_kernel_note
 from personatalk.webapp.limits import Limits
+from personatalk.webapp.preview import EXCERPT_VIDEO, Job, preview_of
 from personatalk.webapp.run_queue import RunQueue
 from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
 from personatalk.webapp.sessions import Sessions
@@ -30,8 +31,7 @@ from personatalk.webapp.time_estimate import TimeEstimator
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
 
-PREVIEW_S = 2.0
-RECORD = "record"
+RECORD, BEFORE = "record", "before.mp4"
 HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time per frame; spent on each frame of another clip
 
 
@@ -65,6 +65,11 @@ class Request:
             self.clip: strings.CLIP,
         }
         return {Path(path): name for path, name in given.items() if path}
+
+    @property
+    def job(self) -> Job:
+        """What the pipeline is asked for, once the request is found complete."""
+        return Job(clip=self.clip, speech=self.speech, options=self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,39 +152,37 @@ class DubbingService:
         Raises:
             PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
         """
-        return self._run(request, session, progress, lambda folder: (request.clip, request.speech), record=record)
+        return self._run(request, session, progress, lambda folder: request.job, record=record)
 
     def preview(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
-        """Dub the first two seconds, and keep what the research panels show if `record`.
+        """Dub two seconds from where the speech begins, and keep what the research panels show if `record`.
 
         Raises:
             PersonaTalkError: as `dub`.
         """
-
-        def excerpt(folder: Path) -> tuple[Path, Path]:
-            return cut_excerpt(request.clip, request.speech, folder, PREVIEW_S)
-
-        request = replace(request, options=replace(request.options, length="video"))
         try:
-            outcome = self._run(request, session, progress, excerpt, record=record)
+            outcome = self._run(
+                request, session, progress, lambda folder: preview_of(request.job, folder), record=record
+            )
         except NoFaceError as error:
             raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
-        return replace(outcome, summary=f"{outcome.summary}\n{strings.SUMMARY_PREVIEW}")
+        is_whole = not (outcome.folder / EXCERPT_VIDEO).exists()
+        note = strings.SUMMARY_PREVIEW if is_whole else strings.SUMMARY_PREVIEW_LONG
+        return replace(outcome, summary=f"{outcome.summary}\n{note}")
 
     def _run(
         self,
         request: Request,
         session: str,
         progress: Progress,
-        inputs: Callable[[Path], tuple[Path, Path]],
+        plan: Callable[[Path], Job],
         *,
         record: bool,
     ) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
             self.check(request)
             with self.queue.turn(wait):
-                clip, speech = inputs(folder)
-                outcome = self.dub_into(folder, clip, speech, request.options, progress=progress, record=record)
+                outcome = self.dub_into(folder, plan(folder), progress=progress, record=record)
         self.sessions.finish(folder)
         return outcome
 
@@ -198,63 +201,46 @@ class DubbingService:
             if progress:
                 progress(0.0, strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before))
 
-        excerpts = {folder / EXCERPT_VIDEO: strings.CLIP, folder / EXCERPT_SOUND: strings.SPEECH}
         try:
-            with name_files_as_the_page_does(files | excerpts):
+            with name_files_as_the_page_does(files | {folder / EXCERPT_VIDEO: strings.CLIP}):
                 yield folder, wait
         except BaseException:
             self.sessions.remove(session, folder)
             raise
 
-    def dub_into(
-        self,
-        folder: Path,
-        clip: Path,
-        speech: Path,
-        options: DubbingOptions,
-        *,
-        progress: Progress | None = None,
-        record: bool = True,
-    ) -> Outcome:
+    def dub_into(self, folder: Path, job: Job, *, progress: Progress | None = None, record: bool = True) -> Outcome:
         """Dub into a folder that carries the sessions' mark of a run; the caller must hold the turn of `queue`.
 
         Raises:
             PersonaTalkError: stopped, or nothing to dub.
         """
-        outcome = self._dub_on_gpu(folder, clip, speech, options, progress=progress, record=record)
-        self.time_estimator.add(outcome.num_frames, outcome.seconds)
+        outcome = self._dub_on_gpu(folder, job, progress=progress, record=record)
+        if not job.stretch:
+            self.time_estimator.add(outcome.num_frames, outcome.seconds)
         return outcome
 
-    def _dub(
-        self,
-        folder: Path,
-        clip: Path,
-        speech: Path,
-        options: DubbingOptions,
-        *,
-        progress: Progress | None,
-        record: bool,
-    ) -> Outcome:
+    def _dub(self, folder: Path, job: Job, *, progress: Progress | None, record: bool) -> Outcome:
         recorder = Recorder(folder / RECORD) if record else None
         if progress and not are_compiled(mix_textures):
             progress = with_kernel_note(progress)
         result = self.pipeline.dub(
-            clip,
-            speech,
+            job.clip,
+            job.speech,
             folder / "dubbed.mp4",
-            options,
+            job.options,
             progress=progress,
             should_stop=lambda: self.sessions.should_stop(folder),
             record=recorder,
+            stretch=job.stretch,
         )
         if progress and self.judge:
             progress(1.0, strings.JUDGING)
-        synchrony = self.judge(result.video, options.face_point) if self.judge else None
+        synchrony = self.judge(result.video, job.options.face_point) if self.judge else None
         report = folder / "report.json"
         report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
         return Outcome(
             folder=folder,
-            before=clip,
+            before=cut_video(job.clip, folder / BEFORE, *job.stretch) if job.stretch else job.clip,
             video=result.video,
             report=report,
             record=recorder.folder if recorder else None,

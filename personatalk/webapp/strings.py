@@ -81,7 +81,7 @@ TOO_LONG = (
     "python -m personatalk dub --help."
 )
 TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
-PREVIEW_WITHOUT_FACE = "No face is seen in the first two seconds, which is all that a preview looks at. Press Dub."
+PREVIEW_WITHOUT_FACE = "No face is seen in the part of the clip that a preview uses. Press Dub."
 STOP_NOT_BY_MCP = "Runs that were started by MCP cannot be stopped by it."
 FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
 BUSY_TITLE = "Too many at once"
@@ -113,8 +113,9 @@ STYLE_OWN, STYLE_OTHER = "this person's own", "that of the other clip"
 SUMMARY_STYLE_AVERAGE = "Speaking style: the average of all speakers, as chosen in the options."
 SUMMARY_STYLE_SCALED = "Speaking style: {whose} at {strength:.0%}, as chosen in the options."
 SUMMARY_SILENT = "No voice was found in the new speech, so the mouth stays at rest. Please listen to step 2."
-SUMMARY_PREVIEW = (
-    "Preview of two seconds. Lips and style come from these two seconds alone; a dub looks over the whole clip."
+SUMMARY_PREVIEW = "Preview of two seconds, as they will be in the dub."
+SUMMARY_PREVIEW_LONG = (
+    "Preview of two seconds. Style and reference frames come from the clip's first ten seconds; a dub uses all of it."
 )
 JUDGING = "measuring lip sync"
 PREPARING_KERNELS = "{stage}; preparing kernels (first run after installation)"

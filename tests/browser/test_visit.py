@@ -18,9 +18,9 @@ from browser.visiting import (
     wait_for_result,
 )
 from personatalk.media import probe_video
+from personatalk.media.excerpt import cut_sound, cut_video
 from personatalk.webapp import strings
 from personatalk.webapp.examples import ASSETS
-from personatalk.webapp.excerpt import cut_excerpt
 
 CLIP_S = 1.2  # a short clip keeps the test short
 pytestmark = IN_A_BROWSER
@@ -28,7 +28,8 @@ pytestmark = IN_A_BROWSER
 
 @pytest.mark.weights
 def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
-    clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, CLIP_S)
+    clip = cut_video(ASSETS / "grid_speaker.mp4", tmp_path / "clip.mp4", 0.0, CLIP_S)
+    speech = cut_sound(ASSETS / "speech_bridge.wav", tmp_path / "speech.wav", 0.0, CLIP_S)
     frames = probe_video(clip).num_frames
     page = visit(url)
     give(page, clip, speech)

@@ -90,3 +90,20 @@ def test_a_file_of_variable_rate_is_written_as_long_as_the_speech(tmp_path, leng
     assert written.num_frames == len(plan.order)
     assert written.duration == pytest.approx(audio_s, abs=0.045 if name == "constant" else 0.101)
     assert written.duration > audio_s - 0.002
+
+
+@pytest.mark.parametrize("length", ["video", *FILLING])
+def test_a_part_of_the_output_is_an_output_of_its_own(length):
+    times, pts, _ = random_source(10)
+    plan = plan_timeline(times, pts, 9.0, length)
+    start, end = 0.3 * plan.times[-1], 0.6 * plan.times[-1]
+    kept = plan.positions(start, end)
+    part = plan.part(kept)
+    shown = plan.times - plan.times[0]
+    assert np.array_equal(part.order, plan.order[(shown >= start) & (shown < end)])
+    assert part.pts[0] == 0 and np.array_equal(np.diff(part.pts), np.diff(plan.pts[kept]))
+    assert part.end_pts == plan.pts[kept.stop] - plan.pts[kept.start]
+    begins, ends = plan.seconds(kept)
+    assert begins >= start and ends - begins == pytest.approx(part.end_pts * TICK)
+    with pytest.raises(ValueError, match="no frame"):
+        plan.positions(100.0, 101.0)

@@ -24,6 +24,7 @@ from gradio_client import Client, handle_file
 import app
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.face_model import FaceModel
+from personatalk.media.excerpt import cut_sound, cut_video
 from personatalk.pipeline import DubbingPipeline
 from personatalk.webapp import strings
 from personatalk.webapp.limits import Limits
@@ -77,9 +78,8 @@ def test_preview_looks_at_two_seconds_from_where_the_speech_begins(serve, tmp_pa
     clip = write_clip(tmp_path / "long.mp4", num_frames=90)
     speech = write_speech(tmp_path / "late.wav", seconds=4.0, silence=1.5)
     serve(pipeline).predict(handle_file(clip), handle_file(speech), True, api_name="/preview")
-    assert pipeline.clip_frames == 50
-    assert pipeline.speech_s == pytest.approx(2.0)
-    assert np.abs(pipeline.waveform[: len(pipeline.waveform) // 8]).max() > 0.2  # no silence at its start
+    assert pipeline.clip_frames == 90 and pipeline.speech_s == pytest.approx(4.0)  # all of both is taken into account
+    assert pipeline.stretch == pytest.approx((1.4, 3.4), abs=0.01)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -127,7 +127,7 @@ def test_error_that_the_visitor_can_mend_reaches_the_page(serve, inputs):
     with pytest.raises(Exception, match="No face was found in the clip"):
         client.predict(**inputs, api_name="/dub")
     assert not pipeline.folder.exists()
-    with pytest.raises(Exception, match="No face is seen in the first two seconds"):
+    with pytest.raises(Exception, match="No face is seen in the part of the clip"):
         client.predict(**inputs, api_name="/preview")
     with pytest.raises(Exception, match="both coordinates"):
         client.predict(**inputs, face_x=3, api_name="/dub")
@@ -265,9 +265,9 @@ def test_the_page_is_served_to_this_machine_only_unless_it_is_a_space(monkeypatc
 def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
     from personatalk.pipeline import load_pipeline
     from personatalk.webapp.examples import ASSETS
-    from personatalk.webapp.excerpt import cut_excerpt
 
-    clip, speech = cut_excerpt(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path, 1.2)
+    clip = cut_video(ASSETS / "grid_speaker.mp4", tmp_path / "clip.mp4", 0.0, 1.2)
+    speech = cut_sound(ASSETS / "speech_bridge.wav", tmp_path / "speech.wav", 0.0, 1.2)
     client = serve(load_pipeline())
     report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
     assert report["clip"]["num_frames"] == 30 and report["track"]["frames_usable"] == 30

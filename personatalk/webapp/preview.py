@@ -1,0 +1,77 @@
+"""The part of a dub that a preview shows: two seconds from where the speech is first heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from personatalk.media import probe_video, read_audio, same_media
+from personatalk.media.excerpt import cut_sound, cut_video
+from personatalk.options import DubbingOptions
+
+PREVIEW_S = 2.0
+SOURCE_S = 10.0  # of a clip; a preview that tracked all of a long clip would take as long as its dub
+MIN_SOURCE_FRAMES = 30  # at low frame rates; a dub needs 24
+SAMPLE_RATE = 16000  # Hz
+LOUD_SHARE = 0.05  # of the loudest sample; louder than this, speech has begun
+LEAD_S = 0.1  # kept before its beginning
+EXCERPT_VIDEO, EXCERPT_SOUND = "excerpt.mp4", "excerpt.wav"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the pipeline is asked for.
+
+    Attributes:
+        clip: video of the speaker.
+        speech: sound.
+        options: of the dub.
+        stretch: (start, end) s, the part of the output that is rendered; None for all of it.
+    """
+
+    clip: Path
+    speech: Path
+    options: DubbingOptions
+    stretch: tuple[float, float] | None = None
+
+
+def preview_of(job: Job, folder: Path) -> Job:
+    """Plan the preview of a dub.
+
+    It is a stretch of the dub itself, so that style, calibration and references are those of the dub. Of a long clip
+    only the beginning is used, as a file of its own; where the clip also gives style or references, so does the
+    beginning, which keeps the true mouth out of the references.
+
+    Args:
+        job: the dub.
+        folder: for the beginning of a long clip.
+    """
+    info, options = probe_video(job.clip), replace(job.options, length="video")
+    clip, seconds = job.clip, info.duration
+    most = max(SOURCE_S, MIN_SOURCE_FRAMES / float(info.fps))
+    if seconds > most:
+        clip, seconds = _beginning(job.clip, folder, most, has_sound=info.has_audio), most
+        options = replace(
+            options,
+            style_video=_unless_same(options.style_video, job.clip),
+            reference_video=_unless_same(options.reference_video, job.clip),
+        )
+    start = min(first_sound(read_audio(job.speech, SAMPLE_RATE)), max(0.0, seconds - PREVIEW_S))
+    return replace(job, clip=clip, options=options, stretch=(start, start + PREVIEW_S))
+
+
+def _beginning(clip: Path, folder: Path, seconds: float, *, has_sound: bool) -> Path:
+    sound = cut_sound(clip, folder / EXCERPT_SOUND, 0.0, seconds) if has_sound else None
+    return cut_video(clip, folder / EXCERPT_VIDEO, 0.0, seconds, sound=sound)
+
+
+def _unless_same(video: Path | None, clip: Path) -> Path | None:
+    return None if video and same_media(video, clip) else video
+
+
+def first_sound(waveform: np.ndarray) -> float:
+    """Seconds at which to start, so that a preview does not begin with silence; waveform is [S] at SAMPLE_RATE."""
+    loud = np.abs(waveform) > LOUD_SHARE * np.abs(waveform).max()
+    return max(0.0, int(loud.argmax()) / SAMPLE_RATE - LEAD_S)

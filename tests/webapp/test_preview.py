@@ -1,0 +1,74 @@
+"""A preview shows two seconds of what a dub would show."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_clip, write_speech
+from media_samples import ASSETS
+
+from personatalk.media import probe_video, read_audio, read_frames
+from personatalk.media.excerpt import SAMPLE_RATE, write_wave
+from personatalk.options import DubbingOptions
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.preview import PREVIEW_S, SOURCE_S, Job, first_sound, preview_of
+from personatalk.webapp.service import DubbingService, Request
+from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.time_estimate import TimeEstimator
+
+CLIP, SPEECH = ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav"
+FPS = 25
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_reference_clip(tmp_path):
+    from personatalk.pipeline import load_pipeline
+
+    service = DubbingService(load_pipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    copy = shutil.copy(CLIP, tmp_path / "uploaded again.mp4")  # as a visitor's second upload is
+    speech = write_wave(tmp_path / "late.wav", np.pad(read_audio(SPEECH, SAMPLE_RATE), (SAMPLE_RATE // 2, 0)))
+    options = DubbingOptions(reference_video=copy, crf=0)  # lossless
+    request = Request(clip=CLIP, speech=speech, consent=True, options=options)
+    preview, dub = (run(request, "me", None) for run in (service.preview, service.dub))
+    reports = [json.loads(outcome.report.read_text()) for outcome in (preview, dub)]
+    for name in ("lip_references", "face_references", "speaker_calibration"):
+        assert reports[0][name] == reports[1][name]
+    start, num_frames = math.ceil(FPS * first_sound(read_audio(speech))), 2 * FPS
+    assert start >= 10
+    shown, dubbed, before, source = (images_of(path) for path in (preview.video, dub.video, preview.before, CLIP))
+    assert len(shown) == len(before) == num_frames
+    stretch = slice(start, start + num_frames)
+    assert np.array_equal(shown, dubbed[stretch])
+    errors = [np.abs(before - source[first:][:num_frames]).mean() for first in range(start - 2, start + 3)]
+    assert np.argmin(errors) == 2 and errors[2] < 2  # levels; the excerpt is compressed
+    heard, spoken = (read_audio(path, SAMPLE_RATE) for path in (preview.video, dub.video))
+    spoken = spoken[start * SAMPLE_RATE // FPS :][: len(heard)]
+    assert np.corrcoef(heard[: len(spoken)], spoken)[0, 1] > 0.98
+
+
+def test_the_preview_of_a_long_clip_uses_its_beginning_for_all_that_the_clip_gives(tmp_path):
+    clip, speech = write_clip(tmp_path / "long.mp4", 300), write_speech(tmp_path / "speech.wav", 12.0)
+    copy, other = shutil.copy(clip, tmp_path / "copy.mp4"), write_clip(tmp_path / "other.mp4", 40)
+    options = DubbingOptions(reference_video=copy, style_video=other, length="loop")
+    (tmp_path / "run").mkdir()
+    job = preview_of(Job(clip=clip, speech=speech, options=options), tmp_path / "run")
+    assert probe_video(job.clip).num_frames == SOURCE_S * FPS and job.stretch == (0.0, PREVIEW_S)
+    assert job.options.reference_video is None and job.options.style_video == other  # None: the clip that is dubbed
+
+
+def test_the_preview_of_a_short_clip_uses_the_clip_itself(tmp_path):
+    clip, speech = write_clip(tmp_path / "clip.mp4", 70), write_speech(tmp_path / "speech.wav", 6.0, silence=3.0)
+    job = preview_of(Job(clip=clip, speech=speech, options=DubbingOptions(style_video=clip)), tmp_path)
+    assert (job.clip, job.options.style_video) == (clip, clip)
+    assert job.stretch == pytest.approx((0.8, 2.8))  # the last two seconds, although the speech begins later
+
+
+def images_of(path: Path) -> np.ndarray:
+    """[T, H, W, 3] levels."""
+    return np.stack([frame.image for frame in read_frames(path)]).astype(np.float32)
