@@ -34,8 +34,6 @@ CSS = """
 #pair > * {min-width: 0 !important}
 #status {min-height: 28px}
 #frame-slider, .form:has(> #frame-slider) {position: sticky; top: 0; z-index: 60}
-#webgl-missing, #webgl-software {display: none}
-.webgl-missing #webgl-missing, .webgl-software #webgl-software {display: block}
 #inside .picture .image-container {padding-top: 34px}
 #inside .grid-wrap {max-height: none; min-height: 0}
 #inside .grid-container {
@@ -125,8 +123,13 @@ WEBGL = """
     gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 """
+# Not in CSS, whose rules Gradio lets begin below the document.
+WEBGL_STYLE = """
+  #webgl-missing, #webgl-software {display: none}
+  .webgl-missing #webgl-missing, .webgl-software #webgl-software {display: block}
+"""
 SCRIPTS = (NAMING.replace("NAMES", json.dumps(PICTURE_NAMES)), FOLLOWING, WEBGL)
-HEAD = "".join(f"<script>(() => {{{script}}})();</script>" for script in SCRIPTS)
+HEAD = "".join(f"<script>(() => {{{script}}})();</script>" for script in SCRIPTS) + f"<style>{WEBGL_STYLE}</style>"
 PLAY = """() => {
   const video = document.querySelector("#result video");
   if (!video) return;

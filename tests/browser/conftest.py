@@ -23,13 +23,14 @@ def visit(browser):
     """Open a page as a new visitor."""
     contexts = []
 
-    def open_page(url: str, size: str = "desktop", scheme: str = "light"):
+    def open_page(url: str, size: str = "desktop", scheme: str = "light", *, before: str = ""):
         width, height = SIZES[size]
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
         )  # fmt: skip
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(before)
         page.set_default_timeout(60_000)
         page.goto(url)
         page.locator("#dub").wait_for()

@@ -202,3 +202,27 @@ def wait_until(page, happened, seconds: float = 30) -> None:
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"
         page.wait_for_timeout(50)
+
+
+@pytest.mark.parametrize(
+    ("has_webgl", "shown", "hidden"),
+    [(False, strings.WEBGL_MISSING, strings.WEBGL_SOFTWARE), (True, strings.WEBGL_SOFTWARE, strings.WEBGL_MISSING)],
+)
+def test_the_3d_view_says_what_this_browser_cannot_draw(visit, serve, has_webgl, shown, hidden):
+    page = visit(serve(CopyPipeline()), before="" if has_webgl else NO_WEBGL)  # the tests' browser has it in software
+    page.locator("#geometry > button").click()
+    page.get_by_text(plain(shown)).wait_for()
+    assert not page.get_by_text(plain(hidden)).is_visible()
+
+
+NO_WEBGL = """
+  const getContext = HTMLCanvasElement.prototype.getContext;
+  HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+    return kind.includes("webgl") ? null : getContext.call(this, kind, ...rest);
+  };
+"""
+
+
+def plain(markdown: str) -> str:
+    """The beginning of a text, without what Markdown marks."""
+    return markdown.partition(" *")[0]
