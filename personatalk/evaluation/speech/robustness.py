@@ -10,17 +10,15 @@ import torch
 from scipy.signal import find_peaks
 
 from personatalk import metrics
-from personatalk.evaluation.geometry.fitting import FACE_MODEL_FILE
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.report import report_of
-from personatalk.evaluation.speech.prediction import (
+from personatalk.evaluation.speech.clips import (
     MIN_FIT,
     MIN_SECONDS,
     SpeechClip,
     load_geometry_model,
     read_speech_clip,
 )
-from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry_construction.model import predict_expression
 from personatalk.media import read_audio
@@ -74,7 +72,7 @@ def evaluate_robustness(inputs: EvaluationInputs) -> dict:
     Returns:
         what `report_of` gives, a row for each condition; see `robustness_figures`.
     """
-    face_model, model = FaceModel.load(inputs.checkpoints / FACE_MODEL_FILE), load_geometry_model(inputs.checkpoints)
+    face_model, model = inputs.load_face_model(), load_geometry_model(inputs.checkpoints)
     encoder = load_speech_encoder(inputs.checkpoints)
     usable = [c for c in inputs.read_clips() if c.has_fitting_sound(MIN_FIT) and c.is_long_enough(MIN_SECONDS)]
     rows: dict[str, list[dict[str, float]]] = {}
