@@ -63,13 +63,22 @@ class VideoWriter:
         crf: constant rate factor of x264 and x265, lower is better; 16 is visually lossless.
         end_pts: ticks of the source's time base at which the last frame ends; without it, that one takes as long as
             the source's frames do on average.
+        is_whole: the source's frames are written all, each at its own time; else its chapters and subtitles would not
+            fit, and are left out. A given `end_pts` means that they are not.
 
     Raises:
         MediaError: source or audio cannot be read, or the target cannot be written.
     """
 
     def __init__(
-        self, path: Path, source: Path, *, audio: Path | None, crf: int = 16, end_pts: int | None = None
+        self,
+        path: Path,
+        source: Path,
+        *,
+        audio: Path | None,
+        crf: int = 16,
+        end_pts: int | None = None,
+        is_whole: bool = True,
     ) -> None:
         self._path, self._source_path = Path(path), Path(source)
         self._audio_path = Path(audio) if audio else None
@@ -77,7 +86,7 @@ class VideoWriter:
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
-        self._crf, self._end_pts = crf, end_pts
+        self._crf, self._end_pts, self._is_whole = crf, end_pts, is_whole and end_pts is None
         self._partial = PartialFile(self._path)
         self._converter = ColourConverter(self._colour, self.info.height, self.info.bit_depth)
         self._first_pts: int | None = None
@@ -154,7 +163,7 @@ class VideoWriter:
                 raise MediaError(
                     f"The sound in {self._audio_path.name} is 0 s long, or broken; give another recording."
                 )
-        if self._end_pts is None:  # the source's own timeline, in which these have their place
+        if self._is_whole:
             start = self.info.start_pts * self.info.time_base
             add_chapters(self._output, source, start)
             self._tracks.append(_Track(add_subtitles(self._output, source, start)))

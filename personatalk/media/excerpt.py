@@ -32,7 +32,7 @@ def cut_video(video: Path, path: Path, start_s: float, end_s: float, *, sound: P
         MediaError: no frame lies there.
     """
     first = None
-    with VideoWriter(path, source=video, audio=sound, crf=CRF) as writer:
+    with VideoWriter(path, source=video, audio=sound, crf=CRF, is_whole=False) as writer:
         for frame in _between(video, start_s, end_s):
             first = frame.pts if first is None else first
             writer.write(frame.image, frame.pts - first)

@@ -11,6 +11,7 @@ import pytest
 from media_samples import picture, psnr, voice, write_sound, write_video
 
 from personatalk.media import AI_MODIFIED, VideoWriter, probe_video, read_frames, what_is_lost
+from personatalk.media.excerpt import cut_video
 
 IMAGES = [picture(96, 128, index) for index in range(50)]
 CHAPTERS = [(0, 700, "One"), (700, 2000, "Two")]
@@ -204,3 +205,12 @@ def test_what_sound_loses_is_said(tmp_path, rate, layout, words):
     clip = write_video(tmp_path / "in.mp4", IMAGES[:2])
     sound = write_sound(tmp_path / "a.wav", voice(0.5, rate), rate, codec="pcm_s16le", layout=layout)
     assert what_is_lost(clip, sound) == words
+
+
+def test_an_excerpt_is_as_long_as_its_frames(tmp_path, rich):
+    """Chapters and subtitles of the whole would make it longer."""
+    excerpt = cut_video(rich, tmp_path / "out.mp4", 0.4, 1.0)
+    with av.open(str(excerpt)) as container:
+        assert container.duration == pytest.approx(600_000, abs=50_000)
+        assert not container.chapters() and not container.streams.subtitles
+        assert container.metadata["title"] == "A film"
