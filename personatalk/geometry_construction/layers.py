@@ -1,4 +1,4 @@
-"""Layers that attend over time within a reach, shared by the networks that work on a grid of time."""
+"""Attention layers over a bounded span of time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, memory: Tensor, valid: Tensor) -> Tensor:
-        """Return [B, T, D] for query [B, T, D], memory [B, T, D] and valid [B, T] bool of the memory."""
+        """Attend from query [B, T, D] to memory [B, T, D], of which only valid [B, T] counts: [B, T, D]."""
         q, k, v = (
             rearrange(x, "b t (h d) -> b h t d", h=self.heads)
             for x in (self.to_q(query), self.to_k(memory), self.to_v(memory))
@@ -66,7 +66,7 @@ class DecoderLayer(nn.Module):
 
 
 def band(bias: Tensor, num_frames: int) -> Tensor:
-    """Spread a bias by distance over a square of frames; out of reach it is next to minus infinity.
+    """Expand a bias by distance to an attention bias; out of reach it is next to minus infinity.
 
     Args:
         bias: [H, 2 * reach + 1] for distances from -reach to reach.
@@ -77,5 +77,5 @@ def band(bias: Tensor, num_frames: int) -> Tensor:
     reach = bias.shape[1] // 2
     frames = torch.arange(num_frames, device=bias.device)
     distance = frames[None] - frames[:, None]
-    spread = bias[:, (distance + reach).clamp(0, 2 * reach)]
-    return spread.masked_fill(distance.abs() > reach, -1e9)
+    square = bias[:, (distance + reach).clamp(0, 2 * reach)]
+    return square.masked_fill(distance.abs() > reach, -1e9)

@@ -1,4 +1,4 @@
-"""Lips that shut: when they should, read off stage 1's last layer, and how, by the least motion of the face."""
+"""Lip closure: its probability from stage 1's last hidden layer, and the smallest motion that closes the lips."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from personatalk.geometry.face_model import LIP_PAIRS
 from personatalk.geometry.mouth import LOWER_LIP, UPPER_LIP, driven_gaps, gap_aperture
 from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 
-NEIGHBOURS = (0, 1, -1, 2, -2)  # frames of the grid whose opening is looked at
-NUM_PERSON = 5  # of what is known of the person: openings at rest and on average, and how far the lips move
-LEFT_OPEN = 0.1  # share of the gap that is left when lips are shut
+NEIGHBOURS = (0, 1, -1, 2, -2)  # grid points whose lip aperture is an input
+NUM_PERSON = 5  # inputs from the style: aperture at rest and of the mean mouth, deviation of three lip vertices
+RESIDUAL_GAP = 0.1  # share of the gap that closed lips keep
 LOG_FLOOR_IOD = 0.003
 LIP_ROWS = tuple([STYLE_VERTICES.index(vertex) for vertex in side] for side in (UPPER_LIP, LOWER_LIP))
 
 
 class ClosureHead(nn.Module):
-    """Tell from what stage 1 knows whether the lips are shut, and shut them.
+    """Logistic regression of lip closure, and the correction that closes the lips.
 
-    Squared error makes lips that are probably shut stand a little open, which people notice before anything else. Where
-    the probability is above `low`, the gap is narrowed, from `high` on all the way.
+    A network trained by squared error leaves lips a little open where they are only probably closed. Where the
+    probability is above bounds[0] the gap is narrowed, from bounds[1] on as far as RESIDUAL_GAP.
 
     Args:
-        dim: width of stage 1's last layer.
+        dim: width of stage 1's last hidden layer.
         expression_dim: K.
 
-    Ours: the paper does not speak of it.
+    Ours: the paper has no closure; open lips at /p/, /b/ and /m/ are the most visible error without it.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class ClosureHead(nn.Module):
         num_inputs = dim + len(NEIGHBOURS) + 1 + NUM_PERSON
         self.linear = nn.Linear(num_inputs, 1)
         nn.init.zeros_(self.linear.weight)
-        nn.init.constant_(self.linear.bias, -20.0)  # a fresh one shuts nothing
+        nn.init.constant_(self.linear.bias, -20.0)  # untrained, it closes nothing
         self.register_buffer("mean", torch.zeros(num_inputs))
         self.register_buffer("deviation", torch.ones(num_inputs))
         self.register_buffer("bounds", torch.tensor([0.05, 0.15]))
@@ -49,10 +49,10 @@ class ClosureHead(nn.Module):
 
     @torch.no_grad()
     def set_face(self, gap_basis: Tensor, gram: Tensor) -> None:
-        """Learn how coefficients move the gaps, and the coefficients that move a gap at least cost.
+        """Set how coefficients move the gaps, and solve for the change of coefficients that moves them at least cost.
 
         Args:
-            gap_basis: [K, 3, 3] IOD, what each coefficient does to the gaps between the inner lips.
+            gap_basis: [K, 3, 3] IOD, change of the gaps between the inner lips by each coefficient.
             gram: [K, K], d @ gram @ d is the cost of a change d.
         """
         basis, gram = gap_basis.double().flatten(1), gram.double()
@@ -69,25 +69,25 @@ class ClosureHead(nn.Module):
         return driven_gaps(expression, style.template[..., upper, :] - style.template[..., lower, :], self.gap_basis)
 
     def aperture(self, expression: Tensor, style: Style) -> Tensor:
-        """Openness [..., T] IOD."""
+        """Lip aperture [..., T] IOD."""
         return gap_aperture(self.gaps(expression, style))
 
     def inputs(self, hidden: Tensor, expression: Tensor, style: Style) -> Tensor:
-        """What the decision is made from, [..., T, num_inputs]; the arguments are those of `forward`."""
-        opening = self.aperture(expression, style)
-        logs = (opening + LOG_FLOOR_IOD).log()
-        around = torch.stack([logs.roll(shift, -1) for shift in NEIGHBOURS] + [opening], -1)
-        known = torch.stack([style.rest, style.mean], -2)
+        """Inputs of the regression [..., T, num_inputs]; the arguments are those of `forward`."""
+        aperture = self.aperture(expression, style)
+        logs = (aperture + LOG_FLOOR_IOD).log()
+        apertures = torch.stack([logs.roll(shift, -1) for shift in NEIGHBOURS] + [aperture], -1)
+        rest_and_mean = torch.stack([style.rest, style.mean], -2)
         _, lower = LIP_ROWS
-        person = torch.cat([self.aperture(known, style), style.vertex_deviation[..., lower, 1]], -1)
-        person = person[..., None, :].expand(*opening.shape, NUM_PERSON)
-        return torch.cat([hidden, around, person], -1)
+        person = torch.cat([self.aperture(rest_and_mean, style), style.vertex_deviation[..., lower, 1]], -1)
+        person = person[..., None, :].expand(*aperture.shape, NUM_PERSON)
+        return torch.cat([hidden, apertures, person], -1)
 
     def forward(self, hidden: Tensor, expression: Tensor, style: Style) -> Tensor:
-        """How likely the lips are shut, as logits.
+        """Logits of the lips being closed.
 
         Args:
-            hidden: [..., T, D] stage 1's last layer on its grid of time.
+            hidden: [..., T, D] stage 1's last hidden layer on its time grid.
             expression: [..., T, K] its coefficients.
             style: of one speaker, or a batch of B if the others have a batch axis.
 
@@ -97,12 +97,21 @@ class ClosureHead(nn.Module):
         return self.linear((self.inputs(hidden, expression, style) - self.mean) / self.deviation)[..., 0]
 
     def strength(self, logits: Tensor) -> Tensor:
-        """How far to shut the lips, in [0, 1]."""
+        """Strength of the closure in [0, 1] for logits of any shape: a smooth step between the bounds."""
         low, high = self.bounds
-        share = ((logits.sigmoid() - low) / (high - low)).clamp(0, 1)
-        return share.square() * (3 - 2 * share)
+        step = ((logits.sigmoid() - low) / (high - low)).clamp(0, 1)
+        return step.square() * (3 - 2 * step)
 
-    def close(self, expression: Tensor, amount: Tensor, style: Style) -> Tensor:
-        """Narrow the gaps of [T, K] coefficients; at amount 1, of [T], a tenth of them is left."""
-        less = -(1 - LEFT_OPEN) * amount[:, None, None] * self.gaps(expression, style)
-        return expression + less.flatten(1) @ self.closing
+    def close(self, expression: Tensor, strength: Tensor, style: Style) -> Tensor:
+        """Narrow the gaps between the lips.
+
+        Args:
+            expression: [T, K]
+            strength: [T] in [0, 1]; at 1 the share RESIDUAL_GAP of a gap is left.
+            style: of the speaker.
+
+        Returns:
+            [T, K]
+        """
+        change = -(1 - RESIDUAL_GAP) * strength[:, None, None] * self.gaps(expression, style)
+        return expression + change.flatten(1) @ self.closing

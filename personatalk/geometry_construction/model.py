@@ -1,4 +1,4 @@
-"""Stage 1: speech features and speaking style to speech coefficients of the face, tied to time."""
+"""Stage 1: from speech features and speaking style to speech coefficients of the face."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 from personatalk.speech.features import SpeechFeatures, sample_rows
 from personatalk.speech.voice_activity import VoiceDetector, speech_gate
 
-CHUNK_FRAMES = 150  # of the grid of time, 6 s at 25 Hz: memory grows with its square
-PHASES = (0.0, 0.5)  # the speech is read twice, half a point of the grid apart, and the mean is taken
+CHUNK_FRAMES = 150  # grid points, 6 s at 25 Hz; memory grows with the square
+PHASES = (0.0, 0.5)  # of the grid, in steps; predictions on both are averaged
 
 
 class GeometryModel(nn.Module):
-    """Drive a person's template geometry by speech, in the person's style.
+    """Predict speech coefficients from speech features, in a person's speaking style.
 
-    The network works on a fixed grid of time (25 Hz, from second 0), whatever the video's rate, and sees
-    only a window around each point of it: results do not depend on chunks, length or frame rate.
+    The network works on a fixed time grid (25 Hz, from second 0), whatever the video's rate, and its receptive field
+    is a window around each grid point: results do not depend on chunks, length or frame rate.
 
     Source: PersonaTalk (arXiv 2409.05379), stage 1: style embedding, style-aware audio encoding, geometry decoder.
-    Ours: sizes, windows, and that it predicts coefficients, as deviations from a mean mouth that lies between the
-        average person's and this person's, by a learnt share: the mean of a short reference is a noisy witness.
+    Ours: sizes and windows, for which the paper gives no numbers; and the output, coefficients as deviations from a
+        mean mouth. That lies between the average person's and this person's, by a learnt share, since the mean of a
+        short reference is noisy.
     """
 
     audio_mean: Tensor
@@ -56,7 +57,7 @@ class GeometryModel(nn.Module):
         self.register_buffer("audio_mean", torch.zeros(config.audio_dim))
         self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
         self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
-        # what the head gets wrong with everyone, by what it reads, so that a person's own way can be told from it
+        # linear map from the head's inputs to its mean error over the training persons; speaker calibration subtracts it
         self.register_buffer("population_residual", torch.zeros(config.expression_dim, config.dim))
         for field in fields(Style):  # the average style of the training speakers, and the deviation between them
             single = (config.expression_dim,) if field.name in ("mean", "rest") else (len(STYLE_VERTICES), 3)
@@ -70,15 +71,15 @@ class GeometryModel(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Frames of the grid on either side that can change a frame's result."""
+        """Grid points on either side in the receptive field of a grid point."""
         return self.config.window_frames + 2 * self.config.depth * self.config.context_frames
 
     def forward(self, speech: Tensor, valid: Tensor, style: Style) -> Tensor:
-        """Predict speech coefficients on the grid of time.
+        """Predict speech coefficients on the time grid.
 
         Args:
             speech: [B, T, C] features at the grid's times.
-            valid: [B, T] bool, false where there is no sound (padding, before its start, after its end).
+            valid: [B, T] bool, false where there is no audio (padding, before its start, after its end).
             style: a batch of B.
 
         Returns:
@@ -87,12 +88,12 @@ class GeometryModel(nn.Module):
         return self.read_out(self.hidden(speech, valid, style), style)
 
     def read_out(self, hidden: Tensor, style: Style) -> Tensor:
-        """Turn the last layer [B, T, D] into coefficients [B, T, K]."""
+        """Map the last hidden layer [B, T, D] to coefficients [B, T, K]."""
         mean = torch.lerp(self.average_mean, style.mean, self.mean_share)
         return mean[:, None] + self.head(hidden) * self.expression_deviation
 
     def hidden(self, speech: Tensor, valid: Tensor, style: Style) -> Tensor:
-        """Return [B, T, D], what the head reads; the arguments are those of `forward`."""
+        """Return [B, T, D], the head's inputs; the arguments are those of `forward`."""
         code, template = self._style_inputs(style)
         audio = self.audio_input(self.standardise(speech))
         audio = self.audio_encoder(self.style_encoder(code), audio, valid)
@@ -102,15 +103,15 @@ class GeometryModel(nn.Module):
         return self.norm(x)
 
     def standardise(self, speech: Tensor) -> Tensor:
-        """Bring features [..., C] to mean 0 and deviation 1 over the training clips."""
+        """Standardise features [..., C] by mean and deviation of the training clips."""
         return (speech - self.audio_mean) / self.audio_deviation
 
     def gate(self, features: SpeechFeatures, times: Tensor) -> Tensor:
-        """How far the mouth may leave its rest, [T] in [0, 1] at times [T] s: only where somebody speaks."""
+        """Speech gate [T] in [0, 1] at times [T] s: the share of the predicted motion that is used."""
         return speech_gate(features, times, self.voice(self.standardise(features.values.float())))
 
     def _style_inputs(self, style: Style) -> tuple[Tensor, Tensor]:
-        """Standardise: what the style encoder reads [B, .], and the template geometry [B, .]."""
+        """Standardise the inputs of the style encoder [B, .] and the template geometry [B, .]."""
         scaled = {
             f.name: ((getattr(style, f.name) - getattr(self, f"average_{f.name}")) / getattr(self, f"spread_{f.name}"))
             .flatten(1)
@@ -122,7 +123,7 @@ class GeometryModel(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Style statistics to a few style tokens, by an MLP."""
+    """MLP from style statistics to a few style tokens."""
 
     def __init__(self, num_inputs: int, config: GeometryModelConfig) -> None:
         super().__init__()
@@ -141,12 +142,12 @@ class StyleEncoder(nn.Module):
 
 
 class StyleAwareAudioEncoder(nn.Module):
-    """One cross-attention layer: style tokens ask, audio features answer.
+    """One cross-attention layer from style tokens to audio features.
 
     Source: PersonaTalk (arXiv 2409.05379): style as query, audio as key and value.
-    Ours: how the answer gets back on the time axis. Each frame is asked anew, with only the features in a window
-        around it as keys and values and a learnt bias by token and distance; the tokens' answers of a frame
-        are joined, projected, and added to the frame's own feature.
+    Ours: the way back to the time axis, which the paper leaves open. Every frame has its own attention, with the
+        features in a window around it as keys and values and a learnt bias by token and distance; the outputs of
+        all tokens are concatenated, projected, and added to the frame's own feature.
     """
 
     def __init__(self, config: GeometryModelConfig) -> None:
@@ -177,8 +178,8 @@ class StyleAwareAudioEncoder(nn.Module):
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # [B, heads, S, memory]
         bias = band(self.bias, audio.shape[1]).unflatten(0, (self.heads, -1))  # [heads, S, frame, memory]
         scores = (scores[..., None, :] + bias).masked_fill(~valid[:, None, None, None, :], -1e9)
-        answers = scores.softmax(-1) @ value[:, :, None]  # [B, heads, S, frame, D / heads]
-        return audio + self.dropout(self.to_out(rearrange(answers, "b h s t d -> b t (s h d)")))
+        outputs = scores.softmax(-1) @ value[:, :, None]  # [B, heads, S, frame, D / heads]
+        return audio + self.dropout(self.to_out(rearrange(outputs, "b h s t d -> b t (s h d)")))
 
 
 @torch.inference_mode()
@@ -195,56 +196,58 @@ def predict_expression(
 ) -> Tensor:
     """Predict the speech coefficients of a video's frames.
 
-    Where the recording is silent, or has ended, the mouth is at rest.
+    Outside speech the mouth is at rest.
 
     Args:
         times: [T] seconds of the frames on the recording's clock.
         style: one speaker's, unbatched.
-        style_strength: 0 the average speaker's style, 1 this speaker's, above 1 overdone.
-        mouth_amplitude: scales the way from the mouth at rest.
+        style_strength: 0 for the average speaker's style, 1 for this speaker's, above 1 to exaggerate.
+        mouth_amplitude: factor on the deviation from the mouth at rest.
         moment: [T, K] the expression of the moment, added before lips are closed; None adds nothing.
-        chunk_frames: points of the grid worked on at once; bounds memory, does not change the result.
+        chunk_frames: grid points computed at once; bounds memory, does not change the result.
 
     Returns:
         [T, K]
     """
     style = model.average_style.lerp(style.to(model.audio_mean.device), style_strength)
     times = times.to(torch.float64)
-    heard = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
-    readings = [_read(model, features, heard, style, phase=phase, chunk_frames=chunk_frames) for phase in PHASES]
-    expression, amount = (torch.stack(parts).mean(0) for parts in zip(*readings, strict=True))
+    inside = times.clamp(0, features.duration - 1 / features.rate)  # outside the recording its ends are held
+    predictions = [
+        _predict_on_grid(model, features, inside, style, phase=phase, chunk_frames=chunk_frames) for phase in PHASES
+    ]
+    expression, closure = (torch.stack(parts).mean(0) for parts in zip(*predictions, strict=True))
     gate = model.gate(features, times).to(style.rest)
     moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
     if moment is not None:
         moved = moved + moment.to(moved)
-    return model.closure.close(moved, gate * amount, style)
+    return model.closure.close(moved, gate * closure, style)
 
 
-def _read(
+def _predict_on_grid(
     model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style, *, phase: float, chunk_frames: int
 ) -> tuple[Tensor, Tensor]:
-    """Run the network on the grid of time, moved by a share of its step.
+    """Run the network on the time grid, shifted by a share of its step, and interpolate.
 
     Returns:
-        at times [T] s coefficients [T, K], and [T] how far the lips are to be shut.
+        at times [T] s coefficients [T, K] and the strength of the lip closure [T].
     """
-    places = times * model.config.frame_rate - phase
-    first, last = math.floor(places.min().clamp(min=0).item()), math.floor(places.max().item()) + 1
-    expression, amount = [], []
+    positions = times * model.config.frame_rate - phase
+    first, last = math.floor(positions.min().clamp(min=0).item()), math.floor(positions.max().item()) + 1
+    expression, closure = [], []
     for start in range(first, last + 1, chunk_frames):
         stop = min(start + chunk_frames, last + 1)
         hidden = hidden_on_grid(model, features, start - model.reach, stop + model.reach, style, phase=phase)
         predicted = model.read_out(hidden[None], style.batched())[0]
-        closed = model.closure.strength(model.closure(hidden, predicted, style))
+        strength = model.closure.strength(model.closure(hidden, predicted, style))
         expression.append(predicted[model.reach : model.reach + stop - start])
-        amount.append(closed[model.reach : model.reach + stop - start])
-    return sample_rows(torch.cat(expression), places - first), sample_rows(torch.cat(amount), places - first)
+        closure.append(strength[model.reach : model.reach + stop - start])
+    return sample_rows(torch.cat(expression), positions - first), sample_rows(torch.cat(closure), positions - first)
 
 
 def hidden_on_grid(
     model: GeometryModel, features: SpeechFeatures, start: int, stop: int, style: Style, *, phase: float = 0.0
 ) -> Tensor:
-    """Run the network on the points start..stop of the grid, moved by a share of its step: [stop - start, D]."""
+    """Hidden states [stop - start, D] at a range of grid points, the grid shifted by a share of its step."""
     grid = (torch.arange(start, stop, dtype=torch.float64) + phase) / model.config.frame_rate
     valid = (grid >= 0) & (grid < features.duration)
     speech = sample_rows(features.values, grid * features.rate).float()

@@ -1,4 +1,4 @@
-"""A clip's own speech as evidence: how far its sound is from its picture, and how this person says it."""
+"""Speaker calibration: a clip's own speech gives its audio offset, and fits stage 1's last layer to the person."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from personatalk.speech.encoders import SpeechEncoder
 from personatalk.speech.features import SAMPLE_RATE, SpeechFeatures, sample_rows
 from personatalk.speech.sync_network import SyncNetwork, measure_synchrony
 
-MAX_S = 20.0  # of own speech that is listened to
-MIN_S = 1.0  # of speech that is worth calibrating to
-PRIOR_FRAMES = 1600.0  # strength of the belief that this person is as all are; frames of speech weigh against it
-SPEAKING = 0.99  # of the gate, above which somebody speaks
+MAX_S = 20.0  # of the clip that are used
+MIN_S = 1.0  # of speech, below which nothing is fitted
+PRIOR_FRAMES = 1600.0  # weight of the prior that this person speaks as the average does
+SPEAKING = 0.99  # of the speech gate, from which a frame counts as speech
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerCalibration:
-    """What a clip's own sound says.
+    """What was measured on a clip's own speech.
 
     Attributes:
-        offset_s: by which the picture comes after the sound; None where it was not measured or could not be.
-        confidence: of the offset, in natural logarithms of the odds.
-        in_sync: whether the sound is this face's, as far as the network can tell.
-        speech_s: seconds of speech that the calibration rests on; 0 where there is none.
+        offset_s: by which the picture comes after the audio; None where it was not measured or could not be.
+        confidence: of the offset, see `Synchrony`.
+        in_sync: whether the sync network finds the speech to be this face's.
+        speech_s: seconds of speech that the calibration was fitted to; 0 without calibration.
     """
 
     offset_s: float | None = None
@@ -56,11 +56,11 @@ class SpeakerCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerCalibrator:
-    """Takes a video's own sound as evidence of how its person speaks.
+    """Calibrates stage 1 to the person of a video by the video's own speech.
 
     Attributes:
         encoder: of stage 1's features.
-        network: measures offsets from the same features.
+        network: sync network on the same features.
         face_model: of the geometry.
     """
 
@@ -71,9 +71,9 @@ class SpeakerCalibrator:
     def calibrate(
         self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, options: DubbingOptions
     ) -> tuple[GeometryModel, SpeakerCalibration]:
-        """Measure a video's offset and calibrate stage 1 to it, as far as the options and the sound allow.
+        """Measure a video's audio offset and calibrate stage 1, as far as the options and the audio allow.
 
-        Only the first 20 s are listened to. A video without sound, or with another's, changes nothing.
+        Only the first 20 s are used. A video without sound, or with another person's, changes nothing.
         """
         if not (options.measure_offset or options.calibrate):
             return model, SpeakerCalibration()
@@ -84,12 +84,12 @@ class SpeakerCalibrator:
         if self.network.config.speech_encoder != self.encoder.config.name:
             return model, SpeakerCalibration()  # the sync network was trained on other features
         features = self.encoder.encode(waveform)
-        heard = first_seconds(geometry, MAX_S)
-        own = find_offset(self.network, features, heard, self.face_model)
+        beginning = first_seconds(geometry, MAX_S)
+        own = find_offset(self.network, features, beginning, self.face_model)
         if options.calibrate and own.in_sync:
             offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
             strength = min(options.style_strength, 1.0)
-            model, seconds = calibrate(model, features, heard, style, offset_s=offset_s, strength=strength)
+            model, seconds = calibrate(model, features, beginning, style, offset_s=offset_s, strength=strength)
             own = replace(own, speech_s=seconds)
         return model, own if options.measure_offset else replace(own, offset_s=None)
 
@@ -110,7 +110,7 @@ class SpeakerCalibrator:
 
 
 def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
-    """The first seconds of a geometry, on a clock that starts with it."""
+    """Cut a geometry to its first seconds, with times from 0."""
     times = geometry.times - geometry.times[0]
     kept = times < seconds
     per_frame = ("expression", "rotation", "translation", "scale", "valid")
@@ -120,7 +120,7 @@ def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
 def find_offset(
     network: SyncNetwork, features: SpeechFeatures, geometry: FaceGeometry, face_model: FaceModel
 ) -> SpeakerCalibration:
-    """Measure how far a clip's sound is from its picture, and whether it belongs to the face at all."""
+    """Measure the offset between a clip's picture and its audio, and whether the speech is the face's at all."""
     found = measure_synchrony(network, features, geometry, face_model)
     if found is None:
         return SpeakerCalibration()
@@ -132,23 +132,23 @@ def calibrate(
     model: GeometryModel, features: SpeechFeatures, geometry: FaceGeometry, style: Style, *, offset_s: float,
     strength: float = 1.0,
 ) -> tuple[GeometryModel, float]:  # fmt: skip
-    """Fit the last layer of stage 1 to how this person says what is heard, in closed form.
+    """Fit the last layer of stage 1 to a person, in closed form.
 
-    Ridge regression from the last layer's inputs to what the network gets wrong, less what it gets wrong with everyone.
+    Ridge regression from the last layer's inputs to the residual of its prediction, less the population-mean residual.
     The prior weighs as much as 64 s of speech, so that little speech changes little.
 
     Args:
-        features: of the clip's own sound.
+        features: of the clip's own speech.
         geometry: of the clip.
         style: of the person.
-        offset_s: by which the picture comes after the sound.
-        strength: 1 takes the correction whole, 0 not at all.
+        offset_s: by which the picture comes after the audio.
+        strength: factor on the correction.
 
     Returns:
-        the model with a last layer of its own, and the seconds of speech that it rests on; the model itself and 0 where
-        there is too little speech.
+        a model with a last layer of its own, and the seconds of speech that it was fitted to; the model itself and 0
+        where there is too little speech.
 
-    Ours: the paper does not adapt to a person.
+    Ours: the paper adapts by style alone; a source with sound also shows how the person pronounces.
     """
     times = torch.from_numpy(geometry.times - offset_s)
     trusted = torch.from_numpy(geometry.valid) & (times >= 0) & (times < min(features.duration, MAX_S))
@@ -157,18 +157,17 @@ def calibrate(
     seconds = float(trusted.sum()) * step
     if seconds < MIN_S:
         return model, 0.0
-    inputs, said = hidden_and_prediction(model, features, times[trusted], style)
-    missed = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim]) - said
-    weight = ridge(
-        inputs.double(), missed.double() - inputs.double() @ model.population_residual.double().T, frame_s=step
-    )
+    inputs, predicted = hidden_and_prediction(model, features, times[trusted], style)
+    residual = torch.from_numpy(geometry.expression[trusted.numpy(), : model.config.expression_dim]) - predicted
+    population = inputs.double() @ model.population_residual.double().T
+    weight = ridge(inputs.double(), residual.double() - population, frame_s=step)
     return with_correction(model, strength * weight, inputs.mean(0)), seconds
 
 
 def hidden_and_prediction(
     model: GeometryModel, features: SpeechFeatures, times: Tensor, style: Style
 ) -> tuple[Tensor, Tensor]:
-    """What the last layer of stage 1 reads [T, D] and says [T, K] at times [T] s, all of it at once."""
+    """Inputs [T, D] and outputs [T, K] of the last layer of stage 1 at times [T] s, computed in one piece."""
     rate = model.config.frame_rate
     last = int(float(times.max()) * rate) + 2
     hidden = hidden_on_grid(model, features, -model.reach, last + model.reach, style)
@@ -176,26 +175,29 @@ def hidden_and_prediction(
     return hidden, model.read_out(hidden[None], style.batched())[0]
 
 
-def ridge(inputs: Tensor, missed: Tensor, *, frame_s: float, prior: float = PRIOR_FRAMES) -> Tensor:
-    """Slope of a ridge regression whose prior weighs as much as `prior` frames of 40 ms.
+def ridge(inputs: Tensor, residual: Tensor, *, frame_s: float, prior: float = PRIOR_FRAMES) -> Tensor:
+    """Slopes of a ridge regression whose prior weighs as much as `prior` frames of 40 ms.
+
+    Solved here rather than by scikit-learn, with which it agrees: importing that takes longer than the calibration.
 
     Args:
         inputs: [N, D]
-        missed: [N, K]
+        residual: [N, K]
         frame_s: seconds that a row stands for.
+        prior: frames.
 
     Returns:
         [K, D]
     """
     x = inputs - inputs.mean(0)
-    share = frame_s * 25.0
-    scale = x.square().mean().clamp(min=1e-12)  # the prior is about inputs of the size that they have
-    normal = share * x.T @ x + prior * scale * torch.eye(x.shape[1], dtype=x.dtype)
-    return torch.linalg.solve(normal, share * x.T @ (missed - missed.mean(0))).T
+    frames_per_row = frame_s * 25.0
+    scale = x.square().mean().clamp(min=1e-12)  # makes the prior independent of the inputs' unit
+    normal = frames_per_row * x.T @ x + prior * scale * torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(normal, frames_per_row * x.T @ (residual - residual.mean(0))).T
 
 
 def with_correction(model: GeometryModel, weight: Tensor, centre: Tensor) -> GeometryModel:
-    """A copy of the model whose last layer adds weight [K, D] times its inputs less centre [D]."""
+    """Copy a model and add weight [K, D] times its inputs less centre [D] to the output of its last layer."""
     corrected = copy.deepcopy(model)
     change = weight.to(centre) / model.expression_deviation[:, None]
     corrected.head.weight = torch.nn.Parameter(model.head.weight + change, requires_grad=False)

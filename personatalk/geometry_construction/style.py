@@ -1,4 +1,4 @@
-"""Speaking style: how a person holds and moves the mouth, read off a reference video."""
+"""Speaking style: statistics of how a person holds and moves the mouth in a reference video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from personatalk.geometry.mouth import driven_aperture
 
 JAW_AND_CHEEKS = (152, 148, 377, 149, 378, 150, 379, 172, 397, 200, 199, 50, 280, 205, 425, 206, 426, 207, 427)
 STYLE_VERTICES = (*LIPS, *JAW_AND_CHEEKS)
-REST_QUANTILE = 0.1  # a speaking person's mouth is at rest, or nearly, in a tenth of the frames
+REST_QUANTILE = 0.1  # of lip aperture: a speaking person's mouth is nearly at rest in a tenth of the frames
 MIN_STYLE_FRAMES = 2
 
 
@@ -29,7 +29,7 @@ class Style:
         template: [..., P, 3] IOD, the style vertices of the template.
 
     Source: mean and standard deviation of expression vertices, PersonaTalk (arXiv 2409.05379).
-    Ours: which vertices, and the mouth at rest beside them.
+    Ours: lips, jaw and cheeks as the vertices, since the paper names none; and the mouth at rest, for silence.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class Style:
     template: Tensor
 
     def lerp(self, other: Style, share: float) -> Style:
-        """Go from this style towards another; a share above 1 goes beyond it."""
+        """Interpolate from this style to another; a share above 1 extrapolates."""
         return Style(
             **{f.name: torch.lerp(getattr(self, f.name), getattr(other, f.name), share) for f in fields(Style)}
         )
@@ -59,11 +59,11 @@ class Style:
 
 
 def style_of(expression: np.ndarray, valid: np.ndarray, template: np.ndarray, face_model: FaceModel) -> Style:
-    """Read a speaker's style off the geometry of a reference video.
+    """Compute a speaker's style from the geometry of a reference video.
 
     Args:
         expression: [T, Ke] head-space coefficients; those of speech come first.
-        valid: [T] bool, frames to be trusted.
+        valid: [T] bool.
         template: [V, 3] IOD, identity and neutral expression.
         face_model: what the coefficients belong to.
 
@@ -75,8 +75,8 @@ def style_of(expression: np.ndarray, valid: np.ndarray, template: np.ndarray, fa
     speech = expression[valid, : face_model.num_speech].astype(np.float32)
     chosen = list(STYLE_VERTICES)
     moved = np.einsum("tk,kpc->tpc", speech, face_model.speech_basis[:, chosen])
-    opening = driven_aperture(speech, template, face_model)
-    rest = speech[opening <= np.quantile(opening, REST_QUANTILE)].mean(0)
+    aperture = driven_aperture(speech, template, face_model)
+    rest = speech[aperture <= np.quantile(aperture, REST_QUANTILE)].mean(0)
     arrays = {
         "mean": speech.mean(0),
         "rest": rest,

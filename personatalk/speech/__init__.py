@@ -1,1 +1,1 @@
-"""Speech features, voice activity, and synchrony of sound and mouth."""
+"""Speech encoders and features, voice activity, augmentation, and audio-visual synchrony."""

@@ -1,4 +1,4 @@
-"""Sounds in which nobody speaks."""
+"""Synthetic sounds without speech: noise, tones, music and machines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from scipy.ndimage import gaussian_filter1d
 from personatalk.speech.features import SAMPLE_RATE
 
 NOISES = ("silence", "white", "pink", "brown", "hum", "chord", "reed")
-UNSEEN_NOISES = ("melody", "drums", "engine")  # in which nothing is trained, so that they can judge
+UNSEEN_NOISES = ("melody", "drums", "engine")  # held out of training, for evaluation
 
 
 def make_noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Make sound in which nobody speaks.
+    """Synthesise a sound without speech.
 
     Args:
         kind: one of NOISES or UNSEEN_NOISES.
         num_samples: at 16 kHz.
 
     Returns:
-        [num_samples] float64, root mean square about 0.1, or next to nothing for silence.
+        [num_samples] float64, root mean square about 0.1, for silence 1e-5.
     """
     if kind == "silence":
         return rng.normal(0, 1e-5, num_samples)

@@ -1,4 +1,4 @@
-"""A clip's own speech: what it is evidence of, and that too little of it, or another's, changes nothing."""
+"""Speaker calibration: what it corrects, and that too little speech, or another person's, changes nothing."""
 
 from __future__ import annotations
 
