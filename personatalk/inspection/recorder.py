@@ -20,6 +20,7 @@ from personatalk.inspection.portrait import (
     PORTRAIT_HEIGHT,
     PORTRAIT_WIDTH,
     WINDOW_BOX,
+    fade_outside,
     portrait_from_image,
 )
 from personatalk.metrics.identity import cut_face_chip
@@ -117,7 +118,8 @@ class Recorder:
         width, height = round((right - left) * self._fineness), round((bottom - top) * self._fineness)
         affine = portrait_from_image - np.array(((0, 0, left), (0, 0, top)), np.float32)
         gain = np.array(((width / (right - left),), (height / (bottom - top),)), np.float32)
-        return warp_image(image, affine * gain, width, height)
+        picture = warp_image(image, affine * gain, width, height)
+        return fade_outside(picture, affine * gain, image.shape[1], image.shape[0])
 
     def _write(self, name: str, picture: np.ndarray) -> None:
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
