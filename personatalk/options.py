@@ -56,6 +56,7 @@ class DubbingOptions:
     def __post_init__(self) -> None:
         for name in ("style_strength", "mouth_amplitude"):
             self._require(name, _is_within(getattr(self, name), MAX_FACTOR), f"a number between 0 and {MAX_FACTOR}")
+        self._require("expression", _is_within(self.expression, 1), "a number between 0 and 1")
         choices_of = {"length": LENGTH_RULES, "reference_strategy": REFERENCE_STRATEGIES, "tracker": TRACKERS}
         for name, choices in choices_of.items():
             self._require(name, getattr(self, name) in choices, f"one of {choices}")

@@ -1,4 +1,4 @@
-"""The light fill: differences around the mask are carried inwards, what is not light is left out; the prior's pull."""
+"""Colour transfer: differences around the mask are carried inwards, other things are left out; the prior's pull."""
 
 from __future__ import annotations
 

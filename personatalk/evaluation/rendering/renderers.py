@@ -31,7 +31,7 @@ from personatalk.speech.encoders import load_speech_encoder
 ABLATIONS = {
     "without decoder": {"has_decoder": False},
     "without offsets": {"max_offset_px": 0.0},
-    "without light fill": {"has_colour_transfer": False},
+    "without colour transfer": {"has_colour_transfer": False},
 }
 
 
