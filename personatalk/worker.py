@@ -140,6 +140,7 @@ class PipelineWorker(Worker):
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
         record: Observer | None = None,
+        stretch: tuple[float, float] | None = None,
     ) -> DubbingResult:
         """Dub as `DubbingPipeline.dub`; `record` works there, and only what it writes is seen here.
 
@@ -147,8 +148,8 @@ class PipelineWorker(Worker):
             WorkerDiedError: the process ended.
             PersonaTalkError: as `DubbingPipeline.dub`.
         """
-        files = video, audio, output
-        return self.call(_dub, *files, options=options, record=record, progress=progress, should_stop=should_stop)
+        asked = {"options": options, "record": record, "stretch": stretch}
+        return self.call(_dub, video, audio, output, progress=progress, should_stop=should_stop, **asked)
 
 
 def _dub(pipeline: DubbingPipeline, video: Path, audio: Path, output: Path, **keywords: Any) -> DubbingResult:

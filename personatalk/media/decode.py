@@ -166,11 +166,13 @@ def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """Return a file's first video stream that is not a cover picture.
 
     Raises:
-        MediaError: there is none.
+        MediaError: there is none, or its codec is unknown.
     """
     attached = Disposition.attached_pic
     for stream in container.streams.video:
         if not stream.disposition & attached:
+            if stream.codec_context is None:
+                raise MediaError(f"The video in {path.name} is of an unknown kind; export it as MP4.")
             stream.thread_type = "AUTO"
             return stream
     if container.streams.audio:

@@ -106,7 +106,11 @@ def what_is_lost(video: Path, audio: Path | None = None, *, keeps_timeline: bool
 
 
 def _text_subtitles(source: InputContainer) -> list[SubtitleStream]:
-    return [stream for stream in source.streams.subtitles if stream.codec_context.name in TEXT_SUBTITLES]
+    return [stream for stream in source.streams.subtitles if _codec_name(stream) in TEXT_SUBTITLES]
+
+
+def _codec_name(stream: av.stream.Stream) -> str:
+    return stream.codec_context.name if stream.codec_context else "unknown"
 
 
 def _subtitle_packets(
@@ -166,7 +170,7 @@ def _subsampling(picture: av.VideoFrame) -> tuple[int, int]:
 def _lost_in_tracks(container: InputContainer, stream: av.VideoStream, keeps_timeline: bool) -> list[str]:
     lost, streams = [], container.streams
     kept = {subtitles.index for subtitles in _text_subtitles(container)} if keeps_timeline else set()
-    subtitles = [other.codec_context.name for other in streams.subtitles if other.index not in kept]
+    subtitles = [_codec_name(other) for other in streams.subtitles if other.index not in kept]
     if subtitles:
         lost.append(f"subtitles ({', '.join(subtitles)})")
     chapters = container.chapters()

@@ -58,11 +58,13 @@ def audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
     """Return a file's first audio stream.
 
     Raises:
-        MediaError: there is none, or it has more channels than can be converted.
+        MediaError: there is none, its codec is unknown, or it has more channels than can be converted.
     """
     if not container.streams.audio:
         raise MediaError(f"{path.name} has no sound in it; give a file with an audio stream.")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError(f"The sound in {path.name} is of an unknown kind; export it as WAV.")
     num_channels = stream.codec_context.layout.nb_channels
     if num_channels > MAX_CHANNELS:
         raise MediaError(f"{path.name} has {num_channels} channels of sound; give a file with at most {MAX_CHANNELS}.")

@@ -63,7 +63,7 @@ def return_a_lambda(prepared, *, progress, should_stop):
 class PipelineOfTheProcess:
     """Copies the clip, tells of it, and dies of clips that are named so."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None):
+    def dub(self, video, audio, output, options=None, *, progress, should_stop, record, stretch):
         if "deadly" in video.name:
             ctypes.string_at(0)
         progress(0.5, "copying")

@@ -190,3 +190,20 @@ def test_sound_beyond_full_scale_is_clipped(tmp_path):
     samples[9000] = -3
     waveform = read_audio(write_floats(tmp_path / "a.wav", samples))
     assert np.array_equal(waveform, np.clip(samples, -1, 1))
+
+
+def rename_codec(path: Path, old: bytes, new: bytes) -> Path:
+    """Give a codec a name that nobody knows."""
+    data = path.read_bytes()
+    assert old in data
+    changed = path.with_name(f"unknown_{path.name}")
+    changed.write_bytes(data.replace(old, new))
+    return changed
+
+
+def test_unknown_codecs_are_refused(tmp_path, samples):
+    sound = write_sound(tmp_path / "a.mka", voice(0.5, 44100), 44100, codec="aac", format="matroska")
+    _check(read_audio, rename_codec(sound, b"A_AAC", b"A_ZZZ"), "of an unknown kind")
+    video = write_video(tmp_path / "v.mkv", [picture(64, 64, index) for index in range(3)])
+    for reader in (probe_video, _frames):
+        _check(reader, rename_codec(video, b"V_MPEG4/ISO/AVC", b"V_ZZZZZ/ZZZ/ZZZ"), "of an unknown kind")
