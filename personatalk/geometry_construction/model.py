@@ -57,7 +57,7 @@ class GeometryModel(nn.Module):
         self.register_buffer("audio_mean", torch.zeros(config.audio_dim))
         self.register_buffer("audio_deviation", torch.ones(config.audio_dim))
         self.register_buffer("expression_deviation", torch.ones(config.expression_dim))
-        # linear map from the head's inputs to its mean error over the training persons; speaker calibration subtracts it
+        # from the head's inputs to its mean error over the training persons; speaker calibration subtracts it
         self.register_buffer("population_residual", torch.zeros(config.expression_dim, config.dim))
         for field in fields(Style):  # the average style of the training speakers, and the deviation between them
             single = (config.expression_dim,) if field.name in ("mean", "rest") else (len(STYLE_VERTICES), 3)

@@ -16,6 +16,7 @@ from personatalk.options import DubbingOptions
 BAD = {
     "style_strength": [-0.1, 3.1, math.nan, math.inf, "1", None, True, [1.0]],
     "mouth_amplitude": [-0.1, 3.1, math.nan, "a", None, False],
+    "expression": [-0.01, 1.5, math.nan, "0.5", True],
     "length": ["long", None, 1, ["video"]],
     "reference_strategy": ["best", None],
     "face_point": [(1.0,), (1.0, 2.0, 3.0), ("a", 1.0), (1.0, math.nan), (math.inf, 1.0), "12", 3.0, (None, None)],
@@ -38,7 +39,7 @@ def test_a_bad_choice_is_refused_and_named(name, value):
     "good",
     [
         {"style_strength": 0, "mouth_amplitude": np.float32(1.5), "crf": np.int64(51)},
-        {"style_strength": 3, "crf": 0, "length": "hold", "calibrate": False},
+        {"expression": 0, "style_strength": 3, "crf": 0, "length": "hold", "calibrate": False},
         {"face_point": [3, 4.5], "style_video": Path("a.mp4"), "reference_video": "b.mp4"},
     ],
 )
