@@ -163,7 +163,7 @@ class HubertEncoder(nn.Module):
         """
         audio = prepare(waveform).to(self.model.encoder.feature_projection.projection.weight.device)
         num_features = math.ceil(len(audio) / SAMPLES_PER_FEATURE)
-        half = HUBERT_RECEPTIVE_FIELD // 2  # feature n sees the samples around n * 320
+        half = HUBERT_RECEPTIVE_FIELD // 2  # feature n is computed from the samples around n * 320
         padded = F.pad(audio, (half, HUBERT_RECEPTIVE_FIELD))
 
         def encode_window(first: int, last: int) -> Tensor:

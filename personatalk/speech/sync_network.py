@@ -1,4 +1,4 @@
-"""Sync networks: whether speech and lips belong together, and the offset between them."""
+"""Sync networks: whether speech and lips are in sync, and the offset between them."""
 
 from __future__ import annotations
 

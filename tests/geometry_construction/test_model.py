@@ -1,4 +1,4 @@
-"""Stage 1: tied to time, silent when the sound is, and each control changes what it says."""
+"""Stage 1: independent of frame rate and chunks, at rest outside speech, and every control has its effect."""
 
 from __future__ import annotations
 
@@ -80,17 +80,17 @@ def test_what_comes_much_later_does_not_matter(model):
     )  # fmt: skip
 
 
-def test_what_lies_outside_the_recording_is_not_heard(model):
+def test_what_lies_outside_the_recording_is_without_effect(model):
     style, sound = random_style(), speech(2)
     with torch.no_grad():
-        heard = torch.ones(1, 50, dtype=torch.bool)
-        even, odd = (model(sound.values[None, start::2], heard, style.batched())[0] for start in (0, 1))
-    odd_between = 0.5 * (odd[:-1] + odd[1:])  # the second reading lies half a frame later
+        has_audio = torch.ones(1, 50, dtype=torch.bool)
+        even, odd = (model(sound.values[None, start::2], has_audio, style.batched())[0] for start in (0, 1))
+    odd_between = 0.5 * (odd[:-1] + odd[1:])  # the second phase lies half a frame later
     predicted = predict_expression(model, sound, frame_times(2, 25), style)
     torch.testing.assert_close(predicted[1:], 0.5 * (even[1:] + odd_between), atol=1e-5, rtol=1e-4)
 
 
-def test_a_part_of_the_frames_says_what_all_say(model):
+def test_a_part_of_the_frames_is_predicted_as_in_the_whole(model):
     times = frame_times(4, 25)
     whole = predict_expression(model, speech(4), times, random_style())
     torch.testing.assert_close(
@@ -102,10 +102,10 @@ def test_padding_does_not_matter(model):
     style = random_style().batched()
     sound = torch.randn(1, 20, 8)
     padded = torch.cat([sound, 100 * torch.randn(1, 9, 8)], dim=1)
-    heard = torch.arange(29)[None] < 20
+    has_audio = torch.arange(29)[None] < 20
     with torch.no_grad():
-        alone = model(sound, heard[:, :20], style)
-        torch.testing.assert_close(model(padded, heard, style)[:, :20], alone, atol=1e-5, rtol=1e-4)
+        alone = model(sound, has_audio[:, :20], style)
+        torch.testing.assert_close(model(padded, has_audio, style)[:, :20], alone, atol=1e-5, rtol=1e-4)
 
 
 def test_gradients_stay_within_reach(model):
@@ -147,15 +147,15 @@ def test_what_is_no_voice_is_rest_and_opens_no_gate(model):
     torch.testing.assert_close(predicted, style.rest.expand_as(predicted))
 
 
-def test_a_voice_is_told_by_what_is_heard_around(model):
+def test_the_voice_score_is_averaged_over_time(model):
     torch.nn.init.constant_(model.voice.linear.weight, 10.0)
     torch.nn.init.zeros_(model.voice.linear.bias)
-    heard = torch.ones(100, 8)
-    heard[50:] = -1.0
-    share = model.voice(heard)
+    features = torch.ones(100, 8)
+    features[50:] = -1.0
+    share = model.voice(features)
     assert share[:40].min() == 1 and share[60:].max() == 0
-    heard[20:22] = -1.0  # a moment that is no voice, amid one
-    assert model.voice(heard)[:40].min() == 1
+    features[20:22] = -1.0  # a moment that is no voice, amid one
+    assert model.voice(features)[:40].min() == 1
 
 
 def test_amplitude_scales_the_way_from_rest(model):

@@ -43,12 +43,14 @@ def geometry_of(expression: np.ndarray) -> FaceGeometry:
 
 
 def person(model, seconds: float, offset_s: float = 0.0) -> tuple[FaceGeometry, torch.Tensor]:
-    """Somebody whose mouth is what the model says and, beside it, a linear answer of their own to what it hears."""
+    """A person whose mouth follows the model, plus a linear map of its hidden layer that is their own."""
     own = torch.randn(4, CONFIG.dim, generator=torch.Generator().manual_seed(3))
     times = torch.arange(int(seconds * 25), dtype=torch.float64) / 25 - offset_s
     with torch.no_grad():
-        hidden, said = hidden_and_prediction(model, speech(seconds), times.clamp(0, seconds - 0.02), random_style())
-    return geometry_of((said + (hidden - hidden.mean(0)) @ own.T).numpy()), own
+        hidden, predicted = hidden_and_prediction(
+            model, speech(seconds), times.clamp(0, seconds - 0.02), random_style()
+        )
+    return geometry_of((predicted + (hidden - hidden.mean(0)) @ own.T).numpy()), own
 
 
 def error_after(model, seconds: float, offset_s: float, assumed_s: float) -> tuple[float, float]:
@@ -57,8 +59,8 @@ def error_after(model, seconds: float, offset_s: float, assumed_s: float) -> tup
     calibrated, _ = calibrate(model, speech(seconds), geometry, style, offset_s=assumed_s)
     errors = []
     for network in (model, calibrated):
-        said = predict_expression(network, speech(seconds), times, style).numpy()
-        errors.append(float(np.square(said - geometry.expression)[5:-5].mean()))
+        predicted = predict_expression(network, speech(seconds), times, style).numpy()
+        errors.append(float(np.square(predicted - geometry.expression)[5:-5].mean()))
     return errors[0], errors[1]
 
 
@@ -106,7 +108,7 @@ def test_the_models_own_weights_stay(model):
     assert torch.equal(model.head.weight, before)
 
 
-def test_what_everybody_does_is_not_taken_for_the_persons_own(model):
+def test_the_population_mean_residual_is_not_taken_for_the_persons_own(model):
     geometry, own = person(model, 16)
     model.population_residual.copy_(own)
     changed, _ = calibrate(model, speech(16), geometry, random_style(), offset_s=0.0)
@@ -121,15 +123,15 @@ def test_too_little_speech_changes_nothing(model, features):
 
 def test_a_video_without_sound_changes_nothing(model, tmp_path):
     clip = write_clip(tmp_path / "mute.mp4")
-    listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
-    heard = listener.calibrate(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
-    assert heard == (model, SpeakerCalibration())
+    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=None)
+    result = calibrator.calibrate(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
+    assert result == (model, SpeakerCalibration())
 
 
-def test_both_switches_off_listen_to_nothing(model, tmp_path):
-    listener = SpeakerCalibrator(encoder=None, network=None, face_model=None)
+def test_with_both_options_off_no_audio_is_read(model, tmp_path):
+    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=None)
     options = DubbingOptions(measure_offset=False, calibrate=False)
-    assert listener.calibrate(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
+    assert calibrator.calibrate(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
 
 
 def test_the_report_is_json():
@@ -138,7 +140,7 @@ def test_the_report_is_json():
     assert json.loads(json.dumps(own.report())) == pytest.approx(expected, abs=0.01)
 
 
-def test_only_the_beginning_is_listened_to():
+def test_only_the_first_seconds_are_used():
     geometry = geometry_of(np.zeros((1000, 4), np.float32))
     late = replace(geometry, times=geometry.times + 7)
     part = first_seconds(late, MAX_S)

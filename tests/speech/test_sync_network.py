@@ -1,4 +1,4 @@
-"""Evidence of synchrony: read off with the right sign, at any frame rate, and not where there is none."""
+"""Synchrony of lips and audio: the right sign, any frame rate, and no result where too little is known."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_the_frame_rate_of_the_picture_does_not_matter(judge, sound, lips):
 def test_who_speaks_does_not_matter():
     face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
     expression = np.random.default_rng(0).normal(size=(20, face_model.num_speech)).astype(np.float32)
-    seen = lip_features(expression, np.ones(20, bool), face_model.mean, face_model)
+    lips = lip_features(expression, np.ones(20, bool), face_model.mean, face_model)
     shifted = lip_features(expression + 0.3, np.ones(20, bool), face_model.mean, face_model)
-    np.testing.assert_allclose(seen[:, :-2], shifted[:, :-2], atol=1e-5)
+    np.testing.assert_allclose(lips[:, :-2], shifted[:, :-2], atol=1e-5)
 
 
 def test_the_peak_is_found_between_half_frames():
