@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CopyPipeline
 
-from personatalk.cli import main as cli
+from personatalk.cli import dub as cli
 from personatalk.cli.main import main
 from personatalk.options import DubbingOptions
 
@@ -51,7 +51,7 @@ def test_a_good_choice_is_taken(good):
 @pytest.mark.parametrize("crf", ["-1", "52", "1000"])
 def test_a_quality_out_of_range_is_one_sentence_before_the_work(monkeypatch, clip, speech, tmp_path, capsys, crf):
     pipeline = CopyPipeline()
-    monkeypatch.setattr(cli, "load", lambda checkpoints: pipeline)
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pipeline)
     assert main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), f"--crf={crf}"]) == 2
     sentence = capsys.readouterr().err
     assert sentence.startswith(f"personatalk: crf={crf} must") and sentence.count("\n") == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import CopyPipeline
 
-from personatalk.cli import main as cli
+from personatalk.cli import dub as cli
 from personatalk.cli.main import main
 from personatalk.errors import MediaError
 from personatalk.media import VideoWriter, check_outputs, read_frames, write_text
@@ -25,7 +25,7 @@ LONG = "a" * 300
 @pytest.fixture
 def pipeline(monkeypatch) -> CopyPipeline:
     pipeline = CopyPipeline()
-    monkeypatch.setattr(cli, "load", lambda checkpoints: pipeline)
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pipeline)
     return pipeline
 
 
@@ -131,12 +131,13 @@ needs_mount = pytest.mark.skipif(
 )
 MOUNTED = """
 import sys
-from personatalk.cli import main as cli
-cli.load = lambda checkpoints: sys.exit("the work has begun")
+from personatalk.cli import dub as cli
+from personatalk.cli.main import main
+cli.load = lambda checkpoints, device: sys.exit("the work has begun")
 clip, speech, output, disk = sys.argv[1:]
 for outputs in (["-o", f"{disk}/out.mp4"], ["-o", output, "--report", f"{disk}/report.json"],
                 ["-o", output, "--inspect", f"{disk}/inspection"]):
-    assert cli.main(["dub", clip, speech, *outputs, "--quiet"]) == 2
+    assert main(["dub", clip, speech, *outputs, "--quiet"]) == 2
 """
 
 
@@ -156,17 +157,18 @@ def test_a_disk_that_is_read_only_or_full_is_refused_before_the_work(clip, speec
 RECORD = """
 import sys
 import numpy as np
-from personatalk.cli import main as cli
+from personatalk.cli import dub as cli
+from personatalk.cli.main import main
 from personatalk.inspection.recorder import Recorder
 
-def record(checkpoints):
+def record(checkpoints, device):
     recorder = Recorder(sys.argv[1])
     recorder._attention, recorder._kept = {}, range(200)
     for row in range(200):
         recorder._append("gate", row, np.ones((64, 64), np.float16))
 
 cli.load = record
-sys.exit(cli.main(["dub", "clip.mp4", "speech.wav", "-o", sys.argv[2], "--inspect", sys.argv[1]]))
+sys.exit(main(["dub", "clip.mp4", "speech.wav", "-o", sys.argv[2], "--inspect", sys.argv[1]]))
 """
 
 
