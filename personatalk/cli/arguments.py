@@ -14,8 +14,9 @@ from personatalk.options import TRACKERS
 
 if TYPE_CHECKING:  # so that --help does not load PyTorch
     import torch
+    from _typeshed import DataclassInstance
 
-C = TypeVar("C")
+C = TypeVar("C", bound="DataclassInstance")
 
 
 def add_command(

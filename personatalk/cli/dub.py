@@ -89,10 +89,12 @@ def _dub(arguments: argparse.Namespace) -> None:
         folders=[arguments.inspect],
     )
     options = _options_of(arguments)
-    record = {"record": _recorder(arguments.inspect)} if arguments.inspect else {}
+    record = _recorder(arguments.inspect) if arguments.inspect else None
     pipeline = load(arguments.checkpoints, str(find_device(arguments)))
     with ProgressBar(quiet=arguments.quiet) as bar:
-        result = pipeline.dub(arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, **record)
+        result = pipeline.dub(
+            arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, record=record
+        )
     print(_summary(result))
     if lost := result.report.get("lost"):
         print(f"not kept of the clip and the speech: {'; '.join(lost)}")

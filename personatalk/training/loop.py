@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +36,14 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
+        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Take a state over."""
 
 
 @dataclass(kw_only=True)
-class TrainState:
+class TrainState(Generic[M]):
     """Everything that resuming needs. Data order, random numbers and learning rate follow from the step.
 
     A state may be saved on one device and loaded on another.
@@ -56,22 +57,21 @@ class TrainState:
         extras: other things with a state, by name.
     """
 
-    model: nn.Module
+    model: M
     optimizer: torch.optim.Optimizer
-    averaged: AveragedModel | None = None
+    averaged: AveragedModel = field(init=False)
     step: int = 0
     best: float = math.inf
     extras: dict[str, Stateful] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.averaged is None:
-            self.averaged = AveragedModel(self.model)
+        self.averaged = AveragedModel(self.model)
         self.averaged.requires_grad_(False).eval()
 
     @property
-    def ema(self) -> nn.Module:
+    def ema(self) -> M:
         """The model with averaged weights, which is the one to validate and to ship."""
-        return self.averaged.module
+        return cast(M, self.averaged.module)
 
     @property
     def device(self) -> torch.device:
@@ -136,15 +136,20 @@ def schedule_from(state: TrainState, config: TrainingConfig) -> LambdaLR:
 
 def to_device(value: T, device: torch.device | str) -> T:
     """Move all tensors of a batch: a tensor, or a dataclass, dict, list or tuple of such; others stay as they are."""
+    return cast(T, _moved(value, device))
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        moved = {f.name: to_device(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        moved = {f.name: _moved(getattr(value, f.name), device) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **moved)
     if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
+        return {key: _moved(item, device) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(to_device(item, device) for item in value)
+        items = [_moved(item, device) for item in value]
+        return items if type(value) is list else tuple(items)
     return value
 
 
@@ -154,12 +159,12 @@ def on_cpu(model: M) -> M:
 
 
 def train(
-    state: TrainState,
+    state: TrainState[M],
     config: TrainingConfig,
     *,
-    losses_of: Callable[[nn.Module, Any], Losses],
+    losses_of: Callable[[M, Any], Losses],
     batch_at: Callable[[int], Any],
-    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    validate: Callable[[M], dict[str, float]] | None = None,
     watch: str | None = None,
     folder: Path | None = None,
     until: int | None = None,
@@ -198,7 +203,7 @@ def train(
 
 
 def take_step(
-    state: TrainState, config: TrainingConfig, *, losses_of: Callable[[nn.Module, Any], Losses], batch: Any
+    state: TrainState[M], config: TrainingConfig, *, losses_of: Callable[[M, Any], Losses], batch: Any
 ) -> Losses:
     """Do one step of the optimizer and of the averaged weights, at the optimizer's present learning rate.
 

@@ -15,7 +15,8 @@ def weighted_sum(losses: Losses, weights: dict[str, float]) -> Tensor:
     """
     if difference := sorted(losses.keys() ^ weights.keys()):
         raise ValueError(f"losses and weights name different terms: {difference}")
-    return sum(weights[name] * loss for name, loss in losses.items())
+    first, *others = (weights[name] * loss for name, loss in losses.items())
+    return sum(others, first)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

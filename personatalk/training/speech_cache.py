@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def write_speech(
         variants: some of VARIANTS.
     """
     rng = np.random.default_rng(seed)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for variant in variants:
         audio, time_scale = _augment(waveform, variant, rng)
         features = encoder.encode(audio)

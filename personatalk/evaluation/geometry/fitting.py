@@ -45,7 +45,7 @@ def evaluate_fitting(inputs: EvaluationInputs) -> dict:
             geometry = fit_track(track, face_model) if track is not None else None
         except NoFaceError:
             geometry = None
-        if geometry is None:
+        if track is None or geometry is None:
             skipped += 1
             continue
         rows.append(fitting_figures(track, geometry, face_model))

@@ -121,7 +121,8 @@ def _paint_hand(kind: str, skin: np.ndarray, random: np.random.Generator) -> tup
         inside = cv2.distanceTransform((bar > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (width * PX_PER_IOD / 2)
         shade = np.where(bar > 0.5, 0.6 + 0.4 * np.sqrt(np.clip(inside, 0, 1)), shade)  # round, darker at its edge
         opacity = np.maximum(opacity, bar)
-    noise = sum(g * cv2.GaussianBlur(random.normal(size=opacity.shape), (0, 0), s) for g, s in ((1, 3), (3, 14)))
+    fine, coarse = (cv2.GaussianBlur(random.normal(size=opacity.shape), (0, 0), size) for size in (3, 14))
+    noise = fine + 3 * coarse
     return skin * random.uniform(0.75, 1.15) * (shade * (1 + 0.04 * noise / noise.std()))[..., None], opacity
 
 

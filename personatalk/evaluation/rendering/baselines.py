@@ -14,6 +14,7 @@ from personatalk.evaluation.rendering.windows import (
     WindowClip,
     allowed_references,
     shared_references,
+    vertices_to_render,
 )
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_model import LIPS
@@ -29,8 +30,9 @@ def baselines(mesh: FaceMesh) -> dict[str, Method]:
     def copy(pick: Pick) -> Method:
         return lambda clip, run: MethodOutput(images=clip.images[pick(clip, run, clip.head_vertices[run])])
 
-    def smoothed(clip: WindowClip, run: np.ndarray) -> MethodOutput:
-        return MethodOutput(images=smooth_over_time(nearest_warped(clip, run).images))
+    def smoothed(clip: WindowClip, run: np.ndarray) -> MethodOutput | None:
+        warped = nearest_warped(clip, run)
+        return MethodOutput(images=smooth_over_time(warped.images)) if warped is not None else None
 
     nearest_warped = warping_method(mesh, pick_nearest)
     return {
@@ -51,10 +53,8 @@ def warping_method(mesh: FaceMesh, pick: Pick, target_geometry: TargetGeometry |
         target_geometry: to render; without it, the true one.
     """
 
-    def render(clip: WindowClip, run: np.ndarray) -> MethodOutput:
-        vertices = clip.head_vertices
-        if target_geometry is not None:
-            vertices = clip.once(target_geometry, lambda: target_geometry(clip))
+    def render(clip: WindowClip, run: np.ndarray) -> MethodOutput | None:
+        vertices = vertices_to_render(clip, target_geometry)
         if vertices is None:
             return None
         picked = pick(clip, run, vertices[run])

@@ -56,7 +56,7 @@ class RunTruth:
         self.images, self.masks = clip.images[run], masks_of(clip, run, mesh)
         self.lower = self.masks > 0.5
         self.lips = np.stack([lip_mask(points, WINDOW_HEIGHT, WINDOW_WIDTH) for points in clip.projected[run]])
-        self.boxes = {"lower_face": (0, 0, WINDOW_WIDTH, WINDOW_HEIGHT), "lips": _box(self.lips.any(0))}
+        self.boxes = {"lower_face": (0, 0, WINDOW_WIDTH, WINDOW_HEIGHT), "lips": _box(np.asarray(self.lips.any(0)))}
         self.features = {name: self._lpips_features(name, self.images) for name in self.boxes}
         self.identity_rows = np.arange(0, len(run), IDENTITY_EVERY)
         self.embedded = embed(judges.embedder, clip.chips[run[self.identity_rows]])
@@ -107,7 +107,7 @@ class RunTruth:
 
 
 def attention_figures(painted: MethodOutput, masks: np.ndarray) -> dict[str, float]:
-    """How filter_over_time attention is from frame to frame; nothing for a method that has none.
+    """How steady attention is from frame to frame; nothing for a method that has none.
 
     Args:
         painted: by a renderer.
@@ -118,7 +118,7 @@ def attention_figures(painted: MethodOutput, masks: np.ndarray) -> dict[str, flo
         that pixels are taken from, beside the mesh's correspondence; each a frame step.
     """
     rendering = painted.rendering
-    if rendering is None:
+    if rendering is None or painted.lip_frames is None or painted.face_frames is None:
         return {}
     gate = F.avg_pool2d(rendering.gate, MAP_STRIDE)[:, 0].numpy()
     region = F.avg_pool2d(torch.from_numpy(masks)[:, None], MAP_STRIDE)[:, 0].numpy()

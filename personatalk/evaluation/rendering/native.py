@@ -72,16 +72,17 @@ def judge_clip(
 ) -> dict[str, dict[str, float]]:
     """Judge a clip's runs as each renderer dubs them: row to figures; empty where the clip cannot be judged."""
     clip = read_windows(inputs, source, mesh)
-    frames = np.concatenate([np.zeros(0, int), *choose_runs(clip.geometry)]) if clip is not None else []
-    found: dict[str, list[dict[str, float]]] = {}
-    if not len(frames):
+    runs = choose_runs(clip.geometry) if clip is not None else []
+    if clip is None or not runs:
         return {}
+    frames = np.concatenate(runs)
+    found: dict[str, list[dict[str, float]]] = {}
     truth = {f.index: f.image for f in read_frames(inputs.clip_path(source), only=set(frames.tolist()))}
     for name, model in models.items():
-        dub = dub_renderer(inputs, clip, mesh, model)
+        dub = dub_renderer(inputs, source, clip, mesh, model)
         for frame in frames[dub.strength[frames] > FULL_STRENGTH].tolist():
             rendered = dub.render(frame, truth[frame])
-            if not rendered.is_dubbed:
+            if rendered.rendering is None:
                 continue
             place = Place(clip, frame, mesh, truth[frame])
             enlarged = place.enlarge(rendered.rendering.faces[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255)
@@ -91,13 +92,13 @@ def judge_clip(
 
 
 def dub_renderer(
-    inputs: EvaluationInputs, clip: WindowClip, mesh: FaceMesh, model: DualAttentionRenderer
+    inputs: EvaluationInputs, source: Clip, clip: WindowClip, mesh: FaceMesh, model: DualAttentionRenderer
 ) -> ClipRenderer:
-    """Make what a dub renders with, driven by the clip's own geometry."""
+    """Make what a dub of a clip renders with, driven by the clip's own geometry."""
     geometry = clip.geometry
     targets = lip_descriptors(clip.head_vertices, geometry.template, geometry.rotation)[geometry.valid]
     bank = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, targets))
-    bank.gather(read_frames(inputs.clip_path(clip.source), only=bank.candidates.frames), model)
+    bank.gather(read_frames(inputs.clip_path(source), only=bank.candidates.frames), model)
     return ClipRenderer(model, mesh, geometry, clip.head_vertices, bank)
 
 

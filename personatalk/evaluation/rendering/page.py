@@ -109,12 +109,14 @@ def amplified_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def reference_shares(painted: MethodOutput, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """What each reference frame gives to each pixel of a painted frame.
+    """What each reference frame gives to each pixel of a frame that a renderer painted.
 
     Returns:
         shares [R, H, W], sum to 1; frame numbers [R], ascending.
     """
     rendering = painted.rendering
+    if rendering is None or painted.lip_frames is None or painted.face_frames is None:
+        raise ValueError("this method has no references")
     gate = rendering.gate[row, 0].numpy()
     known = np.unique(np.concatenate([painted.lip_frames[row], painted.face_frames[row]]))
     shares = np.zeros((len(known), WINDOW_HEIGHT, WINDOW_WIDTH), np.float32)

@@ -71,10 +71,10 @@ def best_method(table: dict[str, dict[str, dict[str, float]]], name: str) -> str
     means = {method: figures[name]["mean"] for method, figures in table.items() if name in figures}
     means = {method: mean for method, mean in means.items() if np.isfinite(mean)}
     if name in LARGE:
-        return max(means, key=means.get, default=None)
+        return max(means, key=lambda method: means[method], default=None)
     if name in NEAR_ONE:
         return min(means, key=lambda method: abs(np.log(means[method])), default=None)
-    return min(means, key=means.get, default=None) if name in SMALL else None
+    return min(means, key=lambda method: means[method], default=None) if name in SMALL else None
 
 
 def _cell(figure: dict[str, float] | None, *, is_best: bool) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -81,18 +82,25 @@ def judge_clip(
                 found.setdefault(name, []).append(truth.figures(result))
         if shown is None and inputs.output is not None and number < MAX_SHOWN:
             figures = {name: runs[-1] for name, runs in found.items()}
-            shown = show_run(inputs, number, truth, painted, figures)
+            shown = draw_run(inputs, source, truth, painted, figures, number=number, folder=inputs.output)
     return JudgedClip(rows={name: mean_figures(runs) for name, runs in found.items()}, shown=shown) if found else None
 
 
-def show_run(
-    inputs: EvaluationInputs, number: int, truth: RunTruth, painted: dict[str, MethodOutput], figures: dict
+def draw_run(
+    inputs: EvaluationInputs,
+    clip: Clip,
+    truth: RunTruth,
+    painted: dict[str, MethodOutput],
+    figures: dict[str, dict[str, float]],
+    *,
+    number: int,
+    folder: Path,
 ) -> ShownClip:
-    """Draw the frame of a run whose mouth is most open."""
+    """Draw the frame of a run whose mouth is most open, into a folder."""
     row = int(lip_aperture(truth.clip.head_vertices[truth.run]).argmax())
     frame = int(truth.run[row])
-    (source,) = read_frames(inputs.clip_path(truth.clip.source), only={frame})
-    return draw_clip(inputs.output, number + 1, truth, row, source=source.image, painted=painted, figures=figures)
+    (source,) = read_frames(inputs.clip_path(clip), only={frame})
+    return draw_clip(folder, number + 1, truth, row, source=source.image, painted=painted, figures=figures)
 
 
 def mean_figures(runs: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personatalk.evaluation.rendering.windows import Method, MethodOutput, TargetGeometry, WindowClip
+from personatalk.evaluation.rendering.windows import (
+    Method,
+    MethodOutput,
+    TargetGeometry,
+    WindowClip,
+    vertices_to_render,
+)
 from personatalk.face_rendering.inputs import (
     AttendedReferences,
     FrameBatch,
@@ -71,9 +77,7 @@ def renderer_method(
     @torch.inference_mode()
     def render(clip: WindowClip, run: np.ndarray) -> MethodOutput | None:
         """Render frames [N] of a clip."""
-        vertices = clip.head_vertices
-        if target_geometry is not None:
-            vertices = clip.once(target_geometry, lambda: target_geometry(clip))
+        vertices = vertices_to_render(clip, target_geometry)
         if vertices is None:
             return None
         ranks = rank_run(model, clip, mesh, vertices, run, strategy=strategy)

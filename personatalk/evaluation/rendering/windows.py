@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class WindowClip:
     projected: np.ndarray
     window: np.ndarray
     source: Clip | None = None
-    kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """Make something for this clip, or return what was made for the same key."""
@@ -90,6 +90,13 @@ class MethodOutput:
 Method = Callable[[WindowClip, np.ndarray], MethodOutput | None]
 # clip -> [T, V, 3] IOD, the geometry to render; None where nothing is known of it
 TargetGeometry = Callable[[WindowClip], np.ndarray | None]
+
+
+def vertices_to_render(clip: WindowClip, target_geometry: TargetGeometry | None) -> np.ndarray | None:
+    """[T, V, 3] IOD to render a clip with: its own without a target geometry; None where that knows nothing of it."""
+    if target_geometry is None:
+        return clip.head_vertices
+    return clip.once(target_geometry, lambda: target_geometry(clip))
 
 
 def read_windows(inputs: EvaluationInputs, clip: Clip, mesh: FaceMesh) -> WindowClip | None:

@@ -49,5 +49,5 @@ def closure_events(aperture: np.ndarray, true: np.ndarray) -> dict[str, float]:
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
     """Runs of true values in [T], start and stop, a frame longer at either end."""
     steps = np.diff(np.concatenate([[0], mask.astype(int), [0]]))
-    starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    starts, stops = np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist()
     return [(max(0, start - 1), stop + 1) for start, stop in zip(starts, stops, strict=True)]

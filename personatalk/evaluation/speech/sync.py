@@ -93,7 +93,7 @@ def evaluate_sync(inputs: EvaluationInputs) -> dict:
         for name, network in networks.items():
             if figures := sync_figures(network, clip, others[0] if others else None):
                 rows[f"{NETWORKS[name]}, {length}"].append(figures)
-        if apart := frames_apart(*networks.values(), clip):
+        if apart := frames_apart(networks["sync"], networks["sync_judge"], clip):
             rows.setdefault(f"how far apart the two are, {length}", []).append(apart)
         speaking = next((o for o in others if min(o.seconds, clip.seconds) >= MIN_DUB_S), None)
         if speaking is not None:

@@ -60,7 +60,7 @@ class AdversarialLoss:
     """
 
     def __init__(self, learning_rate: float = 2e-4, width: int = 32, device: torch.device | str = "cpu") -> None:
-        self.discriminator = PatchDiscriminator(width).to(device, memory_format=torch.channels_last)
+        self.discriminator = PatchDiscriminator(width).to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.discriminator.parameters(), lr=learning_rate, betas=(0.5, 0.99))
 
     def learn(self, fake: Tensor, real: Tensor, geometry: Tensor) -> Tensor:
@@ -80,7 +80,9 @@ class AdversarialLoss:
         with torch.no_grad():
             _, of_real = self.discriminator(real, geometry)
         self.discriminator.requires_grad_(True)
-        matching = sum((a.float() - b.float()).abs().mean() for a, b in zip(of_fake, of_real, strict=True))
+        matching = logits.new_zeros((), dtype=torch.float32)
+        for ours, true in zip(of_fake, of_real, strict=True):
+            matching = matching + (ours.float() - true.float()).abs().mean()
         return {"adversarial": -logits.float().mean(), "matching": matching}
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from personatalk.checkpoints import load_into
 from personatalk.errors import PersonaTalkError
@@ -54,12 +55,12 @@ class RendererLosses:
     ) -> None:
         self.config, self.perceptual, self.lpips, self.adversary = config, perceptual, lpips, adversary
 
-    def __call__(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+    def __call__(self, model: DualAttentionRenderer, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         """Return the named, unweighted losses of a batch at a step of the run, on the batch's device."""
         with torch.autocast(batch.truth.device.type, dtype=torch.bfloat16, enabled=self.config.bfloat16):
             return self._losses(model, batch, step)
 
-    def _losses(self, model: nn.Module, batch: RendererBatch, step: int) -> dict[str, Tensor]:
+    def _losses(self, model: DualAttentionRenderer, batch: RendererBatch, step: int) -> dict[str, Tensor]:
         rendering = render_batch(model, batch)
         mask, truth = batch.frames.target.mask, batch.truth
         lips = lip_region(batch)
@@ -136,7 +137,7 @@ def perceptual_difference(
     for features, true in zip(network.features(images), true_features, strict=True):
         difference = (features - true).abs()
         if weight is not None:
-            difference = difference * F.adaptive_avg_pool2d(weight, true.shape[-2:])
+            difference = difference * F.adaptive_avg_pool2d(weight, (true.shape[-2], true.shape[-1]))
         distance = distance + difference.mean() / (true.abs().mean() + 1e-6)
     return distance
 
@@ -273,7 +274,7 @@ def datasets_of(
     Raises:
         PersonaTalkError: either has no clip with windows.
     """
-    sizes = dict(
+    sizes: dict[str, Any] = dict(
         num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
     )
     training = RendererDataset(
@@ -299,12 +300,12 @@ def begin(
     model_config: RendererConfig,
     start_from: Path | None = None,
     device: torch.device | str = "cpu",
-) -> tuple[TrainState, AdversarialLoss | None]:
+) -> tuple[TrainState[DualAttentionRenderer], AdversarialLoss | None]:
     """Build what a run trains, from its saved state, from given weights, or anew."""
     model = DualAttentionRenderer(model_config)
     if start_from:
         load_into(model, start_from)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
     state = TrainState(
         model=model,

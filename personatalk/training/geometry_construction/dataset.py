@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +134,7 @@ class GeometryDataset:
     def __init__(
         self,
         clips: list[SpokenClip],
-        noises: list[SpeechFeatures],
+        noises: Sequence[SpeechFeatures],
         face_model: FaceModel,
         config: GeometryTrainingConfig,
     ) -> None:
@@ -154,7 +156,7 @@ class GeometryDataset:
         stacked = {key: torch.stack([example[key] for example in examples]) for key in examples[0] if key != "style"}
         return GeometryBatch(style=Style.stack([example["style"] for example in examples]), **stacked)
 
-    def _example(self, clips: list[SpokenClip], rng: np.random.Generator) -> dict[str, Tensor | Style]:
+    def _example(self, clips: list[SpokenClip], rng: np.random.Generator) -> dict[str, Any]:
         lengths = np.array([len(clip) for clip in clips], float)
         clip = clips[rng.choice(len(clips), p=lengths / lengths.sum())]
         features, num_frames = self._draw_variant(clip, rng), self.config.num_frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -51,7 +52,7 @@ class Predictions:
 
 @torch.no_grad()
 def fit_readouts(
-    model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, noises: list[SpeechFeatures] = ()
+    model: GeometryModel, clips: list[SpokenClip], face_model: FaceModel, noises: Sequence[SpeechFeatures] = ()
 ) -> None:
     """Fit closure head, voice detector and population-mean residual of a trained model on the CPU.
 
@@ -124,7 +125,7 @@ def fit_closure(head: ClosureHead, inputs: Tensor, closed: Tensor) -> None:
 
 
 @torch.no_grad()
-def fit_voice(model: GeometryModel, clips: list[SpokenClip], noises: list[SpeechFeatures]) -> None:
+def fit_voice(model: GeometryModel, clips: list[SpokenClip], noises: Sequence[SpeechFeatures]) -> None:
     """Logistic regression from audio features to whether somebody speaks; voices and noises weigh the same.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from personatalk.checkpoints import load_into
 from personatalk.errors import PersonaTalkError
@@ -103,7 +103,7 @@ def begin(
     face_model: FaceModel,
     start_from: Path | None = None,
     device: torch.device | str = "cpu",
-) -> TrainState:
+) -> TrainState[GeometryModel]:
     """Build what a run trains: from its saved state, from given weights, or anew with the statistics of the clips."""
     torch.manual_seed(config.seed)
     model = GeometryModel(model_config)
@@ -139,11 +139,11 @@ class GeometryLosses:
         self.metric = SpeechMetric.of(face_model).to(device)
         self.sync_network = sync_network.to(device).eval().requires_grad_(False) if sync_network else None
 
-    def __call__(self, model: nn.Module, batch: GeometryBatch) -> dict[str, Tensor]:
+    def __call__(self, model: GeometryModel, batch: GeometryBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
         predicted = model(batch.speech, batch.has_audio, batch.style)
         losses = geometry_losses(predicted, batch.expression, batch.valid, batch.template, self.metric)
-        if self.sync_network and batch.sync_audio is not None:
+        if self.sync_network and batch.sync_audio is not None and batch.sync_has_audio is not None:
             lips = self.metric.lip_features(predicted, batch.template, batch.valid)
             losses["sync"] = sync_loss(self.sync_network, lips, batch.valid, batch.sync_audio, batch.sync_has_audio)
         return losses

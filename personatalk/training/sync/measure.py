@@ -107,8 +107,8 @@ def in_sync_probability(own: np.ndarray, mismatched: np.ndarray) -> np.ndarray:
         own: [N, 3] of `sync_evidence` for clips with their own audio; some of it may be another's all the same.
         mismatched: [N, 3] for the clips with another person's audio.
     """
-    scaler = StandardScaler().fit(np.concatenate([own, mismatched]))
-    values = scaler.transform(np.concatenate([own, mismatched]))
+    evidence = np.concatenate([own, mismatched])
+    values = np.asarray(StandardScaler().fit_transform(evidence))
     is_own = np.arange(len(values)) < len(own)
     logits = fit_logistic(values, is_own, decay=IN_SYNC_DECAY).decision_function(values[: len(own)])
     return 1 / (1 + np.exp(-logits) * (1 - IN_SYNC_PRIOR) / IN_SYNC_PRIOR)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from personatalk.speech.config import SyncConfig
@@ -40,7 +40,7 @@ class SyncLosses:
         target = np.exp(-0.5 * np.square(SHIFT_FRAMES / label_spread))
         self.target = torch.from_numpy(target / target.sum()).float()
 
-    def __call__(self, network: nn.Module, batch: SyncBatch) -> dict[str, Tensor]:
+    def __call__(self, network: SyncNetwork, batch: SyncBatch) -> dict[str, Tensor]:
         """Return named losses, each []."""
         embedded = network.embed(batch.lips, batch.valid, batch.audio, batch.has_audio)
         log_odds = shift_log_odds(embedded)
