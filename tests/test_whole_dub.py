@@ -23,7 +23,7 @@ from personatalk.progress import Run
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CLIP, SPEECH = ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav"
-FOLLOWS, LEAKS = 0.8, 0.35  # one clip of 3 s: chance correlations reach .3
+FOLLOWS, LEAKS = 0.8, 0.3  # one clip of 3 s: chance correlations reach .2
 NUM_FRAMES = 75
 
 pytestmark = pytest.mark.weights
@@ -53,11 +53,9 @@ class Dub:
         return correlation(self.seen.aperture[valid], self.driven[: len(valid)][valid])
 
     def leaks(self, true: np.ndarray) -> float:
-        """Partial correlation of the lip aperture seen with the source's, given the driven one."""
+        """Correlation of the lip aperture seen with the source's."""
         valid = self.seen.geometry.valid
-        known = np.stack([np.ones(valid.sum()), self.driven[: len(valid)][valid]], 1)
-        left = [x - known @ np.linalg.lstsq(known, x, rcond=None)[0] for x in (self.seen.aperture[valid], true[valid])]
-        return correlation(*left)
+        return correlation(self.seen.aperture[valid], true[valid])
 
 
 def dub(clip: Path, output: Path, **options: object) -> Dub:
@@ -92,6 +90,21 @@ def test_lips_follow_the_speech_and_not_the_source(tmp_path):
     assert result.report["num_frames"] == NUM_FRAMES and result.report["num_passed_through"] == 0
 
 
+def nearest_reference_s(clip: Path, **options: object) -> float:
+    """Seconds between a frame of a dub and the nearest frame of the clip that has a say in it, the least of all."""
+    run, chosen = Run(None, None), DubbingOptions(**options)
+    faces = pipeline().read_faces(clip, chosen, run)
+    assert faces.is_same_clip and faces.style is faces.source
+    driven = pipeline().drive(faces, pipeline().encode_speech(SPEECH), chosen, run)
+    renderer = pipeline().clip_renderer(faces, driven, pipeline().select_references(faces, driven, chosen, run))
+    times, gaps = faces.source.geometry.times, []
+    for position in range(0, len(times), 5):
+        ranked = renderer.rank(position).active()
+        for frames in (ranked.lip_frames, ranked.face_frames):
+            gaps.append(np.abs(times[frames] - times[position]).min())
+    return float(min(gaps))
+
+
 @pytest.mark.parametrize("kind", ["same path", "relative", "link", "copy"])
 def test_a_reference_video_that_is_the_clip_itself_opens_no_way_to_the_true_mouth(tmp_path, monkeypatch, kind):
     other = tmp_path / "other.mp4"
@@ -104,21 +117,12 @@ def test_a_reference_video_that_is_the_clip_itself_opens_no_way_to_the_true_mout
         other.symlink_to(CLIP)
     else:
         shutil.copy(CLIP, other)
-    run, options = Run(None, None), DubbingOptions(reference_video=other)
-    faces = pipeline().read_faces(CLIP, options, run)
-    assert faces.is_same_clip and faces.style is faces.source
-    driven = pipeline().drive(faces, pipeline().encode_speech(SPEECH), options, run)
-    bank = pipeline().select_references(faces, driven, options, run)
-    renderer = pipeline().clip_renderer(faces, driven, bank)
-    times = faces.source.geometry.times
-    for position in range(0, NUM_FRAMES, 5):
-        ranked = renderer.rank(position).active()
-        for frames in (ranked.lip_frames, ranked.face_frames):
-            assert np.abs(times[frames] - times[position]).min() > 0.31
+    assert nearest_reference_s(CLIP, reference_video=other) > 0.31
 
 
 def test_at_fifty_frames_a_second_references_stay_as_far_away_in_time(tmp_path):
     fast = write_frames(tmp_path / "fast.mp4", [image for image in clip_frames() for _ in range(2)], 50)
+    assert nearest_reference_s(fast) > 0.31
     result = dub(fast, tmp_path / "out.mp4")
     assert result.follows() > FOLLOWS
     assert abs(result.leaks(np.repeat(source().aperture, 2))) < LEAKS

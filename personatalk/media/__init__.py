@@ -1,5 +1,6 @@
 """Media files: probing, decoding and encoding of video and sound, frame by frame."""
 
+import personatalk.opencv  # noqa: F401 (says what to install where OpenCV cannot be loaded)
 from personatalk.media.colour import ColourTags
 from personatalk.media.decode import Frame, VideoInfo, probe_video, read_frames
 from personatalk.media.encode import AI_MODIFIED, VideoWriter
