@@ -1,4 +1,4 @@
-"""Colours of the target on textures of other frames: carried inwards from around the mask, and as predicted."""
+"""Colour transfer: textures of other frames take on the target's colours, from around the mask and as predicted."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from personatalk.face_rendering.attention import upsample, zero_parameters
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE, PRIOR_STRIDE
 
-FILL_LEVELS = 3  # halvings of the map on which light is carried inwards; what is left is one mean
+FILL_LEVELS = 3  # halvings of the map in pull-push; what is left is one mean
 FILL_TRUST = 0.15  # confidence at which a place's own value and its surroundings' count alike
 PRIOR_TRUST = (0.8, 0.5)  # shares of the coarse and the finer difference that are taken over at the start
 DIFFERENCE_GAIN = 10.0
-MISFIT = 0.12  # difference from which a known place is something else (hair, hand, collar), not other light
+MISFIT = 0.12  # difference from which a known place is something else (hair, hand, collar), not another illumination
 
 
 class ColourTransfer(nn.Module):
-    """Carry the difference of light between a sample and the target inwards, from around the mask.
+    """Carry the colour difference between a sample and the target inwards, from around the mask.
 
-    References were filmed at another moment, with the head turned otherwise. Around the mask both sample and
-    target are known; their difference there, smooth and in closed form, says how the light has changed inside.
+    References are frames of another moment, with another head pose and so another illumination. Around the mask both
+    sample and target are known; their difference there is extended smoothly into the mask, in closed form.
 
     Args:
         config: of the renderer.
 
-    Ours: the paper does not speak of it. Pull-push after Gortler et al. 1996, "The Lumigraph".
+    Ours: without it references of another illumination leave a visible patch.
+    Source: pull-push, Gortler et al. 1996, "The Lumigraph".
     """
 
     def __init__(self, config: RendererConfig) -> None:
@@ -35,7 +36,7 @@ class ColourTransfer(nn.Module):
         zero_parameters(self.trust)
 
     def forward(self, image: Tensor, known: Tensor, face: Tensor, *, query: Tensor, texture: Tensor) -> Tensor:
-        """Find what to add to a texture so that it stands in the target's light.
+        """Compute what to add to a texture so that it has the target's colours.
 
         Args:
             image: [B, 3, H, W] in [0, 1], right where it is known.

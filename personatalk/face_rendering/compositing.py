@@ -139,9 +139,22 @@ def composite(
 
 @numba.njit(cache=True, nogil=True, fastmath=True)  # frames are composited side by side, on threads of their own
 def _composite(
-    image, mask, index, barycentric, triangles, window_from_crop, pixels, starts, shapes, projected, weights, offsets,
-    gate, residual, num_lip,
-):  # fmt: skip
+    image,
+    mask,
+    index,
+    barycentric,
+    triangles,
+    window_from_crop,
+    pixels,
+    starts,
+    shapes,
+    projected,
+    weights,
+    offsets,
+    gate,
+    residual,
+    num_lip,
+):
     height, width = mask.shape
     out, columns = image.copy(), np.empty(16, np.float32)
     for row in range(height):
@@ -204,13 +217,13 @@ def _mix(values, at):
 @numba.njit(cache=True, nogil=True, inline="always")
 def _cubic(t):
     """Weights of four neighbours for a place a share t of the way from the second to the third (Catmull-Rom)."""
-    half, two, three, four, five = (
-        np.float32(0.5), np.float32(2), np.float32(3), np.float32(4), np.float32(5)
-    )  # fmt: skip
+    half, two, three, four, five = (np.float32(0.5), np.float32(2), np.float32(3), np.float32(4), np.float32(5))
     return (
-        half * t * (t * (two - t) - ONE), half * (t * t * (three * t - five) + two),
-        half * t * (ONE + t * (four - three * t)), half * t * t * (t - ONE),
-    )  # fmt: skip
+        half * t * (t * (two - t) - ONE),
+        half * (t * t * (three * t - five) + two),
+        half * t * (ONE + t * (four - three * t)),
+        half * t * t * (t - ONE),
+    )
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

@@ -1,9 +1,9 @@
-"""Fine detail of a finished face: what averaging and resampling took from it is given back.
+"""Detail restoration: high frequencies that averaging and resampling took from a finished face are amplified.
 
-A mean of several references, each resampled, has the right colours and too little grain: pores, stubble and the
-edges of teeth. How much grain there should be is known: as much as the references have where the pixels come from.
+A weighted mean of several resampled references has the right colours and too little high-frequency energy: pores,
+stubble, edges of teeth. The target energy is known: that of the references at the places where the pixels come from.
 
-Ours: the paper does not speak of it.
+Ours: at native resolution it raises the sharpness of the lips; `evaluate native` measures it.
 """
 
 from __future__ import annotations

@@ -33,8 +33,14 @@ from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS
 BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN reads; the first that is set counts
 ISAS_WITHOUT_BFLOAT16 = {
-    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
-}  # fmt: skip
+    "SSE41",
+    "AVX",
+    "AVX2",
+    "AVX2_VNNI",
+    "AVX2_VNNI_2",
+    "AVX512_CORE",
+    "AVX512_CORE_VNNI",
+}
 MIN_GAIN = 1.08  # how many times faster bfloat16 must be
 MIN_PAIRS, MAX_PAIRS = 5, 15  # timings: enough where all agree, and the most
 MAX_DIFFERENCE = 1.5 / 255  # in 999 of 1,000 pixels of a picture of noise; the largest depends on the processor

@@ -90,9 +90,14 @@ def estimate_geometry(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: St
 
 
 def refine_fit(
-    video: Path, track: FaceTrack, fitted: FaceGeometry, mesh: FaceMesh, *, watcher: FrameWatcher | None = None,
+    video: Path,
+    track: FaceTrack,
+    fitted: FaceGeometry,
+    mesh: FaceMesh,
+    *,
+    watcher: FrameWatcher | None = None,
     tick: Tick = no_tick,
-) -> FaceGeometry:  # fmt: skip
+) -> FaceGeometry:
     """Refine a fit by the pixels of its video.
 
     Args:

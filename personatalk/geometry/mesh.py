@@ -132,7 +132,7 @@ class FaceMesh:
         Returns:
             [H, W] in [0, 1], nowhere above the mask.
 
-        Ours: the paper does not say how a face is put back into its frame.
+        Ours: replacing all of the mask smeared collars and necks; the source's own pixels are right there.
         """
         num_face = len(self.face_model.triangles)
         own, _ = rasterize(own_projected, self.triangles[:num_face], *index.shape)

@@ -27,8 +27,13 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
     for f in range(len(triangles)):
         a, b, c = triangles[f]
         ax, ay, bx, by, cx, cy = (
-            vertices[a, 0], vertices[a, 1], vertices[b, 0], vertices[b, 1], vertices[c, 0], vertices[c, 1]
-        )  # fmt: skip
+            vertices[a, 0],
+            vertices[a, 1],
+            vertices[b, 0],
+            vertices[b, 1],
+            vertices[c, 0],
+            vertices[c, 1],
+        )
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if abs(area) < 1e-9:
             continue
@@ -57,9 +62,12 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
 
 @numba.njit(cache=True, nogil=True)
 def interpolate(
-    index: np.ndarray, barycentric: np.ndarray, triangles: np.ndarray, attributes: np.ndarray,
+    index: np.ndarray,
+    barycentric: np.ndarray,
+    triangles: np.ndarray,
+    attributes: np.ndarray,
     outside: np.float32 = NOTHING,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Spread vertex attributes over the pixels.
 
     Args:

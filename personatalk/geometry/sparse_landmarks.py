@@ -18,15 +18,75 @@ from personatalk.geometry.face_model import FaceModel
 # Ours: the vertices. Brows, eyes, nose and lips are those next to the points' mean over many annotated faces, and the
 #     inner lips are those whose distance is the lip aperture. Nothing marks places along the jaw, so steps are equal.
 IBUG_VERTICES: tuple[tuple[int, ...], ...] = (
-    (127,), (234,), (93, 132), (58,), (172,), (136,), (150, 149), (176, 148),  # jaw, from the person's right ear
+    (127,),
+    (234,),
+    (93, 132),
+    (58,),
+    (172,),
+    (136,),
+    (150, 149),
+    (176, 148),  # jaw, from the person's right ear
     (152,),  # chin
-    (377, 400), (378, 379), (365,), (397,), (288,), (323, 361), (454,), (356,),  # jaw, to the left ear
-    (70,), (63,), (105,), (66,), (55, 107), (285, 336), (296,), (334,), (293,), (300,),  # right brow, left brow
-    (168,), (197,), (5,), (1, 4), (240,), (97,), (2, 164), (326,), (460,),  # bridge, tip and base of the nose
-    (33,), (160,), (158,), (133,), (153,), (144,), (362,), (385,), (387,), (263,), (373,), (380,),  # right, left eye
-    (61,), (40,), (37,), (0,), (267,), (270,), (291,), (321,), (314,), (17,), (84,), (91,),  # outer lips
-    (78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,),  # inner lips
-)  # fmt: skip
+    (377, 400),
+    (378, 379),
+    (365,),
+    (397,),
+    (288,),
+    (323, 361),
+    (454,),
+    (356,),  # jaw, to the left ear
+    (70,),
+    (63,),
+    (105,),
+    (66,),
+    (55, 107),
+    (285, 336),
+    (296,),
+    (334,),
+    (293,),
+    (300,),  # right brow, left brow
+    (168,),
+    (197,),
+    (5,),
+    (1, 4),
+    (240,),
+    (97,),
+    (2, 164),
+    (326,),
+    (460,),  # bridge, tip and base of the nose
+    (33,),
+    (160,),
+    (158,),
+    (133,),
+    (153,),
+    (144,),
+    (362,),
+    (385,),
+    (387,),
+    (263,),
+    (373,),
+    (380,),  # right, left eye
+    (61,),
+    (40,),
+    (37,),
+    (0,),
+    (267,),
+    (270,),
+    (291,),
+    (321,),
+    (314,),
+    (17,),
+    (84,),
+    (91,),  # outer lips
+    (78,),
+    (82,),
+    (13,),
+    (312,),
+    (308,),
+    (317,),
+    (14,),
+    (87,),  # inner lips
+)
 NUM_POINTS = len(IBUG_VERTICES)
 NUM_JAW = 17
 RIGID = slice(17, 48)  # brows, nose, eyes: say how the head is turned before the mouth is known

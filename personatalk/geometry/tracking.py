@@ -170,9 +170,12 @@ def track_face(
         grown += (missing if found is None else found.astype(np.float32)).tobytes()
     landmarks = np.frombuffer(grown, np.float32).reshape(-1, NUM_LANDMARKS, 3)
     return FaceTrack(
-        landmarks=landmarks, detected=np.isfinite(landmarks[:, 0, 0]), times=np.array(times, np.float64),
-        width=width, height=height,
-    )  # fmt: skip
+        landmarks=landmarks,
+        detected=np.isfinite(landmarks[:, 0, 0]),
+        times=np.array(times, np.float64),
+        width=width,
+        height=height,
+    )
 
 
 def _cut(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:

@@ -129,9 +129,14 @@ def find_offset(
 
 @torch.inference_mode()
 def calibrate(
-    model: GeometryModel, features: SpeechFeatures, geometry: FaceGeometry, style: Style, *, offset_s: float,
+    model: GeometryModel,
+    features: SpeechFeatures,
+    geometry: FaceGeometry,
+    style: Style,
+    *,
+    offset_s: float,
     strength: float = 1.0,
-) -> tuple[GeometryModel, float]:  # fmt: skip
+) -> tuple[GeometryModel, float]:
     """Fit the last layer of stage 1 to a person, in closed form.
 
     Ridge regression from the last layer's inputs to the residual of its prediction, less the population-mean residual.

@@ -163,10 +163,14 @@ def trace(inspection: Inspection, t: int, x: float, y: float, kind: str = "both"
             found = (place + step) * SCALE
             sources.append(
                 Source(
-                    kind=name, frame=int(frame), weight=float(share * _at(weight, column, row)), x=float(found[0]),
-                    y=float(found[1]), offset=(float(step[0] * SCALE), float(step[1] * SCALE)),
+                    kind=name,
+                    frame=int(frame),
+                    weight=float(share * _at(weight, column, row)),
+                    x=float(found[0]),
+                    y=float(found[1]),
+                    offset=(float(step[0] * SCALE), float(step[1] * SCALE)),
                 )
-            )  # fmt: skip
+            )
     return sorted(sources, key=lambda source: -source.weight)
 
 
@@ -273,7 +277,7 @@ def _correspondences(inspection: Inspection, t: int, frames: np.ndarray) -> np.n
     affines = window_from_image(reference)
     places = [
         mesh.project(reference.pose(i, inspection.reference_vertices[i], affines[i]))[:, :2] for i in frames.tolist()
-    ]  # fmt: skip
+    ]
     return mesh.correspondence(projected, np.stack(places), WINDOW_HEIGHT, WINDOW_WIDTH)
 
 

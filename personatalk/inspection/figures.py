@@ -78,31 +78,38 @@ def figures(inspection: Inspection) -> list[Figure]:
     found = [
         *_synchrony(inspection, replace(inspection.posed, times=inspection.times), "driven"),
         Figure(
-            name="lip jitter, driven", value=round(driven_jitter, 2), unit=JITTER_UNIT,
+            name="lip jitter, driven",
+            value=round(driven_jitter, 2),
+            unit=JITTER_UNIT,
             meaning=f"mean second difference over time; the source's own lips {source_jitter:.2f}",
         ),
         Figure(
             name="lip aperture, deviation ratio",
             value=round(deviation_ratio(lip_aperture(driven), lip_aperture(source)), 2),
-            unit="of the source's", meaning="below 1 the mouth moves less than the source's",
+            unit="of the source's",
+            meaning="below 1 the mouth moves less than the source's",
         ),
-    ]  # fmt: skip
+    ]
     if len(inspection.seams):
         found.append(
             Figure(
-                name="seam", value=round(float(inspection.seams.mean()), 3), unit="of the source's gradient",
+                name="seam",
+                value=round(float(inspection.seams.mean()), 3),
+                unit="of the source's gradient",
                 meaning=f"gradient across the mask's edge, {len(inspection.seams)} frames; 1 is no visible seam",
             )
-        )  # fmt: skip
+        )
         found.append(_identity(inspection))
     for kind in ("lip", "face"):
         value = switching(inspection, kind)
         found.append(
             Figure(
-                name=f"switching of {kind} references", value=round(value, 3) if np.isfinite(value) else None,
-                unit="of the weight, per frame", meaning="share of the weight that moves to other references",
+                name=f"switching of {kind} references",
+                value=round(value, 3) if np.isfinite(value) else None,
+                unit="of the weight, per frame",
+                meaning="share of the weight that moves to other references",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -125,15 +132,18 @@ def seen_figures(inspection: Inspection, video: Path) -> list[Figure]:
     return [
         *_synchrony(inspection, replace(seen.geometry, times=seen.geometry.times - seen.geometry.times[0]), "measured"),
         Figure(
-            name="lip aperture, measured", unit="correlation",
+            name="lip aperture, measured",
+            unit="correlation",
             value=round(follows, 2) if np.isfinite(follows) else None,
             meaning="of the lip aperture in the dub with the driven one; 1 is perfect",
         ),
         Figure(
-            name="lip jitter, measured", value=round(_jitter(vertices[seen.geometry.valid]), 2), unit=JITTER_UNIT,
+            name="lip jitter, measured",
+            value=round(_jitter(vertices[seen.geometry.valid]), 2),
+            unit=JITTER_UNIT,
             meaning="mean second difference over time of the lips in the dub",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> list[Figure]:
@@ -150,14 +160,18 @@ def _synchrony(inspection: Inspection, geometry: FaceGeometry, which: str) -> li
     values = (None, None) if found is None else (round(1000 * found.offset_s), round(found.confidence, 1))
     return [
         Figure(
-            name=names[0], value=values[0], unit="ms",
+            name=names[0],
+            value=values[0],
+            unit="ms",
             meaning="of the mouth after the sound; negative before it" if found else TOO_SHORT,
         ),
         Figure(
-            name=names[1], value=values[1], unit="log odds",
+            name=names[1],
+            value=values[1],
+            unit="log odds",
             meaning="of that offset against the others; the offset is reliable from about 6 on",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _jitter(vertices: np.ndarray) -> float:
@@ -180,6 +194,8 @@ def _identity(inspection: Inspection) -> Figure:
     # for comparison: the same person in another frame of the source
     apart = identity_distance(source[1:], source[:-1]) if len(source) > 1 else float("nan")
     return Figure(
-        name=name, value=round(identity_distance(source, dubbed), 3), unit=unit,
+        name=name,
+        value=round(identity_distance(source, dubbed), 3),
+        unit=unit,
         meaning=f"dub to its source frame; between frames of the source {apart:.3f}; from .6 on another person",
-    )  # fmt: skip
+    )

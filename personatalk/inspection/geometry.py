@@ -86,9 +86,14 @@ def pose_table(inspection: Inspection) -> dict[str, np.ndarray]:
     posed = inspection.posed
     yaw, pitch, roll = Rotation.from_matrix(posed.rotation).as_euler("YXZ", degrees=True).T
     return {
-        "time_s": inspection.times, "yaw_deg": -yaw, "pitch_deg": pitch, "roll_deg": roll,
-        "x_px": posed.translation[:, 0], "y_px": posed.translation[:, 1], "scale_px": posed.scale,
-    }  # fmt: skip
+        "time_s": inspection.times,
+        "yaw_deg": -yaw,
+        "pitch_deg": pitch,
+        "roll_deg": roll,
+        "x_px": posed.translation[:, 0],
+        "y_px": posed.translation[:, 1],
+        "scale_px": posed.scale,
+    }
 
 
 def coefficient_table(inspection: Inspection) -> dict[str, np.ndarray]:
@@ -146,9 +151,16 @@ def save_mesh(inspection: Inspection, t: int, path: Path) -> Path:
         raise ValueError(f"{path.name}: a mesh is written as .ply or .npz")
     posed = inspection.posed
     np.savez(
-        path, driven_vertices=inspection.driven_vertices, source_vertices=inspection.source_vertices,
-        template=posed.template, triangles=skin_triangles(inspection), expression=posed.expression,
-        rotation=posed.rotation, translation=posed.translation, scale=posed.scale, valid=posed.valid,
+        path,
+        driven_vertices=inspection.driven_vertices,
+        source_vertices=inspection.source_vertices,
+        template=posed.template,
+        triangles=skin_triangles(inspection),
+        expression=posed.expression,
+        rotation=posed.rotation,
+        translation=posed.translation,
+        scale=posed.scale,
+        valid=posed.valid,
         times=inspection.times,
-    )  # fmt: skip
+    )
     return path

@@ -59,10 +59,12 @@ def geometry_glb(
         names = [f"expression {k}" for k in range(len(targets))]
         glb.document["meshes"].append(
             {
-                "name": name, "primitives": [primitive], "weights": [0.0] * len(targets),
+                "name": name,
+                "primitives": [primitive],
+                "weights": [0.0] * len(targets),
                 "extras": {"targetNames": names},
             }
-        )  # fmt: skip
+        )
         x = 0.0 if len(shown) == 1 else BESIDE * (2 * number - 1)
         glb.document["nodes"].append({"mesh": number, "name": name, "translation": [x, 0.0, 0.0]})
     if which != "template":
@@ -140,9 +142,15 @@ class _Glb:
     def __init__(self) -> None:
         self.data = bytearray()
         self.document: dict = {
-            "asset": {"version": "2.0", "generator": "PersonaTalk"}, "scene": 0, "scenes": [{"nodes": []}],
-            "nodes": [], "meshes": [], "materials": [], "accessors": [], "bufferViews": [],
-        }  # fmt: skip
+            "asset": {"version": "2.0", "generator": "PersonaTalk"},
+            "scene": 0,
+            "scenes": [{"nodes": []}],
+            "nodes": [],
+            "meshes": [],
+            "materials": [],
+            "accessors": [],
+            "bufferViews": [],
+        }
 
     def add_bytes(self, data: bytes, target: int | None = None) -> int:
         """Append bytes; returns the number of their view."""
@@ -156,10 +164,13 @@ class _Glb:
         """Append an array [N, 1..4] of float32 or uint32; returns the number of its accessor."""
         values = np.ascontiguousarray(values, np.uint32 if values.dtype == np.uint32 else np.float32)
         accessor = {
-            "bufferView": self.add_bytes(values.tobytes(), target), "count": len(values),
-            "componentType": UNSIGNED_INT if values.dtype == np.uint32 else FLOAT, "type": KINDS[values.shape[1]],
-            "min": values.min(0).tolist(), "max": values.max(0).tolist(),
-        }  # fmt: skip
+            "bufferView": self.add_bytes(values.tobytes(), target),
+            "count": len(values),
+            "componentType": UNSIGNED_INT if values.dtype == np.uint32 else FLOAT,
+            "type": KINDS[values.shape[1]],
+            "min": values.min(0).tolist(),
+            "max": values.max(0).tolist(),
+        }
         self.document["accessors"].append(accessor)
         return len(self.document["accessors"]) - 1
 

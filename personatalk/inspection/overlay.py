@@ -87,9 +87,12 @@ class OpenGlShader:
             baseColorFactor=(*(SKIN / 255), 1.0), metallicFactor=0.0, roughnessFactor=0.9, doubleSided=True
         )
         primitive = pyrender.Primitive(
-            positions=points.astype(np.float32), indices=triangles.astype(np.uint32), material=material,
-            normals=_normals(points, triangles), mode=4,
-        )  # fmt: skip
+            positions=points.astype(np.float32),
+            indices=triangles.astype(np.uint32),
+            material=material,
+            normals=_normals(points, triangles),
+            mode=4,
+        )
         scene.add(pyrender.Mesh([primitive]))
         camera = pyrender.OrthographicCamera(width / 2, height / 2, znear=1.0, zfar=2 * DEPTH_PX)
         pose = np.eye(4)

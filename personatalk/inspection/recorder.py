@@ -66,10 +66,14 @@ class Recorder:
         for name, geometry in (("source", scene.source), ("posed", scene.posed), ("reference", bank.geometry)):
             geometry.save(self.folder / f"{name}.npz")
         np.savez(
-            self.folder / "scene.npz", order=scene.order, kept=self._kept, lip_bank=bank.candidates.lip_frames,
-            face_bank=bank.candidates.face_frames, waveform=scene.waveform.astype(np.float16),
+            self.folder / "scene.npz",
+            order=scene.order,
+            kept=self._kept,
+            lip_bank=bank.candidates.lip_frames,
+            face_bank=bank.candidates.face_frames,
+            waveform=scene.waveform.astype(np.float16),
             **{f"style_{field.name}": getattr(scene.style, field.name).numpy() for field in fields(scene.style)},
-        )  # fmt: skip
+        )
         for index, entry in bank.entries.items():
             affine = scale_affine(entry.crop.window_from_crop, REFERENCE_SCALE)
             picture = warp_image(
@@ -104,9 +108,12 @@ class Recorder:
         for array in self._attention.values():
             array.flush()
         np.savez(
-            self.folder / "frames.npz", chips=np.array(self._chips), seams=np.array(self._seams),
-            lip_frames=self._rows(self._frames["lip_frames"]), face_frames=self._rows(self._frames["face_frames"]),
-        )  # fmt: skip
+            self.folder / "frames.npz",
+            chips=np.array(self._chips),
+            seams=np.array(self._seams),
+            lip_frames=self._rows(self._frames["lip_frames"]),
+            face_frames=self._rows(self._frames["face_frames"]),
+        )
         scene = self._scene
         facts = {"format": FORMAT, "video": str(scene.video), "reference_video": str(scene.reference_video)}
         (self.folder / "recording.json").write_text(json.dumps(facts | {"report": report}, indent=2) + "\n")

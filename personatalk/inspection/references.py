@@ -118,9 +118,12 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     """[R] frame numbers that a strategy would choose for the lips of this dub."""
     valid = np.flatnonzero(inspection.reference.valid)
     chosen = select_lip_references(
-        inspection.available[valid], inspection.target_descriptors, len(inspection.lip_bank), strategy=strategy,
+        inspection.available[valid],
+        inspection.target_descriptors,
+        len(inspection.lip_bank),
+        strategy=strategy,
         aperture=lip_aperture(inspection.reference_vertices[valid]),
-    )  # fmt: skip
+    )
     return valid[chosen]
 
 
@@ -164,9 +167,14 @@ def strategy_picture(inspection: Inspection) -> np.ndarray:
         panel.scatter(mouth_width(there), lip_aperture(there), s=10, color="#c4c4c4", label="in the clip")
         panel.scatter(mouth_width(asked), lip_aperture(asked), s=10, color=DRIVEN_COLOUR, alpha=0.5, label="driven")
         panel.scatter(
-            mouth_width(chosen), lip_aperture(chosen), s=46, facecolors="none", edgecolors=SOURCE_COLOUR, linewidths=2,
+            mouth_width(chosen),
+            lip_aperture(chosen),
+            s=46,
+            facecolors="none",
+            edgecolors=SOURCE_COLOUR,
+            linewidths=2,
             label="chosen",
-        )  # fmt: skip
+        )
         panel.set_title(f"{row['strategy']}: mean distance {row['mean_distance']:.3f} IOD", loc="left", fontsize=10)
         panel.set_ylabel("lip aperture, IOD")
     legend_above(panels[0])

@@ -33,9 +33,13 @@ from personatalk.inspection.recording import Inspection
 
 STYLE_MAP_FILE = "style_map.safetensors"
 TRAITS = (
-    "mean lip aperture", "deviation of lip aperture", "mean mouth width beyond rest", "deviation of mouth width",
-    "lips drawn back", "lips lowered",
-)  # fmt: skip
+    "mean lip aperture",
+    "deviation of lip aperture",
+    "mean mouth width beyond rest",
+    "deviation of mouth width",
+    "lips drawn back",
+    "lips lowered",
+)
 SAMPLE_RATE, LEVEL_HZ = 16000, 100
 SILENCE_DB = 35.0  # below the 90th percentile of the level
 FLOOR_DB = -80.0
@@ -220,9 +224,13 @@ def aperture_picture(inspection: Inspection, t: int | None = None) -> np.ndarray
         for start, end in runs(curves["is_silent"]):
             name = "silence" if panel is panels[2] and start == runs(curves["is_silent"])[0][0] else None
             panel.axvspan(
-                curves["time_s"][start] - half, curves["time_s"][end - 1] + half, color="#56B4E9", alpha=0.22,
-                linewidth=0, label=name,
-            )  # fmt: skip
+                curves["time_s"][start] - half,
+                curves["time_s"][end - 1] + half,
+                color="#56B4E9",
+                alpha=0.22,
+                linewidth=0,
+                label=name,
+            )
         if t is not None:
             panel.axvline(inspection.times[t], color="black", linewidth=1)
         legend_above(panel)

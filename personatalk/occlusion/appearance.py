@@ -1,6 +1,6 @@
-"""How a clip's face looks with nothing in front of it: its common colours on the mesh, and how far they vary.
+"""Appearance model of a clip's face without occluders: median texture on the mesh, and its deviation over time.
 
-Ours: the paper does not speak of it.
+Ours: the paper's examples have no occluders; a dub of people's own clips has to leave hands and cups alone.
 """
 
 from __future__ import annotations
@@ -59,9 +59,11 @@ class ColourWindows:
     def append_window(self, window: np.ndarray) -> None:
         """Keep the next frame's window [80, 96, 3] uint8."""
         options = (
-            cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-        )  # fmt: skip
+            cv2.IMWRITE_JPEG_QUALITY,
+            JPEG_QUALITY,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        )
         self._encoded.append(cv2.imencode(".jpg", window, options)[1].tobytes())
 
     def __getitem__(self, frame: int) -> np.ndarray:
@@ -126,7 +128,7 @@ class Appearance:
         return self.mesh.project(self.geometry.pose(frame, head, self.windows.window_from_image[frame]))
 
     def _learn(self, index: np.ndarray, barycentric: np.ndarray) -> None:
-        """Find common texture and spread, in the common light, without what is novel in single frames."""
+        """Estimate texture and deviation under common illumination, without the outliers of single frames."""
         frames = self.valid[np.unique(np.linspace(0, len(self.valid) - 1, NUM_MODEL_FRAMES).astype(int))]
         textures, seen = [], []
         for frame in frames:
@@ -157,7 +159,7 @@ class Appearance:
         self.mouth_colours = colour_density(lit[clean if clean.any() else slice(None)][:, lips])
 
     def look(self, frame: int) -> FrameAppearance:
-        """Compare a frame with the clip's face."""
+        """Compare a frame with the appearance model."""
         index, barycentric = rasterize(self._projected(frame), self.mesh.triangles, HEIGHT, WIDTH)
         grid = interpolate(index, barycentric, self.mesh.triangles, self._canonical)
         inside = index >= 0
@@ -168,11 +170,15 @@ class Appearance:
         lab = lab - fit_illumination(lab - common, spread, regions[..., 2] & facing)
         outlier_distance = cv2.blur(beyond(lab, sample(self._low, grid), sample(self._high, grid)), (3, 3))
         return FrameAppearance(
-            lab=lab, common=common, spread=spread, outlier_distance=outlier_distance * inside,
+            lab=lab,
+            common=common,
+            spread=spread,
+            outlier_distance=outlier_distance * inside,
             skin=regions[..., 0] & facing,
-            lips=regions[..., 1], others=regions[..., 3] & ~regions[..., 1] & facing,
+            lips=regions[..., 1],
+            others=regions[..., 3] & ~regions[..., 1] & facing,
             mask=sample(self._mask, grid) * inside,
-        )  # fmt: skip
+        )
 
 
 def colour_density(lab: np.ndarray) -> np.ndarray:

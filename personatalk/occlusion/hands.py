@@ -1,6 +1,6 @@
-"""Hands before the face: found by their shape, since their colour is the face's own.
+"""Hands in front of the face, found by their shape, since they have the face's own colour.
 
-Ours: the paper does not speak of it. The landmarks are MediaPipe's.
+Ours: the paper's examples have no hands; the landmarks are MediaPipe's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIN_PALM_SHARE = 0.6  # of the palm's length, that its width is taken to have wh
 
 
 class HandTracker:
-    """Looks for hands about the mouth in a stream of frames: now and then, and in every frame while one is near.
+    """Looks for hands around the mouth in a stream of frames: every STRIDE_S, and in every frame while one is near.
 
     Args:
         geometry: of the clip; says where the mouth is.

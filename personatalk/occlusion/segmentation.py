@@ -1,12 +1,12 @@
-"""What stands in front of the lower face: hands, microphones, cups, which a dub leaves as they are.
+"""Occluder segmentation: hands, microphones and cups in front of the lower face, which a dub leaves as they are.
 
-Hands are known by their shape (`hands.py`), for their colour is the face's own. Any other occluder is what differs
-from all that the clip's face explains, beyond light, fit and folds of the skin, in a region of some size on the skin
-away from the lips. From there, and only from there, it is followed: over its own colours to its edges, into the next
-frames, and over the lips, where it stands against the colours of all the clip's mouths. A mouth alone, however far
-open, is never an occluder.
+Hands are found by their shape (`hands.py`), since they have the face's own colour. Any other occluder is a region of
+outliers of the appearance model (`appearance.py`), beyond illumination, misfit and folds of the skin, that covers
+enough skin away from the lips. It is grown from there by its own colours: to its edges by mean-field smoothing, into
+neighbouring frames, and over the lips, where it competes with the colours of all the clip's mouths. An open mouth
+alone is never an occluder, because it does not reach the skin.
 
-Ours: the paper does not speak of it.
+Ours: the paper's examples have no occluders; a dub of people's own clips has to leave them alone.
 """
 
 from __future__ import annotations
@@ -94,9 +94,13 @@ class Occlusion:
 
 
 def find_occlusion(
-    geometry: FaceGeometry, windows: ColourWindows, mesh: FaceMesh, *, hands: dict[int, np.ndarray] | None = None,
+    geometry: FaceGeometry,
+    windows: ColourWindows,
+    mesh: FaceMesh,
+    *,
+    hands: dict[int, np.ndarray] | None = None,
     tick: Tick = no_tick,
-) -> Occlusion:  # fmt: skip
+) -> Occlusion:
     """FrameAppearance for things in front of the lower face of a clip.
 
     Args:
@@ -116,7 +120,7 @@ def find_occlusion(
         seeds = find_seeds(look)
         mask = np.zeros((HEIGHT, WIDTH), bool)
         if seeds is not None:
-            mask |= follow(look, seeds, appearance.mouth_colours)
+            mask |= grow(look, seeds, appearance.mouth_colours)
         if frame in hands:
             hand = draw_hands(hands[frame], windows.window_from_image[frame], HEIGHT, WIDTH)
             mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
@@ -152,7 +156,7 @@ def find_occlusion(
 
 
 def find_seeds(look: FrameAppearance) -> np.ndarray | None:
-    """Find what is surely none of the face: [H, W] bool; None where no region of it hides enough skin."""
+    """Find seeds of an occluder, regions of outliers: [H, W] bool; None where none of them covers enough skin."""
     novel = (look.outlier_distance > OUTLIER) & look.others
     on_skin = novel & look.skin
     num_skin = look.skin.sum()
@@ -167,12 +171,12 @@ def find_seeds(look: FrameAppearance) -> np.ndarray | None:
     return hides[labels]
 
 
-def follow(
+def grow(
     look: FrameAppearance, seeds: np.ndarray, mouth_colours: np.ndarray, colours: np.ndarray | None = None
 ) -> np.ndarray:
-    """Follow an occluder from its seeds over its own colours, to where the face is likelier.
+    """Grow an occluder from its seeds by its colours, to where the face is more likely (mean-field smoothing).
 
-    It must come in from outside of the mask, and hide more than lips.
+    It must reach outside of the mask, and cover more than lips.
 
     Args:
         look: of the frame.
@@ -206,7 +210,7 @@ def follow(
 
 
 def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: list[int]) -> None:
-    """Follow occluders from frame to frame, where one alone would not be believed.
+    """Propagate occluders from frame to frame, where the evidence of one frame is too weak.
 
     Args:
         appearance: of the clip.
@@ -222,7 +226,7 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
         if (seeds & look.skin).sum() < WEAK_SHARE * look.skin.sum():
             continue
         colours = colour_density(appearance.look(before).lab[found[before]])
-        mask = follow(look, seeds, appearance.mouth_colours, colours)
+        mask = grow(look, seeds, appearance.mouth_colours, colours)
         if mask.any():
             found[frame] = mask
 

@@ -28,9 +28,12 @@ COLOUR_ALPHA = 0.65
 LEAST_SHARE = 0.01  # of the pixels, under which a reference is not named
 STRIP_FRAMES = slice(None, None, 2)  # of a run, in the rows of all methods
 SHORT_COLUMNS = {
-    "psnr_lips": "PSNR lips, dB", "lpips_lips": "LPIPS lips", "sharpness_lips": "sharpness", "flicker": "flicker",
+    "psnr_lips": "PSNR lips, dB",
+    "lpips_lips": "LPIPS lips",
+    "sharpness_lips": "sharpness",
+    "flicker": "flicker",
     "identity": "identity",
-}  # fmt: skip
+}
 
 picture_from_window = np.array(
     ((GAIN, 0, WINDOW_MIDDLE[0] - GAIN * WINDOW_WIDTH / 2), (0, GAIN, WINDOW_MIDDLE[1] - GAIN * WINDOW_HEIGHT / 2))
@@ -59,9 +62,15 @@ class ShownClip:
 
 
 def draw_clip(
-    folder: Path, number: int, truth: RunTruth, row: int, *, source: np.ndarray, painted: dict[str, MethodOutput],
+    folder: Path,
+    number: int,
+    truth: RunTruth,
+    row: int,
+    *,
+    source: np.ndarray,
+    painted: dict[str, MethodOutput],
     figures: dict[str, dict[str, float]],
-) -> ShownClip:  # fmt: skip
+) -> ShownClip:
     """Write the pictures of one frame of a judged run into a folder, which is made if need be.
 
     Args:
@@ -97,9 +106,13 @@ def draw_clip(
     rows = {"true": truth.images, **blended}
     sheet = np.concatenate([np.concatenate(list(images[STRIP_FRAMES]), 1) for images in rows.values()])
     return ShownClip(
-        number=number, pictures=pictures, strips=_write(folder, f"clip_{number:02d}_all.png", sheet),
-        methods=list(rows), legend=legend, figures=figures,
-    )  # fmt: skip
+        number=number,
+        pictures=pictures,
+        strips=_write(folder, f"clip_{number:02d}_all.png", sheet),
+        methods=list(rows),
+        legend=legend,
+        figures=figures,
+    )
 
 
 def amplified_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -157,9 +170,11 @@ class _Scene:
         """The head in grey, with colours [H, W, 3] laid over what was rendered anew."""
         grey = cv2.cvtColor(self.base, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
         large = cv2.warpAffine(
-            mixture.astype(np.float32), _for_cv2(picture_from_window), (PICTURE_WIDTH, PICTURE_HEIGHT),
+            mixture.astype(np.float32),
+            _for_cv2(picture_from_window),
+            (PICTURE_WIDTH, PICTURE_HEIGHT),
             flags=cv2.INTER_LINEAR,
-        )  # fmt: skip
+        )
         return np.clip(grey + self.mask * COLOUR_ALPHA * (large - grey), 0, 255).round().astype(np.uint8)
 
 

@@ -106,9 +106,18 @@ class RendererDataset:
     """
 
     def __init__(
-        self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, num_lip: int, num_face: int, bank_size: int,
-        disturbed_share: float = 0.0, prior_share: float = 1.0, in_pairs: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        corpus: Path,
+        clips: list[Clip],
+        mesh: FaceMesh,
+        *,
+        num_lip: int,
+        num_face: int,
+        bank_size: int,
+        disturbed_share: float = 0.0,
+        prior_share: float = 1.0,
+        in_pairs: bool = False,
+    ) -> None:
         self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
         self.disturbed_share, self.prior_share, self.in_pairs = disturbed_share, prior_share, in_pairs
         self.by_person: dict[str, list[str]] = defaultdict(list)
