@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,15 +43,16 @@ class Worker:
         self._prepare = prepare
         self._context = multiprocessing.get_context("spawn")  # a fork would take over locks of this one's threads
         self._lock = threading.Lock()
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
 
     def start(self) -> None:
         """Start a process, so that it is ready when it is needed; it loads while this one goes on."""
         self._stop = self._context.Event()
         self._connection, remote = self._context.Pipe()
         arguments = (remote, self._stop, self._prepare)
-        self._process = self._context.Process(target=_serve, args=arguments, name="personatalk worker", daemon=True)
-        self._process.start()
+        process = self._context.Process(target=_serve, args=arguments, name="personatalk worker", daemon=True)
+        process.start()
+        self._process = process
         remote.close()
 
     def call(
@@ -112,8 +114,10 @@ class Worker:
                 raise CancelledError("stopped")
 
     def _obituary(self) -> WorkerDiedError:
-        self._process.join()
-        code = self._process.exitcode
+        code = None
+        if self._process is not None:
+            self._process.join()
+            code = self._process.exitcode
         self._process = None
         reason = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         logger.error("the worker process ended: %s", reason)

@@ -109,7 +109,7 @@ def _text_subtitles(source: InputContainer) -> list[SubtitleStream]:
     return [stream for stream in source.streams.subtitles if _codec_name(stream) in TEXT_SUBTITLES]
 
 
-def _codec_name(stream: av.stream.Stream) -> str:
+def _codec_name(stream: Stream) -> str:
     return stream.codec_context.name if stream.codec_context else "unknown"
 
 

@@ -268,7 +268,7 @@ def _block_differences(
             if own > 3 * floor:
                 textured += 1
                 changed += best > CHANGED * own
-    return residual, texture, changed, textured
+    return residual, texture, changed, textured  # pyright: ignore[reportReturnType] (compiled by numba)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)

@@ -148,7 +148,7 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, dict):
         return {key: _moved(item, device) for key, item in value.items()}
     if type(value) in (list, tuple):
-        items = [_moved(item, device) for item in value]
+        items = [_moved(item, device) for item in cast("list[Any]", value)]
         return items if type(value) is list else tuple(items)
     return value
 

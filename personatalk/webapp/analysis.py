@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -96,4 +96,4 @@ def _with_speech(
 def _rounded(values: Any) -> Any:
     """Round a number or an array for JSON; what is not finite becomes None."""
     array = np.round(np.asarray(values, np.float64), DIGITS)
-    return np.where(np.isfinite(array), array, None).tolist()
+    return np.where(np.isfinite(array), array, cast(Any, None)).tolist()

@@ -89,7 +89,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
         face_x: float | None = None,
         face_y: float | None = None,
         expression: float = 1.0,
-        request: gr.Request = None,  # Gradio fills it in
+        request: gr.Request = None,  # pyright: ignore[reportArgumentType]  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> tuple[str, str, str]:
         """Dub or preview a clip."""
@@ -118,7 +118,7 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
         face_x: float | None = None,
         face_y: float | None = None,
         expression: float = 1.0,
-        request: gr.Request = None,  # Gradio fills it in
+        request: gr.Request = None,  # pyright: ignore[reportArgumentType]  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> dict[str, Any]:
         """Measure a clip without dubbing it: face track, head pose, lip aperture, speaking style, reference frames.
@@ -167,4 +167,4 @@ def session_of(request: gr.Request) -> str:
 def _face_point(x: float | None, y: float | None) -> tuple[float, float] | None:
     if (x is None) != (y is None):
         raise PersonaTalkError(strings.FACE_NEEDS_BOTH)
-    return None if x is None else (x, y)
+    return None if x is None or y is None else (x, y)

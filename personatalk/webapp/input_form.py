@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 import imageio.v3 as iio
 import numpy as np
+from gradio.components import Component
 
 from personatalk.errors import PersonaTalkError
 from personatalk.media import probe_video, read_audio
@@ -56,17 +57,17 @@ class InputForm:
     estimate: gr.Markdown
 
     @property
-    def inputs(self) -> set[gr.components.Component]:
+    def inputs(self) -> set[Component]:
         """All that a dub depends on."""
         unused = ("speech_video", "face_panel", "face_picture", "estimate")
         return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
 
     @property
-    def uploads(self) -> list[gr.components.Component]:
+    def uploads(self) -> list[Component]:
         """Components that hold a visitor's files."""
         return [self.clip, self.speech, self.style_clip, self.reference_clip]
 
-    def request(self, values: dict[gr.components.Component, Any]) -> Request:
+    def request(self, values: dict[Component, Any]) -> Request:
         """Turn the values of `inputs` into a request."""
         clip, speech = path_or_none(values[self.clip]), path_or_none(values[self.speech])
         point, boxes = None, values[self.faces]
@@ -112,7 +113,7 @@ def add_input_form(limits: Limits) -> InputForm:
     )
 
 
-def _add_face_choice() -> dict[str, gr.components.Component]:
+def _add_face_choice() -> dict[str, Any]:
     with gr.Column(visible=False, elem_id="faces") as panel:
         gr.Markdown(strings.FACES_NOTE)
         picture = gr.Image(
@@ -127,7 +128,7 @@ def _add_face_choice() -> dict[str, gr.components.Component]:
     return {"faces": gr.State(NO_FACES), "face": face, "face_panel": panel, "face_picture": picture}
 
 
-def _add_options() -> dict[str, gr.components.Component]:
+def _add_options() -> dict[str, Any]:
     with gr.Accordion(strings.OPTIONS_LABEL, open=False, elem_id="options"):
         return {
             "style_strength": gr.Slider(0.0, 1.5, 1.0, step=0.05, label=strings.STYLE_LABEL, info=strings.STYLE_INFO),
@@ -152,21 +153,21 @@ def _add_options() -> dict[str, gr.components.Component]:
 
 def connect_input_form(form: InputForm, service: DubbingService) -> None:
     """Offer the faces of a new clip, take sound from a video, and keep the time estimate up to date."""
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     _connect_face_choice(form, service, private)
     _connect_speech_of_video(form, service, private)
     _connect_estimate(form, service, private)
 
 
-def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, str]) -> None:
+def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
     def show_faces(clip: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
         """Offer the choice of a face where the first frame shows several."""
         try:
             picture, boxes = find_faces(Path(clip)) if clip else (None, NO_FACES)
         except PersonaTalkError:  # the estimate says what is wrong with the clip
-            boxes = NO_FACES
+            picture, boxes = None, NO_FACES
         several, path = len(boxes) > 1, None
-        if several:  # in a folder of the session, which is removed with it
+        if several and picture is not None:  # in a folder of the session, which is removed with it
             path = str(service.sessions.new_folder(str(request.session_hash)) / "faces.webp")
             iio.imwrite(path, picture)
         choices = [
@@ -183,7 +184,7 @@ def _connect_face_choice(form: InputForm, service: DubbingService, private: dict
     form.face_picture.select(choose_face, [form.faces, form.face_picture], form.face, **private)
 
 
-def _connect_speech_of_video(form: InputForm, service: DubbingService, private: dict[str, str]) -> None:
+def _connect_speech_of_video(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
     def take_sound(video: str, request: gr.Request) -> str:
         session, path = str(request.session_hash), Path(video)
         service.sessions.add_upload(session, path)
@@ -196,18 +197,19 @@ def _connect_speech_of_video(form: InputForm, service: DubbingService, private: 
     form.speech_video.upload(take_sound, form.speech_video, form.speech, **private)
 
 
-def _connect_estimate(form: InputForm, service: DubbingService, private: dict[str, str]) -> None:
-    def estimate(values: dict[gr.components.Component, Any], request: gr.Request) -> str:
+def _connect_estimate(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
+    def estimate(values: dict[Component, Any], request: gr.Request) -> str:
         """Say how long the dub will take, or what is wrong with a file."""
         paths = {component: path_or_none(values[component]) for component in form.uploads}
         for path in filter(None, paths.values()):
             service.sessions.add_upload(str(request.session_hash), path)
-        if paths[form.clip] is None:
+        clip = paths[form.clip]
+        if clip is None:
             return strings.ESTIMATE_START
         named = {paths[form.style_clip]: strings.STYLE_CLIP, paths[form.reference_clip]: strings.REFERENCE_CLIP}
         helpers = {path: name for path, name in named.items() if path}
         try:
-            return service.estimate(paths[form.clip], paths[form.speech], values[form.length], helpers)
+            return service.estimate(clip, paths[form.speech], values[form.length], helpers)
         except PersonaTalkError as error:
             return f"⚠️ {error}"
 

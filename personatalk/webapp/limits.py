@@ -69,7 +69,7 @@ def sound_seconds(path: Path, enough: float) -> float:
     """
     with open_media(path) as container:
         stream, seconds = audio_stream(container, path), 0.0
-        if stream.duration:
+        if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         for frame in decoded(container, stream):
             seconds += frame.samples / frame.sample_rate

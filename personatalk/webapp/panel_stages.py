@@ -9,7 +9,7 @@ import gradio as gr
 
 from personatalk.inspection.figures import figures, seen_figures, stage_table
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Panel, PanelContext, add_panel, as_table
+from personatalk.webapp.panels import Action, Panel, PanelContext, add_panel, as_table
 
 
 def add_stages() -> Panel:
@@ -19,7 +19,7 @@ def add_stages() -> Panel:
         merits = gr.HTML(elem_id="figures")
         button = gr.Button(strings.SEEN_BUTTON, size="sm", elem_id="measure-dub")
         seen = gr.HTML(elem_id="seen-figures")
-    actions = [(button.click, _measure_dub, [seen])]
+    actions: list[Action] = [(button.click, _measure_dub, [seen])]
     return Panel(accordion=accordion, whole=[stages, merits, seen], fill=_fill, actions=actions)
 
 

@@ -9,21 +9,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import imageio.v3 as iio
 import numpy as np
+from gradio.components import Component
 
 from personatalk.inspection.recording import Inspection
 from personatalk.webapp import strings
 from personatalk.webapp.service import Outcome
 from personatalk.webapp.theme import SEEK
 
-Component = gr.components.Component
 Action = tuple[Callable[..., Any], Callable[..., Any], list[Component]]
 WEBP_QUALITY = 90
-PANELS = {"concurrency_id": "panels", "concurrency_limit": 2}  # all visitors together
+PANELS: dict[str, Any] = {"concurrency_id": "panels", "concurrency_limit": 2}  # all visitors together
 MAX_LOADED = 4  # recordings held in memory, all visitors together
 
 
@@ -106,12 +106,12 @@ class Recordings:
         self._loaded: dict[Path, Inspection] = {}
         self._lock = threading.Lock()
 
-    def load(self, outcome: Outcome) -> Inspection:
+    def load(self, record: Path) -> Inspection:
         """Read a run's recording, unless it is held."""
         with self._lock:
             self._loaded = {path: inspection for path, inspection in self._loaded.items() if path.exists()}
-            inspection = self._loaded.pop(outcome.record, None) or Inspection.load(outcome.record)
-            self._loaded[outcome.record] = inspection  # at the end: the one used last
+            inspection = self._loaded.pop(record, None) or Inspection.load(record)
+            self._loaded[record] = inspection  # at the end: the one used last
             while len(self._loaded) > MAX_LOADED:
                 del self._loaded[next(iter(self._loaded))]
             return inspection
@@ -189,7 +189,7 @@ def add_research_panels(makers: list[Callable[[], Panel]]) -> ResearchPanels:
 def connect_research_panels(research: ResearchPanels, outcome: gr.State) -> None:
     """Fill a panel when it is opened, when a new result comes, and when the slider moves."""
     recordings = Recordings()
-    quiet = {"api_visibility": "private", "show_progress": "minimal"} | PANELS
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"} | PANELS
     changed = outcome.change(_reset, outcome, [research.hint, research.slider, research.fps], **quiet)
     research.slider.input(None, [research.slider, research.fps], js=SEEK, api_visibility="private")
     for panel in research.panels:
@@ -198,7 +198,7 @@ def connect_research_panels(research: ResearchPanels, outcome: gr.State) -> None
         panel.accordion.collapse(lambda: False, None, opened, **quiet)
         inputs = [outcome, research.slider, opened, *panel.settings]
         show = _guarded(recordings, panel.show, len(panel.outputs))
-        triggers = [opened.change, *(setting.change for setting in panel.settings)]
+        triggers = [opened.change, *(cast(Any, setting).change for setting in panel.settings)]
         gr.on(triggers, show, inputs, panel.outputs, **quiet)
         changed.then(show, inputs, panel.outputs, **quiet)
         if panel.moment:
@@ -208,12 +208,14 @@ def connect_research_panels(research: ResearchPanels, outcome: gr.State) -> None
             event(_guarded(recordings, act, len(outputs)), inputs, outputs, **quiet)
 
 
-def _is_ready(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.record is not None and outcome.record.exists()
+def _record_of(outcome: Outcome | None) -> Path | None:
+    """Find the recording of a run; None where there is none, or where its files are gone."""
+    record = outcome.record if outcome is not None else None
+    return record if record is not None and record.exists() else None
 
 
 def _reset(outcome: Outcome | None) -> tuple[str, gr.Slider, float]:
-    if not _is_ready(outcome):
+    if outcome is None or _record_of(outcome) is None:
         return strings.INSIDE_EMPTY, gr.Slider(visible=False), 25.0
     last = max(1, outcome.num_frames - 1)
     label = strings.TIME_OF.format(fps=outcome.fps)
@@ -225,13 +227,14 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
 
     def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
         """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
-        if opened and outcome is not None and not _is_ready(outcome):
+        record = _record_of(outcome)
+        if opened and outcome is not None and record is None:
             gr.Warning(strings.FILES_GONE)
-        if not opened or not _is_ready(outcome):
+        if not opened or outcome is None or record is None:
             values = [gr.skip() for _ in range(count)]
         else:
             context = PanelContext(
-                inspection=recordings.load(outcome),
+                inspection=recordings.load(record),
                 video=outcome.video,
                 folder=outcome.folder,
                 t=min(int(t), outcome.num_frames - 1),

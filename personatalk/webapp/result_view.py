@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from personatalk.inspection.comparison import write_comparison
 from personatalk.webapp import strings
@@ -34,7 +35,7 @@ class ResultView:
     animation_file: gr.DownloadButton
 
     @property
-    def outputs(self) -> list[gr.components.Component]:
+    def outputs(self) -> list[Component]:
         """In the order of `updates`."""
         videos, files = [self.before, self.after], [self.video_file, self.report_file]
         return [self.outcome, *videos, self.summary, *files, *self.animate.values(), self.animation_file]

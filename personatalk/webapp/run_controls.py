@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from personatalk.errors import CancelledError
 from personatalk.webapp import strings
@@ -15,9 +16,9 @@ from personatalk.webapp.messages import explain, show_progress, title_of
 from personatalk.webapp.result_view import ResultView, updates
 from personatalk.webapp.service import DubbingService, Outcome
 
-UNBOUNDED = {"concurrency_limit": None}  # the service's own queue lets one run at a time through
+UNBOUNDED: dict[str, Any] = {"concurrency_limit": None}  # the service's own queue lets one run at a time through
 TOAST_S = 6
-Values = dict[gr.components.Component, Any]
+Values = dict[Component, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class RunControls:
     status: gr.Markdown
 
     @property
-    def outputs(self) -> list[gr.components.Component]:
+    def outputs(self) -> list[Component]:
         """In the order of `_button_states`."""
         return [self.preview, self.dub, self.stop, self.status]
 
@@ -46,8 +47,8 @@ def add_run_controls() -> RunControls:
 
 def connect_runs(form: InputForm, controls: RunControls, result: ResultView, service: DubbingService) -> None:
     """Make Preview, Dub and Stop work."""
-    private = {"api_visibility": "private"}
-    quick = {"queue": False, "show_progress": "hidden"} | private
+    private: dict[str, Any] = {"api_visibility": "private"}
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"} | private
 
     def begin(request: gr.Request) -> list[Any]:
         service.sessions.announce(str(request.session_hash))

@@ -68,7 +68,15 @@ class Request:
 
     @property
     def job(self) -> Job:
-        """What the pipeline is asked for, once the request is found complete."""
+        """What the pipeline is asked for.
+
+        Raises:
+            MissingInputError: clip or speech is missing.
+        """
+        if self.clip is None:
+            raise MissingInputError(strings.CLIP_MISSING)
+        if self.speech is None:
+            raise MissingInputError(strings.SPEECH_MISSING)
         return Job(clip=self.clip, speech=self.speech, options=self.options)
 
 
@@ -130,15 +138,11 @@ class DubbingService:
         Raises:
             PersonaTalkError: what is wrong, and what to do.
         """
-        for given, message in (
-            (request.clip, strings.CLIP_MISSING),
-            (request.speech, strings.SPEECH_MISSING),
-            (request.consent, strings.CONSENT_MISSING),
-        ):
-            if not given:
-                raise MissingInputError(message)
-        self.limits.check_clip(request.clip)
-        self.limits.check_speech(request.speech)
+        job = request.job
+        if not request.consent:
+            raise MissingInputError(strings.CONSENT_MISSING)
+        self.limits.check_clip(job.clip)
+        self.limits.check_speech(job.speech)
         for path, kind in (
             (request.options.style_video, strings.STYLE_CLIP),
             (request.options.reference_video, strings.REFERENCE_CLIP),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-import gradio as gr
+from gradio.themes import Color, Soft
 
 from personatalk.webapp import strings
 
 # Teal with darker middle tones than usual: text in it, or on it, has a contrast of at least 4.5 (WCAG 2 AA).
-TEAL = gr.themes.Color(
+TEAL = Color(
     *("#f0fdfa", "#ccfbf1", "#99f6e4", "#5eead4", "#0f766e", "#0f766e", "#0f766e", "#115e59", "#134e4a", "#114440"),
     "#042f2e",
     name="teal",
 )
-THEME = gr.themes.Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
+THEME = Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
     body_text_color_subdued="*neutral_500",
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_400",

@@ -28,7 +28,7 @@ class TimeEstimator:
         """Whether any run was timed on this machine."""
         return bool(self._rates)
 
-    def estimate(self, num_frames: int) -> float:
+    def estimate(self, num_frames: float) -> float:
         """Seconds that a dub of so many frames takes."""
         rate = statistics.median(self._rates) if self._rates else BUILT_IN_S
         return START_S + rate * num_frames

@@ -169,7 +169,7 @@ class GeometryDataset:
         times = scale * clip.times[start] + np.arange(num_frames) / GRID_RATE
         is_noise = bool(self.noises) and rng.random() < self.config.noise_share
         if is_noise:
-            features = self.noises[rng.integers(len(self.noises))]
+            features = self.noises[int(rng.integers(len(self.noises)))]
             times = times - times[0] + rng.uniform(0, features.duration - num_frames / GRID_RATE)
             expression = style.rest.expand(num_frames, -1)
             valid = inside
