@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -24,6 +23,7 @@ from av.audio.resampler import AudioResampler
 
 from personatalk.errors import CancelledError, MediaError, WorkerDiedError
 from personatalk.media import VideoWriter, probe_video, read_audio, read_frames, what_is_lost
+from personatalk.progress import peak_memory_mb
 from personatalk.worker import Worker
 
 FORMS = {
@@ -239,7 +239,8 @@ def _write_again(path: Path) -> None:
 
 
 def _memory_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest memory of this process, MB; its own, where `getrusage` would count that of the process that started it."""
+    return float(peak_memory_mb() or 0)
 
 
 if __name__ == "__main__":

@@ -11,4 +11,4 @@ def test_mutated_files_are_read_or_refused_in_a_sentence(tmp_path):
     assert set(counts) == set(FORMS)
     total = sum((outcomes for outcomes in counts.values()), start=type(counts["mp4"])())
     assert total["read"] > 10 and total["refused"] > 10, "the mutations neither leave all as it is nor destroy all"
-    assert peak_mb < 2000
+    assert 0 < peak_mb < 1500
