@@ -239,7 +239,7 @@ def _write_again(path: Path) -> None:
 
 
 def _memory_mb() -> float:
-    """Largest memory of this process, MB; its own, where `getrusage` would count that of the process that started it."""
+    """Largest memory of this process, MB; `getrusage` would count that of the process that started it too."""
     return float(peak_memory_mb() or 0)
 
 

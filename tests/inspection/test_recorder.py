@@ -94,4 +94,5 @@ with run.stage("listen", ""):
     pass
 print(json.dumps({"stages": run.peak_memory_mb, "before": before, "after": peak_memory_mb()}))
 """)
-    assert peaks["stages"] == {} and peaks["after"] == peaks["before"]
+    assert peaks["stages"] == {}
+    assert peaks["after"] is None or peaks["after"] >= peaks["before"]  # a reset would have lowered it
