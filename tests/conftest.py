@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import shutil
 import time
 import wave
@@ -24,6 +25,8 @@ from personatalk.media import probe_video, read_audio
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("pytorch3d") and importlib.util.find_spec("pytorch3d") is None:
+        pytest.skip("needs PyTorch3D")
 
 
 def write_clip(path: Path, num_frames: int = 5) -> Path:

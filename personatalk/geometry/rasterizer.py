@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeVar
+
 import numba
 import numpy as np
+from torch import Tensor
 
 FAR, NOTHING = np.float32(1e9), np.float32(0)
+Array = TypeVar("Array", np.ndarray, Tensor)
+
+
+class Rasterizer(Protocol[Array]):
+    """Finds the nearest triangle under each pixel centre: `rasterize` here, or that of `pytorch3d_rasterizer`."""
+
+    def __call__(self, vertices: Array, triangles: Array, height: int, width: int, /) -> tuple[Array, Array]:
+        """Return the index [H, W] int32, -1 where there is none, and barycentric coordinates [H, W, 3].
+
+        Args:
+            vertices: [N, 3] px; x right, y down, z away. First pixel centre at (0.5, 0.5).
+            triangles: [F, 3].
+            height: px.
+            width: px.
+        """
+        ...
 
 
 @numba.njit(cache=True, nogil=True)
