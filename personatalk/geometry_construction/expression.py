@@ -18,7 +18,7 @@ from personatalk.geometry_construction.model import GeometryModel, predict_expre
 from personatalk.geometry_construction.style import Style
 from personatalk.speech.features import SpeechFeatures
 
-APERTURE_SIGMA_S = 0.85  # of the low-pass filter over what opens and closes the mouth
+APERTURE_SIGMA_S = 1.7  # of the low-pass filter over what opens and closes the mouth; narrower ones leak in silence
 SHAPE_SIGMA_S = 0.6  # over all else: corners, protrusion, jaw
 TRUST = 0.1  # share of a full window of valid frames at which half of a residual is believed
 FACE_ALONE = 0.5  # weight of what the face alone tells

@@ -37,7 +37,7 @@ FILTERS = {
     "dropped": Filter(aperture_s=0, shape_s=0),
     "kept": Filter(),
     "kept, aperture 0.42 s": Filter(aperture_s=0.42),
-    "kept, aperture 1.7 s": Filter(aperture_s=1.7),
+    "kept, aperture 0.85 s": Filter(aperture_s=0.85),
     "kept, shape 0.42 s": Filter(shape_s=0.42),
     "kept, shape 0.85 s": Filter(shape_s=0.85),
     "kept, shape alone": Filter(aperture_s=0),
@@ -65,7 +65,8 @@ def evaluate_expression(inputs: EvaluationInputs) -> dict:
     Returns:
         what `report_of` gives, a row a filter: figures of `speech` with own speech and the lip error as a share of
         the mean mouth's; with another's speech the correlation of lip aperture with the source's (leak), and of the
-        slow and fast parts of the mouth's width; in silence how far the lips stand apart above rest.
+        slow and fast parts of the mouth's width; in silence how far the lips stand apart above rest, and
+        how that follows the source's aperture.
     """
     face_model = inputs.load_face_model()
     model, network = load_geometry_model(inputs.checkpoints), load_sync_network(inputs.checkpoints)
@@ -126,6 +127,7 @@ def expression_figures(
         **foreign_figures(drive(foreign, 0.0), truth, geometry, face_model),
         "silence_above_rest_%": 100 * float(np.abs(above_rest).mean()),
         "silence_deviation_%": 100 * float(above_rest.std()),
+        "silence_leak_r": metrics.correlation(above_rest, lip_aperture(truth)),
     }
 
 
