@@ -95,4 +95,5 @@ with run.stage("listen", ""):
 print(json.dumps({"stages": run.peak_memory_mb, "before": before, "after": peak_memory_mb()}))
 """)
     assert peaks["stages"] == {}
-    assert peaks["after"] is None or peaks["after"] >= peaks["before"]  # a reset would have lowered it
+    # a reset would have lowered it by some 190 MB; the kernel counts to about one
+    assert peaks["after"] is None or peaks["after"] > peaks["before"] - 20
