@@ -14,8 +14,8 @@ import gradio as gr
 from personatalk.checkpoints import cache_folder
 from personatalk.webapp import build_demo
 from personatalk.webapp.gpu import default_device
+from personatalk.webapp.jobs import open_workplaces
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.theme import CSS, HEAD, THEME
 
 LIMITS = Limits()
@@ -64,14 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Load the shipped weights and serve the page."""
     parsed = parse_arguments(arguments)
     device = parsed.device or default_device()  # first: a GPU is only lent if its package is imported before CUDA
-
-    from personatalk.pipeline import load_pipeline
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
     limits = Limits(seconds=parsed.max_seconds)
-    pipeline = load_pipeline(device=device)
-    judge = SyncJudge.load(pipeline.face_model)
-    demo = build_demo(pipeline, judge=judge, cache=parsed.cache, limits=limits, warm=True)
+    demo = build_demo(open_workplaces(device), cache=parsed.cache, limits=limits, warm=True)
     launch(demo, host=parsed.host, port=parsed.port)
 
 

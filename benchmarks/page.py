@@ -43,12 +43,10 @@ def measure(chromium: str, folder: Path) -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     import app
-    from personatalk.pipeline import load_pipeline
-    from personatalk.webapp.sync_judge import SyncJudge
+    from personatalk.webapp.jobs import open_workplaces
 
     started = time.perf_counter()
-    pipeline = load_pipeline()
-    demo = app.build_demo(pipeline, judge=SyncJudge.load(pipeline.face_model), cache=folder / "cache")
+    demo = app.build_demo(open_workplaces(None), cache=folder / "cache")
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     figures = {"server_ready": time.perf_counter() - started}
     with sync_playwright() as playwright:

@@ -36,7 +36,8 @@ class Worker:
     Functions, arguments and results are pickled, so that functions must be of a module's top level.
 
     Args:
-        prepare: called once in each new process; what it returns is the first argument of every function.
+        prepare: called once in each new process; what it returns is the first argument of every function. An error in
+            it is raised by every call.
     """
 
     def __init__(self, prepare: Callable[[], Any]) -> None:
@@ -163,7 +164,12 @@ def _dub(pipeline: DubbingPipeline, video: Path, audio: Path, output: Path, **ke
 def _serve(connection: Connection, stop: Any, prepare: Callable[[], Any]) -> None:
     """Answer calls until the other process closes the connection or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent to both; the other one decides
-    prepared = prepare()
+    prepared, failure = None, None
+    try:
+        prepared = prepare()
+    except Exception as error:  # every caller gets it, instead of a process that is gone
+        logger.debug("nothing could be prepared", exc_info=True)
+        failure = error
 
     def progress(done: float, message: str) -> None:
         connection.send(("progress", (done, message)))
@@ -174,6 +180,8 @@ def _serve(connection: Connection, stop: Any, prepare: Callable[[], Any]) -> Non
         except EOFError:
             return
         try:
+            if failure is not None:
+                raise failure
             answer = "done", function(prepared, *arguments, **keywords, progress=progress, should_stop=stop.is_set)
         except Exception as error:  # any error belongs to the caller
             logger.debug("an error goes to the caller", exc_info=True)

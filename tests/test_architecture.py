@@ -24,7 +24,7 @@ ROOMS = {
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "run_summary",
-               "kernels", "sync_judge", "face_choice", "preview", "analysis", "service", "examples", "messages",
+               "kernels", "sync_judge", "face_choice", "preview", "analysis", "jobs", "service", "examples", "messages",
                "input_form", "result_view", "run_controls", "example_buttons", "panels", "panel_geometry",
                "panel_style", "panel_references", "panel_attention", "panel_stages", "endpoints", "layout"],
     "cli": None, "__main__": [],

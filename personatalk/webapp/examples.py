@@ -20,8 +20,9 @@ from personatalk.media import read_frames
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
+from personatalk.webapp.jobs import RECORD, Outcome
 from personatalk.webapp.preview import Job
-from personatalk.webapp.service import RECORD, DubbingService, Outcome
+from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import RUNNING
 
 ASSETS = shipped_folder("assets")

@@ -12,11 +12,10 @@ import numpy as np
 from gradio.components import Component
 
 from personatalk.errors import PersonaTalkError
-from personatalk.media import probe_video, read_audio
-from personatalk.media.excerpt import SAMPLE_RATE, write_wave
+from personatalk.media import probe_video
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
-from personatalk.webapp.face_choice import centre, find_faces, nearest_face
+from personatalk.webapp.face_choice import centre, nearest_face
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.messages import errors_as_messages
 from personatalk.webapp.run_summary import name_files_as_the_page_does
@@ -163,7 +162,7 @@ def _connect_face_choice(form: InputForm, service: DubbingService, private: dict
     def show_faces(clip: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
         """Offer the choice of a face where the first frame shows several."""
         try:
-            picture, boxes = find_faces(Path(clip)) if clip else (None, NO_FACES)
+            picture, boxes = service.find_faces(Path(clip)) if clip else (None, NO_FACES)
         except PersonaTalkError:  # the estimate says what is wrong with the clip
             picture, boxes = None, NO_FACES
         several, path = len(boxes) > 1, None
@@ -189,9 +188,8 @@ def _connect_speech_of_video(form: InputForm, service: DubbingService, private: 
         session, path = str(request.session_hash), Path(video)
         service.sessions.add_upload(session, path)
         with errors_as_messages(), name_files_as_the_page_does({path: strings.VIDEO}):
-            service.limits.check_speech(path)
             sound = service.sessions.new_folder(session) / SOUND_NAME
-            write_wave(sound, read_audio(path, SAMPLE_RATE))
+            service.take_sound(path, sound)
         return str(sound)
 
     form.speech_video.upload(take_sound, form.speech_video, form.speech, **private)

@@ -15,6 +15,7 @@ from personatalk.webapp.example_buttons import add_example_buttons, connect_exam
 from personatalk.webapp.examples import ExampleCache
 from personatalk.webapp.gpu import lends_gpu
 from personatalk.webapp.input_form import add_input_form, connect_input_form
+from personatalk.webapp.jobs import Workplace, in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.panel_attention import add_attention
 from personatalk.webapp.panel_geometry import add_geometry
@@ -26,7 +27,6 @@ from personatalk.webapp.result_view import add_result_view
 from personatalk.webapp.run_controls import add_run_controls, connect_runs
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
-from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import TimeEstimator
 
 if TYPE_CHECKING:
@@ -37,18 +37,16 @@ KEEP_MARGIN_S = 120  # files are removed by so much before the limit, so that no
 
 
 def build_demo(
-    pipeline: DubbingPipeline,
+    pipeline: DubbingPipeline | tuple[Workplace, Workplace],
     *,
-    judge: SyncJudge | None = None,
     cache: Path | None = None,
     limits: Limits | None = None,
     warm: bool = False,
 ) -> gr.Blocks:
-    """Lay the page out around a loaded pipeline.
+    """Lay the page out.
 
     Args:
-        pipeline: that dubs.
-        judge: measures the synchrony of each dub.
+        pipeline: that dubs, in this process; or where dubs are made and where files are looked at.
         cache: folder that outlives the process, for finished examples and the time that dubs take; without it both
             are lost at its end.
         limits: of what is accepted.
@@ -59,7 +57,8 @@ def build_demo(
     sessions = Sessions(Path(get_upload_folder()), keep_s)
     sessions.sweep_forever()
     cache = cache or sessions.kept
-    service = DubbingService(pipeline, sessions, limits, TimeEstimator(cache / "speed.json"), judge=judge)
+    places = pipeline if isinstance(pipeline, tuple) else in_this_process(pipeline)
+    service = DubbingService(*places, sessions, limits, TimeEstimator(cache / "speed.json"))
     examples = ExampleCache(service, cache / "examples")
     with gr.Blocks(title=strings.TITLE, delete_cache=(SWEEP_S, keep_s), analytics_enabled=False) as demo:
         gr.Markdown(strings.INTRO)

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
-from personatalk.face_rendering.texture_prior import mix_textures
-from personatalk.inspection.recorder import Recorder
-from personatalk.media import probe_video
-from personatalk.media.excerpt import cut_video
+from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
-from personatalk.progress import SHARES, Progress, Run
+from personatalk.progress import SHARES, Progress
 from personatalk.webapp import strings
-from personatalk.webapp.analysis import analyse
-from personatalk.webapp.gpu import on_gpu
-from personatalk.webapp.kernels import are_compiled, with_kernel_note
+from personatalk.webapp.jobs import Outcome, Workplace, look_at, look_for_faces, make_dub, measure_clip, take_sound_of
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.preview import EXCERPT_VIDEO, Job, preview_of
+from personatalk.webapp.preview import EXCERPT_VIDEO, Job
 from personatalk.webapp.run_queue import RunQueue
-from personatalk.webapp.run_summary import name_files_as_the_page_does, summarise, without_folders
-from personatalk.webapp.sessions import Sessions
-from personatalk.webapp.sync_judge import SyncJudge
+from personatalk.webapp.run_summary import name_files_as_the_page_does
+from personatalk.webapp.sessions import Sessions, was_stopped
 from personatalk.webapp.time_estimate import TimeEstimator
 
-if TYPE_CHECKING:
-    from personatalk.pipeline import DubbingPipeline
-
-RECORD, BEFORE = "record", "before.mp4"
 HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time per frame; spent on each frame of another clip
 
 
@@ -80,57 +71,28 @@ class Request:
         return Job(clip=self.clip, speech=self.speech, options=self.options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run left in its folder.
-
-    Attributes:
-        folder: of the run.
-        before: the clip, or the excerpt of it.
-        video: dubbed.
-        report: JSON.
-        record: folder of what the research panels show; None where nobody asked for it.
-        summary: one or two sentences.
-        num_frames: of the video.
-        fps: of the video.
-        seconds: that the run took.
-    """
-
-    folder: Path
-    before: Path
-    video: Path
-    report: Path
-    record: Path | None
-    summary: str
-    num_frames: int
-    fps: float
-    seconds: float
-
-
 class DubbingService:
     """Runs dubs, previews and analyses, one at a time.
 
     Args:
-        pipeline: loaded.
+        dubbing: where they run, with a `Studio` prepared.
+        looking: where files are looked at while a dub runs.
         sessions: own the folders in which runs work.
         limits: of what is accepted.
         time_estimator: told how long each dub took.
-        judge: measures the synchrony of each dub, for its summary; without it nothing is said of that.
     """
 
     def __init__(
         self,
-        pipeline: DubbingPipeline,
+        dubbing: Workplace,
+        looking: Workplace,
         sessions: Sessions,
         limits: Limits,
         time_estimator: TimeEstimator,
-        *,
-        judge: SyncJudge | None = None,
     ) -> None:
-        self.pipeline, self.sessions, self.limits, self.time_estimator = pipeline, sessions, limits, time_estimator
-        self.judge = judge
+        self.dubbing, self.looking = dubbing, looking
+        self.sessions, self.limits, self.time_estimator = sessions, limits, time_estimator
         self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
-        self._dub_on_gpu, self._analyse_on_gpu = on_gpu(self._dub), on_gpu(self._analyse)
 
     def check(self, request: Request) -> None:
         """Refuse what is incomplete, too large or too long.
@@ -141,14 +103,14 @@ class DubbingService:
         job = request.job
         if not request.consent:
             raise MissingInputError(strings.CONSENT_MISSING)
-        self.limits.check_clip(job.clip)
-        self.limits.check_speech(job.speech)
+        clips = {job.clip: strings.CLIP}
         for path, kind in (
             (request.options.style_video, strings.STYLE_CLIP),
             (request.options.reference_video, strings.REFERENCE_CLIP),
         ):
             if path:
-                self.limits.check_clip(path, kind)
+                clips.setdefault(path, kind)
+        self.looking.call(look_at, self.limits, clips, job.speech)
 
     def dub(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
         """Dub the whole clip, and keep what the research panels show if `record`.
@@ -156,7 +118,7 @@ class DubbingService:
         Raises:
             PersonaTalkError: refused, stopped, or nothing to dub; the run's files are gone.
         """
-        return self._run(request, session, progress, lambda folder: request.job, record=record)
+        return self._run(request, session, progress, is_preview=False, record=record)
 
     def preview(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
         """Dub two seconds from where the speech begins, and keep what the research panels show if `record`.
@@ -165,28 +127,18 @@ class DubbingService:
             PersonaTalkError: as `dub`.
         """
         try:
-            outcome = self._run(
-                request, session, progress, lambda folder: preview_of(request.job, folder), record=record
-            )
+            outcome = self._run(request, session, progress, is_preview=True, record=record)
         except NoFaceError as error:
             raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
         is_whole = not (outcome.folder / EXCERPT_VIDEO).exists()
         note = strings.SUMMARY_PREVIEW if is_whole else strings.SUMMARY_PREVIEW_LONG
         return replace(outcome, summary=f"{outcome.summary}\n{note}")
 
-    def _run(
-        self,
-        request: Request,
-        session: str,
-        progress: Progress,
-        plan: Callable[[Path], Job],
-        *,
-        record: bool,
-    ) -> Outcome:
+    def _run(self, request: Request, session: str, progress: Progress, *, is_preview: bool, record: bool) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
             self.check(request)
             with self.queue.turn(wait):
-                outcome = self.dub_into(folder, plan(folder), progress=progress, record=record)
+                outcome = self.dub_into(folder, request.job, progress=progress, is_preview=is_preview, record=record)
         self.sessions.finish(folder)
         return outcome
 
@@ -212,47 +164,32 @@ class DubbingService:
             self.sessions.remove(session, folder)
             raise
 
-    def dub_into(self, folder: Path, job: Job, *, progress: Progress | None = None, record: bool = True) -> Outcome:
+    def dub_into(
+        self,
+        folder: Path,
+        job: Job,
+        *,
+        progress: Progress | None = None,
+        is_preview: bool = False,
+        record: bool = True,
+    ) -> Outcome:
         """Dub into a folder that carries the sessions' mark of a run; the caller must hold the turn of `queue`.
 
         Raises:
             PersonaTalkError: stopped, or nothing to dub.
         """
-        outcome = self._dub_on_gpu(folder, job, progress=progress, record=record)
-        if not job.stretch:
+        outcome = self.dubbing.call(
+            make_dub,
+            folder,
+            job,
+            is_preview=is_preview,
+            record=record,
+            progress=progress,
+            should_stop=partial(was_stopped, folder),
+        )
+        if not is_preview:
             self.time_estimator.add(outcome.num_frames, outcome.seconds)
         return outcome
-
-    def _dub(self, folder: Path, job: Job, *, progress: Progress | None, record: bool) -> Outcome:
-        recorder = Recorder(folder / RECORD) if record else None
-        if progress and not are_compiled(mix_textures):
-            progress = with_kernel_note(progress)
-        result = self.pipeline.dub(
-            job.clip,
-            job.speech,
-            folder / "dubbed.mp4",
-            job.options,
-            progress=progress,
-            should_stop=lambda: self.sessions.should_stop(folder),
-            record=recorder,
-            stretch=job.stretch,
-        )
-        if progress and self.judge:
-            progress(1.0, strings.JUDGING)
-        synchrony = self.judge(result.video, job.options.face_point) if self.judge else None
-        report = folder / "report.json"
-        report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
-        return Outcome(
-            folder=folder,
-            before=cut_video(job.clip, folder / BEFORE, *job.stretch) if job.stretch else job.clip,
-            video=result.video,
-            report=report,
-            record=recorder.folder if recorder else None,
-            summary=summarise(result, synchrony, is_judged=self.judge is not None),
-            num_frames=result.num_frames,
-            fps=result.fps,
-            seconds=sum(result.timings.values()),
-        )
 
     def analyse(
         self, clip: Path | None, speech: Path | None, options: DubbingOptions, session: str, progress: Progress
@@ -266,19 +203,34 @@ class DubbingService:
         with self._folder(session, request.files, progress) as (folder, wait):
             if clip is None:
                 raise MissingInputError(strings.CLIP_MISSING)
-            self.limits.check_clip(clip)
-            if speech:
-                self.limits.check_speech(speech)
+            self.looking.call(look_at, self.limits, {clip: strings.CLIP}, speech)
             with self.queue.turn(wait):
-                found = self._analyse_on_gpu(folder, clip, speech, options, progress=progress)
+                found = self.dubbing.call(
+                    measure_clip,
+                    clip,
+                    speech,
+                    options,
+                    progress=progress,
+                    should_stop=partial(was_stopped, folder),
+                )
         self.sessions.remove(session, folder)
         return found
 
-    def _analyse(
-        self, folder: Path, clip: Path, speech: Path | None, options: DubbingOptions, *, progress: Progress
-    ) -> dict:
-        run = Run(progress, lambda: self.sessions.should_stop(folder))
-        return analyse(self.pipeline, clip, speech, options, run)
+    def find_faces(self, clip: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Find the faces in a clip's first frame; see `find_faces` of the module `face_choice`.
+
+        Raises:
+            PersonaTalkError: the file cannot be read.
+        """
+        return self.looking.call(look_for_faces, clip)
+
+    def take_sound(self, video: Path, sound: Path) -> None:
+        """Write the sound of a video to a WAV file.
+
+        Raises:
+            PersonaTalkError: it has none, or goes beyond a limit.
+        """
+        self.looking.call(take_sound_of, video, sound, limits=self.limits, sample_rate=SAMPLE_RATE)
 
     def estimate(self, clip: Path, speech: Path | None, length: str, helpers: dict[Path, str] | None = None) -> str:
         """Say how long a dub will take, and what differs in length.
@@ -294,10 +246,8 @@ class DubbingService:
         """
         clips = {clip: strings.CLIP} | (helpers or {})
         with name_files_as_the_page_does(clips | ({speech: strings.SPEECH} if speech else {})):
-            for path, kind in clips.items():
-                self.limits.check_clip(path, kind)
-            info, spoken = probe_video(clip), self.limits.check_speech(speech) if speech else None
-            helper_frames = sum(probe_video(path).num_frames or 0 for path in helpers or ())
+            (info, *others), spoken = self.looking.call(look_at, self.limits, clips, speech)
+        helper_frames = sum(other.num_frames or 0 for other in others)
         frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
         text = strings.ESTIMATE.format(
             time=strings.rough_time(self.time_estimator.estimate(frames + HELPER_SHARE * helper_frames)),

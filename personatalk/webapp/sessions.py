@@ -63,7 +63,7 @@ class Sessions:
 
     def should_stop(self, folder: Path) -> bool:
         """Whether the run of this folder was asked to stop."""
-        return not (folder / RUNNING).exists()
+        return was_stopped(folder)
 
     def stop(self, session: str) -> None:
         """Ask the session's runs, if any, to stop."""
@@ -116,3 +116,8 @@ class Sessions:
                 time.sleep(SWEEP_EVERY_S)
 
         threading.Thread(target=sweep, name="sweep", daemon=True).start()
+
+
+def was_stopped(folder: Path) -> bool:
+    """Whether the run of a folder was asked to stop; asked in any process."""
+    return not (folder / RUNNING).exists()

@@ -43,11 +43,9 @@ def visit(browser):
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    from personatalk.pipeline import load_pipeline
-    from personatalk.webapp.sync_judge import SyncJudge
+    from personatalk.webapp.jobs import open_workplaces
 
-    pipeline = load_pipeline()
-    demo = app.build_demo(pipeline, judge=SyncJudge.load(pipeline.face_model), cache=tmp_path_factory.mktemp("cache"))
+    demo = app.build_demo(open_workplaces(None), cache=tmp_path_factory.mktemp("cache"))
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     yield url
     demo.close()

@@ -8,6 +8,7 @@ from conftest import CopyPipeline
 
 from personatalk.webapp import strings
 from personatalk.webapp.examples import ExampleCache, shipped_examples
+from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
@@ -29,7 +30,9 @@ def pipeline():
 
 @pytest.fixture
 def service(pipeline, tmp_path):
-    return DubbingService(pipeline, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    return DubbingService(
+        *in_this_process(pipeline), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+    )
 
 
 def test_an_example_is_dubbed_once_and_each_session_gets_its_own_copy(service, pipeline, tmp_path):

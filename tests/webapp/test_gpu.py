@@ -15,6 +15,7 @@ import app
 from personatalk.errors import NoFaceError
 from personatalk.options import DubbingOptions
 from personatalk.webapp.gpu import on_gpu
+from personatalk.webapp.jobs import SameProcess, in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.service import DubbingService, Request
 from personatalk.webapp.sessions import Sessions
@@ -77,6 +78,16 @@ class DevicePipeline(CopyPipeline):
         return super().dub(*args, **kwargs)
 
 
+class WorkerHere(SameProcess):
+    """Stands for a worker process, whose objects a test could not see."""
+
+    def __init__(self, prepare) -> None:
+        super().__init__(prepare())
+
+    def start(self) -> None:
+        pass
+
+
 def serve_page(monkeypatch, tmp_path, spaces=None) -> list:
     """Run app.main up to where it would serve; returns the pipeline it loaded, and "warmed" if it made examples."""
     events = []
@@ -87,6 +98,8 @@ def serve_page(monkeypatch, tmp_path, spaces=None) -> list:
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
     monkeypatch.setattr("personatalk.pipeline.load_pipeline", load_pipeline)
+    monkeypatch.setattr("personatalk.webapp.jobs.Worker", WorkerHere)
+    monkeypatch.setattr("personatalk.webapp.sync_judge.SyncJudge.load", lambda face_model: None)
     monkeypatch.setattr(app, "launch", lambda demo, **_: demo)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("personatalk.webapp.examples.ExampleCache.warm", lambda self: events.append("warmed"))
@@ -110,7 +123,7 @@ def test_without_a_gpu_the_page_loads_its_pipeline_to_the_cpu(monkeypatch, tmp_p
 def test_runs_happen_while_the_gpu_is_booked(tmp_path, spaces, request_for):
     pipeline = DevicePipeline("cuda", spaces)
     estimator = TimeEstimator(tmp_path / "speed.json")
-    service = DubbingService(pipeline, Sessions(tmp_path, 100), Limits(), estimator)
+    service = DubbingService(*in_this_process(pipeline), Sessions(tmp_path, 100), Limits(), estimator)
     for run in (service.dub, service.preview):
         outcome = run(request_for(), "me", None)
         assert pipeline.booked and outcome.video.exists()
@@ -119,7 +132,7 @@ def test_runs_happen_while_the_gpu_is_booked(tmp_path, spaces, request_for):
 
 def test_an_error_on_the_lent_gpu_keeps_its_message(tmp_path, spaces, request_for):
     service = DubbingService(
-        FacelessPipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+        *in_this_process(FacelessPipeline()), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
     )
     with pytest.raises(NoFaceError, match="No face was found"):
         service.dub(request_for(), "me", None)

@@ -9,7 +9,8 @@ import pytest
 from conftest import CopyPipeline, write_clip, write_speech
 
 from personatalk.options import DubbingOptions
-from personatalk.webapp import service as service_module
+from personatalk.webapp import jobs
+from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.kernels import are_compiled
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.service import DubbingService, Request
@@ -54,8 +55,10 @@ def test_only_the_first_run_says_that_it_prepares_kernels(tmp_path, monkeypatch,
     kernel = load_kernel()
     if not is_first:
         kernel(3)
-    monkeypatch.setattr(service_module, "mix_textures", kernel)
-    service = DubbingService(CopyPipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    monkeypatch.setattr(jobs, "mix_textures", kernel)
+    service = DubbingService(
+        *in_this_process(CopyPipeline()), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+    )
     clip, speech = write_clip(tmp_path / "clip.mp4"), write_speech(tmp_path / "speech.wav")
     told = []
     request = Request(clip=clip, speech=speech, consent=True, options=DubbingOptions())

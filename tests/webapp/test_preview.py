@@ -15,6 +15,7 @@ from media_samples import ASSETS
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.media.excerpt import SAMPLE_RATE, write_wave
 from personatalk.options import DubbingOptions
+from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.preview import PREVIEW_S, SOURCE_S, Job, first_sound, preview_of
 from personatalk.webapp.service import DubbingService, Request
@@ -30,7 +31,9 @@ FPS = 25
 def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_reference_clip(tmp_path):
     from personatalk.pipeline import load_pipeline
 
-    service = DubbingService(load_pipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    service = DubbingService(
+        *in_this_process(load_pipeline()), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+    )
     copy = shutil.copy(CLIP, tmp_path / "uploaded again.mp4")  # as a visitor's second upload is
     speech = write_wave(tmp_path / "late.wav", np.pad(read_audio(SPEECH, SAMPLE_RATE), (SAMPLE_RATE // 2, 0)))
     options = DubbingOptions(reference_video=copy, crf=0)  # lossless

@@ -8,6 +8,7 @@ import pytest
 from conftest import CopyPipeline, write_clip, write_speech
 
 from personatalk.webapp import strings
+from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits, sound_seconds
 from personatalk.webapp.preview import SAMPLE_RATE, first_sound
 from personatalk.webapp.service import DubbingService
@@ -17,7 +18,9 @@ from personatalk.webapp.time_estimate import BUILT_IN_S, START_S, TimeEstimator
 
 @pytest.fixture
 def service(tmp_path):
-    return DubbingService(CopyPipeline(), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    return DubbingService(
+        *in_this_process(CopyPipeline()), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+    )
 
 
 def test_the_speed_is_learnt_from_runs_and_outlives_the_process(tmp_path):

@@ -1,0 +1,256 @@
+"""What the page has done by its workers: all that decodes a visitor's files, dubs, or measures.
+
+A job is a function of a module's top level, so that it may run in another process. It is called with what that process
+has prepared, with its own arguments, and with `progress` and `should_stop`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from personatalk.face_rendering.texture_prior import mix_textures
+from personatalk.inspection.recorder import Recorder
+from personatalk.media import VideoInfo, probe_video, read_audio
+from personatalk.media.excerpt import cut_video, write_wave
+from personatalk.options import DubbingOptions
+from personatalk.progress import Progress, Run
+from personatalk.webapp import strings
+from personatalk.webapp.analysis import analyse
+from personatalk.webapp.face_choice import find_faces
+from personatalk.webapp.gpu import lends_gpu, on_gpu
+from personatalk.webapp.kernels import are_compiled, with_kernel_note
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.preview import Job, preview_of
+from personatalk.webapp.run_summary import summarise, without_folders
+from personatalk.webapp.sync_judge import SyncJudge
+from personatalk.worker import Worker
+
+if TYPE_CHECKING:
+    from personatalk.pipeline import DubbingPipeline
+
+RECORD, BEFORE = "record", "before.mp4"
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: of the run.
+        before: the clip, or the excerpt of it.
+        video: dubbed.
+        report: JSON.
+        record: folder of what the research panels show; None where nobody asked for it.
+        summary: one or two sentences.
+        num_frames: of the video.
+        fps: of the video.
+        seconds: that the run took.
+    """
+
+    folder: Path
+    before: Path
+    video: Path
+    report: Path
+    record: Path | None
+    summary: str
+    num_frames: int
+    fps: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """What dubs need.
+
+    Attributes:
+        pipeline: loaded.
+        judge: measures the synchrony of each dub, for its summary; without it nothing is said of that.
+    """
+
+    pipeline: DubbingPipeline
+    judge: SyncJudge | None = None
+
+
+class Workplace(Protocol):
+    """Does jobs, one at a time: a `Worker` in a process of its own, or `SameProcess`."""
+
+    def call(
+        self,
+        function: Callable[..., Result],
+        *arguments: object,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        **keywords: object,
+    ) -> Result:
+        """Do a job and return its result."""
+        ...
+
+
+class SameProcess:
+    """Does jobs in this process, as a Space needs it that lends GPUs: their package starts processes itself.
+
+    Args:
+        prepared: the first argument of every job.
+        books_gpu: whether a GPU is booked for each job, where one is lent.
+    """
+
+    def __init__(self, prepared: Any, *, books_gpu: bool = False) -> None:
+        self._prepared = prepared
+        self._run = on_gpu(self._do) if books_gpu else self._do
+
+    def _do(self, function: Callable[..., Result], *arguments: object, **keywords: object) -> Result:
+        return function(self._prepared, *arguments, **keywords)
+
+    def call(self, function: Callable[..., Result], *arguments: object, **keywords: Any) -> Result:
+        """Do a job and return its result."""
+        return self._run(function, *arguments, **{"progress": None, "should_stop": None} | keywords)
+
+
+def load_studio(device: str | None = None) -> Studio:
+    """Load the shipped weights.
+
+    Raises:
+        CheckpointError: weights are missing or do not fit.
+    """
+    from personatalk.pipeline import load_pipeline
+
+    pipeline = load_pipeline(device=device)
+    return Studio(pipeline=pipeline, judge=SyncJudge.load(pipeline.face_model))
+
+
+def open_workplaces(device: str | None) -> tuple[Workplace, Workplace]:
+    """Open where dubs are made, and where files are looked at in the meantime.
+
+    Each is a process of its own, so that one that dies of a file takes nothing else with it. Where a GPU is lent, both
+    are this process.
+
+    Raises:
+        CheckpointError: weights are missing or do not fit.
+    """
+    if lends_gpu():
+        studio = load_studio(device)
+        return in_this_process(studio.pipeline, studio.judge)
+    dubbing, looking = Worker(partial(load_studio, device)), Worker(prepare_nothing)
+    looking.start()
+    dubbing.call(do_nothing)  # an error in loading shows before anybody is served
+    return dubbing, looking
+
+
+def in_this_process(pipeline: DubbingPipeline, judge: SyncJudge | None = None) -> tuple[Workplace, Workplace]:
+    """Make dubs and look at files in this process; a lent GPU is booked for each dub."""
+    return SameProcess(Studio(pipeline=pipeline, judge=judge), books_gpu=True), SameProcess(None)
+
+
+def prepare_nothing() -> None:
+    """Prepare a process that looks at files."""
+
+
+def do_nothing(studio: Studio | None, **_: object) -> None:
+    """Return as soon as the process is ready."""
+
+
+def make_dub(
+    studio: Studio,
+    folder: Path,
+    job: Job,
+    *,
+    is_preview: bool,
+    record: bool,
+    progress: Progress | None,
+    should_stop: Callable[[], bool] | None,
+) -> Outcome:
+    """Dub into a folder.
+
+    Raises:
+        PersonaTalkError: stopped, or nothing to dub.
+    """
+    if is_preview:
+        job = preview_of(job, folder)
+    recorder = Recorder(folder / RECORD) if record else None
+    if progress and not are_compiled(mix_textures):
+        progress = with_kernel_note(progress)
+    result = studio.pipeline.dub(
+        job.clip,
+        job.speech,
+        folder / "dubbed.mp4",
+        job.options,
+        progress=progress,
+        should_stop=should_stop,
+        record=recorder,
+        stretch=job.stretch,
+    )
+    if progress and studio.judge:
+        progress(1.0, strings.JUDGING)
+    synchrony = studio.judge(result.video, job.options.face_point) if studio.judge else None
+    report = folder / "report.json"
+    report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
+    return Outcome(
+        folder=folder,
+        before=cut_video(job.clip, folder / BEFORE, *job.stretch) if job.stretch else job.clip,
+        video=result.video,
+        report=report,
+        record=recorder.folder if recorder else None,
+        summary=summarise(result, synchrony, is_judged=studio.judge is not None),
+        num_frames=result.num_frames,
+        fps=result.fps,
+        seconds=sum(result.timings.values()),
+    )
+
+
+def measure_clip(
+    studio: Studio,
+    clip: Path,
+    speech: Path | None,
+    options: DubbingOptions,
+    *,
+    progress: Progress | None,
+    should_stop: Callable[[], bool] | None,
+) -> dict:
+    """Measure a clip without dubbing it; see `analyse` of the module `analysis`."""
+    return analyse(studio.pipeline, clip, speech, options, Run(progress, should_stop))
+
+
+def look_at(
+    _studio: None, limits: Limits, clips: dict[Path, str], speech: Path | None, **_: object
+) -> tuple[list[VideoInfo], float | None]:
+    """Refuse files that are too large, too long or cannot be read.
+
+    Args:
+        limits: of what is accepted.
+        clips: videos, with what the page calls them.
+        speech: a sound.
+
+    Returns:
+        what the clips are, in order, and the seconds of speech; None without one.
+
+    Raises:
+        MediaError: what is wrong, and what to do.
+    """
+    for path, kind in clips.items():
+        limits.check_clip(path, kind)
+    spoken = limits.check_speech(speech) if speech else None
+    return [probe_video(path) for path in clips], spoken
+
+
+def look_for_faces(_studio: None, clip: Path, **_: object) -> tuple[np.ndarray, np.ndarray]:
+    """Find the faces in a clip's first frame, as `find_faces`."""
+    return find_faces(clip)
+
+
+def take_sound_of(_studio: None, video: Path, sound: Path, *, limits: Limits, sample_rate: int, **_: object) -> None:
+    """Write the sound of a video to a WAV file.
+
+    Raises:
+        MediaError: it has none, or goes beyond a limit.
+    """
+    limits.check_speech(video)
+    write_wave(sound, read_audio(video, sample_rate))

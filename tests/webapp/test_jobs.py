@@ -1,0 +1,98 @@
+"""The page outlives files that end the process which reads them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import partial
+
+import pytest
+from conftest import CopyPipeline, write_clip, write_speech
+
+from personatalk.errors import CheckpointError, MediaError, WorkerDiedError
+from personatalk.media import probe_video
+from personatalk.options import DubbingOptions
+from personatalk.webapp import limits as limits_module
+from personatalk.webapp.jobs import Studio, prepare_nothing
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.service import DubbingService, Request
+from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.time_estimate import TimeEstimator
+from personatalk.worker import Worker
+
+
+def probe_or_die(path):
+    """Stands for a decoder that does not survive a file."""
+    if "deadly" in path.name:
+        ctypes.string_at(0)
+    return probe_video(path)
+
+
+def prepare_deadly_probing() -> None:
+    limits_module.probe_video = probe_or_die
+
+
+class DeadlyPipeline(CopyPipeline):
+    """Dies of a clip, by its length, as decoders do of what is in it."""
+
+    def dub(self, video, *arguments, **keywords):
+        if probe_video(video).num_frames == 7:
+            ctypes.string_at(0)
+        result = super().dub(video, *arguments, **keywords)
+        result.report["process"] = os.getpid()
+        return result
+
+
+def prepare_studio() -> Studio:
+    return Studio(pipeline=DeadlyPipeline())
+
+
+def fail_to_prepare(message: str) -> None:
+    raise CheckpointError(message)
+
+
+@pytest.fixture
+def service(tmp_path):
+    dubbing, looking = Worker(prepare_studio), Worker(prepare_deadly_probing)
+    yield DubbingService(dubbing, looking, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    dubbing.close()
+    looking.close()
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    speech = write_speech(tmp_path / "speech.wav")
+
+    def make(name: str, num_frames: int) -> Request:
+        clip = write_clip(tmp_path / name, num_frames)
+        return Request(clip=clip, speech=speech, consent=True, options=DubbingOptions())
+
+    return make
+
+
+def test_a_visitor_whose_file_ends_the_process_gets_a_sentence_and_the_next_one_a_dub(service, request_for):
+    for request in (request_for("broken.mp4", 7), request_for("deadly.mp4", 5)):  # while dubbing, while it is checked
+        with pytest.raises(WorkerDiedError, match=r"The process that worked on these files ended \(SIGSEGV\)"):
+            service.dub(request, "me", None)
+    assert not list(service.sessions.runs.iterdir()), "nothing of them is left"
+    told = []
+    outcome = service.dub(request_for("sound.mp4", 6), "you", lambda *what: told.append(what))
+    assert outcome.video.is_file() and str(os.getpid()) not in outcome.report.read_text()
+    assert [share for share, _ in told] == [0.5]
+
+
+def test_errors_in_a_worker_keep_class_and_message(service, request_for):
+    request = request_for("clip.mp4", 6)
+    request.clip.write_bytes(b"no video at all " * 100)
+    with pytest.raises(MediaError, match="^clip.mp4 is a text file"):
+        service.dub(request, "me", None)
+
+
+def test_a_process_that_cannot_be_prepared_says_why():
+    worker = Worker(partial(fail_to_prepare, "renderer.safetensors is missing"))
+    try:
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match="renderer.safetensors is missing"):
+                worker.call(prepare_nothing)
+    finally:
+        worker.close()
