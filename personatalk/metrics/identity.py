@@ -100,8 +100,9 @@ def chip_from_image(landmarks: np.ndarray) -> np.ndarray:
 
 def embed(embedder: FaceEmbedder, chips: np.ndarray) -> np.ndarray:
     """[N, 128] of chips uint8 [N, 150, 150, 3]."""
+    device = next(embedder.parameters()).device
     with torch.no_grad():
-        return embedder(torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255).numpy()
+        return embedder(torch.from_numpy(chips).to(device).permute(0, 3, 1, 2).float() / 255).cpu().numpy()
 
 
 class _ConvScale(nn.Module):

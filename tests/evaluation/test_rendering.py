@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_cuda import fake_cuda
 from window_clips import pictures, tiny_renderer, window_clip
 
 from personatalk import metrics
@@ -248,3 +249,41 @@ def test_a_painted_window_comes_to_lie_on_the_face_of_its_chip(mesh):
     for (x, y), value in zip(places, (80, 120), strict=True):
         assert float(carried[int(y), int(x), 0]) == pytest.approx(value, abs=2)
     assert np.array_equal(fill_chip(clip, 1, clip.images[1]), clip.chips[1])
+
+
+class CalledError(Exception):
+    """The network was called."""
+
+
+def test_a_renderer_computes_where_it_is(mesh):
+    """On a device that computes nothing, encoder and network are called with what is there."""
+    clip, run, model, seen = window_clip(mesh, 9), np.array([40]), tiny_renderer(), []
+
+    def called(module, inputs):
+        tensors = [value for part in inputs for value in vars(part).values() if value is not None]
+        seen.extend(tensor.device.type for tensor in tensors)
+        raise CalledError
+
+    model.register_forward_pre_hook(called)
+    with fake_cuda():
+        model.to("cuda")
+        with pytest.raises(CalledError):
+            renderer_method(model, mesh)(clip, run)
+    assert set(seen) == {"cuda"} and len(seen) > 10
+
+
+def test_pictures_are_judged_where_the_networks_are(mesh):
+    clip, run, judges, seen = window_clip(mesh, 9), np.arange(30, 32), Judges.load(DEFAULT_FOLDER), []
+    for network in (judges.lpips.convs[0], judges.embedder):
+        network.register_forward_hook(lambda module, inputs, output: seen.append(output.device.type))
+    with fake_cuda():
+        for network in vars(judges).values():
+            network.to("cuda")
+        with pytest.raises(RuntimeError, match=r"\.numpy\(\) is not supported"):  # it has no values to fetch
+            RunTruth(clip, run, mesh, judges)
+    assert seen == ["cuda", "cuda", "cuda"]  # lower face, lips, identity
+
+
+def test_judges_are_loaded_onto_a_device():
+    judges = Judges.load(DEFAULT_FOLDER, "meta")
+    assert {weight.device.type for network in vars(judges).values() for weight in network.parameters()} == {"meta"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -14,14 +15,16 @@ from personatalk.checkpoints import DEFAULT_FOLDER, save_model
 from personatalk.errors import CheckpointError, MediaError
 from personatalk.evaluation.geometry.known_faces import known_face
 from personatalk.evaluation.inputs import EvaluationInputs
+from personatalk.evaluation.rendering import native, protocol, renderers
 from personatalk.evaluation.rendering.baselines import baselines
 from personatalk.evaluation.rendering.judging import Judges, RunTruth
-from personatalk.evaluation.rendering.native import Place, largest_faces
+from personatalk.evaluation.rendering.native import Place, evaluate_native, largest_faces
 from personatalk.evaluation.rendering.page import OURS, amplified_difference, draw_clip, write_page
 from personatalk.evaluation.rendering.page_parts import best_method
-from personatalk.evaluation.rendering.renderers import load_renderer, renderer_rows
+from personatalk.evaluation.rendering.renderers import evaluate_renderers, load_renderer, renderer_rows
 from personatalk.evaluation.rendering.repainting import renderer_method
 from personatalk.evaluation.report import report_of
+from personatalk.face_rendering.inputs import device_of
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 
@@ -123,3 +126,35 @@ def test_native_figures_see_blur_and_any_pixel_outside(mesh):
     assert np.array_equal(enlarged[place.mask == 0], truth[place.mask == 0])
     assert place.figures(enlarged)["psnr_lips"] > 30
     assert place.figures(cv2.blur(truth, (9, 9)))["log_sharpness_lips"] < np.log(0.5)
+
+
+def test_rendering_and_native_compute_on_the_device_of_the_inputs(mesh, tmp_path, monkeypatch):
+    """All renderers and judges that either evaluation loads, also those that a user names."""
+    own = tiny_renderer()
+    save_model(own, own.config, tmp_path, "renderer")
+    (tmp_path / "manifest.tsv").write_text("file\tsplit\tperson\tsound\n")
+    shutil.copy(DEFAULT_FOLDER / "face_model.safetensors", tmp_path)
+    inputs = EvaluationInputs(
+        data=tmp_path,
+        manifest=tmp_path / "manifest.tsv",
+        corpus=tmp_path,
+        checkpoints=tmp_path,
+        renderers={"mine": tmp_path},
+        device=torch.device("meta"),
+    )
+    found = {"judges": [], "rows": [], "native": []}
+    monkeypatch.setattr(renderers, "own_speech", lambda *ignored: None)
+    monkeypatch.setattr(
+        renderers, "renderer_method", lambda model, mesh, **options: found["rows"].append(device_of(model).type)
+    )
+    monkeypatch.setattr(protocol.Judges, "load", lambda folder, device="cpu": found["judges"].append(str(device)))
+    monkeypatch.setattr(native, "largest_faces", lambda *ignored: [("a clip", 100.0)])
+    monkeypatch.setattr(
+        native,
+        "judge_clip",
+        lambda inputs, models, *ignored: found["native"].extend(device_of(m).type for m in models.values()) or {},
+    )
+    evaluate_renderers(inputs)
+    evaluate_native(inputs)
+    assert found["judges"] == ["meta"] and set(found["rows"]) == {"meta"} and len(found["rows"]) > 6
+    assert found["native"] == ["meta", "meta"]

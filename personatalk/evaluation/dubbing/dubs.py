@@ -94,7 +94,7 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, judge: Judge) -> dict:
         dub=dub,
         judge=judge,
         face_model=inputs.load_face_model(),
-        embedder=FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES)),
+        embedder=FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES)).to(inputs.device),
     )
     clips = spread_over_persons([c for c in inputs.read_clips() if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}

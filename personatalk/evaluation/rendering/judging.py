@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from personatalk import metrics
 from personatalk.evaluation.rendering.windows import MethodOutput, WindowClip, masks_of
+from personatalk.face_rendering.inputs import device_of
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
 from personatalk.geometry.face_model import OUTER_LIPS
 from personatalk.geometry.mesh import MAP_STRIDE, FaceMesh
@@ -31,11 +32,11 @@ class Judges:
     embedder: FaceEmbedder
 
     @classmethod
-    def load(cls, checkpoints: Path) -> Judges:
-        """Load them from a folder of weights."""
+    def load(cls, checkpoints: Path, device: torch.device | str = "cpu") -> Judges:
+        """Load them from a folder of weights, onto a device."""
         return cls(
-            lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)),
-            embedder=FaceEmbedder.load(*(checkpoints / name for name in FACE_FILES)),
+            lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device),
+            embedder=FaceEmbedder.load(*(checkpoints / name for name in FACE_FILES)).to(device),
         )
 
 
@@ -98,7 +99,8 @@ class RunTruth:
     def _lpips_features(self, name: str, images: np.ndarray) -> list[torch.Tensor]:
         if name == "lower_face":
             images = np.where(self.lower[..., None], images, 127).astype(np.uint8)
-        return self.judges.lpips.features(metrics.crop_for_lpips(images, self.boxes[name]))
+        crops = metrics.crop_for_lpips(images, self.boxes[name])
+        return self.judges.lpips.features(crops.to(device_of(self.judges.lpips)))
 
     def _identity(self, images: np.ndarray) -> float:
         rows = self.identity_rows.tolist()

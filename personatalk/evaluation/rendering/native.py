@@ -41,8 +41,8 @@ def evaluate_native(inputs: EvaluationInputs) -> dict:
         decoded source though the mask is 0 there: it must be 0.
     """
     mesh = FaceMesh(inputs.load_face_model())
-    models = {OURS: load_renderer(inputs.checkpoints)}
-    models |= {name: load_renderer(path) for name, path in inputs.renderers.items()}
+    models = {OURS: load_renderer(inputs.checkpoints, inputs.device)}
+    models |= {name: load_renderer(path, inputs.device) for name, path in inputs.renderers.items()}
     chosen = largest_faces(inputs, inputs.limit or NUM_PERSONS)
     judge = partial(judge_clip, inputs, models, mesh)
     with closing(map_in_order(judge, [clip for clip, _ in chosen], num_workers())) as results:

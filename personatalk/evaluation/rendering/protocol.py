@@ -53,7 +53,7 @@ def evaluate_rendering(inputs: EvaluationInputs, painters: dict[str, Method]) ->
     mesh = FaceMesh(inputs.load_face_model())
     methods = {**baselines(mesh), **painters}
     chosen = spread_over_persons(inputs.read_clips(), inputs.limit)
-    judge = partial(judge_clip, inputs, methods, mesh, Judges.load(inputs.checkpoints))
+    judge = partial(judge_clip, inputs, methods, mesh, Judges.load(inputs.checkpoints, inputs.device))
     with closing(map_in_order(judge, enumerate(chosen), num_workers())) as results:
         judged = [result for result in results if result is not None]
     rows = {name: [clip.rows[name] for clip in judged if name in clip.rows] for name in methods}

@@ -18,6 +18,7 @@ from personatalk.evaluation.rendering.repainting import renderer_method
 from personatalk.evaluation.rendering.windows import Method, TargetGeometry, WindowClip
 from personatalk.evaluation.speech.clips import load_geometry_model
 from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
@@ -47,14 +48,14 @@ def renderer_rows(inputs: EvaluationInputs, face_model: FaceModel) -> dict[str, 
     Raises:
         MediaError: a renderer that `inputs` names has the name of another row.
     """
-    mesh, ours = FaceMesh(face_model), load_renderer(inputs.checkpoints)
+    mesh, ours = FaceMesh(face_model), load_renderer(inputs.checkpoints, inputs.device)
     rows = {OURS: renderer_method(ours, mesh)}
     for name, changes in ABLATIONS.items():
         rows[f"{OURS}, {name}"] = renderer_method(without(ours, **changes), mesh)
     for name, path in inputs.renderers.items():
         if name in rows or name in baselines(mesh):
             raise MediaError(f"--renderer {name}: another row has this name; choose another")
-        rows[name] = renderer_method(load_renderer(path), mesh)
+        rows[name] = renderer_method(load_renderer(path, inputs.device), mesh)
     rows[f"{OURS}, without texture prior"] = renderer_method(ours, mesh, has_texture_prior=False)
     rows[f"{OURS}, without lip references of its own"] = renderer_method(ours, mesh, has_lip_references=False)
     for strategy in REFERENCE_STRATEGIES[1:]:
@@ -72,19 +73,20 @@ def without(model: DualAttentionRenderer, **changes: object) -> DualAttentionRen
         model: whole.
         changes: fields of its configuration.
     """
-    bare = DualAttentionRenderer(replace(model.config, **changes)).eval()
+    bare = DualAttentionRenderer(replace(model.config, **changes)).eval().to(device_of(model))
     kept = bare.state_dict().keys()
     bare.load_state_dict({name: value for name, value in model.state_dict().items() if name in kept})
     bare.encode = model.encode
     return bare
 
 
-def load_renderer(path: Path) -> DualAttentionRenderer:
+def load_renderer(path: Path, device: torch.device | str = "cpu") -> DualAttentionRenderer:
     """Load stage 2.
 
     Args:
         path: a folder that holds renderer.safetensors, or a file of weights; beside it lies its configuration, of the
             same name or renderer.json.
+        device: where it is to compute.
 
     Raises:
         CheckpointError: weights or configuration are missing or do not fit.
@@ -95,7 +97,7 @@ def load_renderer(path: Path) -> DualAttentionRenderer:
         load_config(RendererConfig, config if config.is_file() else weights.with_name("renderer.json"))
     )
     load_into(model, weights)
-    return model.eval()
+    return model.eval().to(device)
 
 
 def own_speech(inputs: EvaluationInputs, face_model: FaceModel) -> TargetGeometry:

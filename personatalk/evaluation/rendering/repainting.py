@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from personatalk.face_rendering.inputs import (
     FrameBatch,
     PriorQuery,
     ReferenceFrame,
+    device_of,
     frame_inputs,
     images_of,
     maps_of,
     reference_frame,
     stack_frames,
 )
+from personatalk.face_rendering.precision import render_in
 from personatalk.face_rendering.reference_selection import (
     MAX_TEXTURES,
     RankedReferences,
@@ -86,11 +89,13 @@ def renderer_method(
         if not has_lip_references:
             ranks = [with_face_references_only(ranked) for ranked in ranks]
         prior = clip.once("prior", lambda: learn_textures(clip, mesh)) if has_texture_prior else None
+        device = device_of(model)
         inputs = clip.latest(
-            (*choices, *run.tolist()), lambda: gather_inputs(clip, mesh, vertices, ranks, run, prior=prior)
+            (*choices, device, *run.tolist()),
+            lambda: gather_inputs(clip, mesh, vertices, ranks, run, prior=prior, device=device),
         )
         features = encode(model, clip, mesh, np.concatenate([inputs.lip_frames, inputs.face_frames], 1))
-        rendering = model(inputs.batch.target, *inputs.batch.references(features))
+        rendering = render_in(torch.float32, model, inputs.batch.target, *inputs.batch.references(features))
         return MethodOutput(
             images=rendering.faces.clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255,
             lip_frames=inputs.lip_frames,
@@ -163,6 +168,7 @@ def gather_inputs(
     run: np.ndarray,
     *,
     prior: TexturePrior | None,
+    device: torch.device | str = "cpu",
 ) -> RunInputs:
     """Gather what a renderer may know of a run's frames.
 
@@ -171,6 +177,7 @@ def gather_inputs(
         ranks: of the frames.
         run: [N] frames.
         prior: of the clip.
+        device: where the renderer computes.
     """
     geometry = clip.geometry
     mouths = lip_descriptors(vertices, geometry.template, geometry.rotation)
@@ -190,7 +197,7 @@ def gather_inputs(
         for t, ranked in zip(run.tolist(), ranks, strict=True)
     ]
     return RunInputs(
-        batch=stack_frames(frames),
+        batch=stack_frames(frames, device),
         lip_frames=np.stack([ranked.lip_frames for ranked in ranks]),
         face_frames=np.stack([ranked.face_frames for ranked in ranks]),
     )
@@ -198,12 +205,14 @@ def gather_inputs(
 
 def encode(model: DualAttentionRenderer, clip: WindowClip, mesh: FaceMesh, frames: np.ndarray) -> Tensor:
     """Encode references [N, R] by number, once for each of the clip's frames: [N, R, D, h, w]."""
-    known = {}
+    known, device = {}, device_of(model)
+
+    def encoding(entry: ReferenceFrame) -> Tensor:
+        return model.encode_references(images_of([entry], device), maps_of([entry], device))[0]
+
     for frame in np.unique(frames).tolist():
         entry = reference_of(clip, mesh, frame)
-        known[frame] = clip.once(
-            (model.encode, frame), lambda e=entry: model.encode_references(images_of([e]), maps_of([e]))[0]
-        )
+        known[frame] = clip.once((model.encode, frame), partial(encoding, entry))
     return torch.stack([torch.stack([known[t] for t in row]) for row in frames.tolist()])
 
 
