@@ -19,13 +19,13 @@ import torch
 from benchmarks.samples import CHECKPOINTS, EXAMPLE_CLIP
 from personatalk import metrics
 from personatalk.evaluation.geometry.known_faces import known_face, round_trip_figures
-from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker, PointNetwork
 from personatalk.geometry.face_model import LIPS, NUM_VERTICES, FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.sparse_landmarks import ibug_points
 from personatalk.geometry.tracking import FaceTrack, track_face
+from personatalk.persons.search import follow_face
 
 NUM_KNOWN = 5
 NOISE_IOD = 0.015

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -14,9 +15,10 @@ from personatalk.errors import CheckpointError
 
 if TYPE_CHECKING:  # so that the command line can name the folder without loading PyTorch
     from _typeshed import DataclassInstance
-    from torch import nn
+    from torch import Tensor, nn
 
 C = TypeVar("C", bound="DataclassInstance")
+M = TypeVar("M", bound="nn.Module")
 
 RESTORE = (
     "put the files of the repository's folder checkpoints/ there, or name their folder "
@@ -75,6 +77,46 @@ def load_into(model: nn.Module, path: Path) -> None:
         model.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {error}") from error
+
+
+def load_frozen(model: M, paths: Sequence[Path], own_name: Callable[[str], str | None]) -> M:
+    """Fill a network from files with foreign names and kernels, all weights or none, and freeze it.
+
+    Args:
+        model: any network.
+        paths: safetensors files that together hold every weight; kernels may be stored height, width, in, out.
+        own_name: a name in the file to the name in the model; None for what is left out.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        if not path.is_file():
+            raise CheckpointError(f"missing weights: {path}; get the file back from the project's repository")
+        try:
+            foreign = load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged ({error}); get the file back from the repository") from error
+        for name, tensor in foreign.items():
+            if (own := own_name(name)) is not None:
+                state[own] = _torch_layout(name, tensor)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{paths[0]} does not fit {type(model).__name__}: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def _torch_layout(name: str, tensor: Tensor) -> Tensor:
+    """Bring a kernel from height, width, in, out to PyTorch's order, and a matrix from in, out."""
+    tensor = tensor.float() if tensor.is_floating_point() else tensor
+    if name.endswith((".kernel", ".filters")):
+        return tensor.permute(3, 2, 0, 1).contiguous()
+    return tensor.T.contiguous() if name == "fc" else tensor
 
 
 def from_dict(cls: type[C], values: dict[str, Any]) -> C:

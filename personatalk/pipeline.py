@@ -21,7 +21,6 @@ from personatalk.face_rendering.precision import fastest_precision
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import ReferenceCandidates, choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
-from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import apertures_of
@@ -37,6 +36,7 @@ from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
 from personatalk.occlusion.search import estimate_face
 from personatalk.options import DubbingOptions
+from personatalk.persons.search import Cast, Person, find_persons
 from personatalk.progress import Progress, Run
 from personatalk.report import dubbing_report
 from personatalk.speech.encoders import SpeechEncoder, load_speech_encoder
@@ -142,18 +142,29 @@ class DubbingPipeline:
 
     def read_faces(self, video: Path, options: DubbingOptions, run: Run) -> Faces:
         """Read the face of a clip, and those of the videos that give style and references, each video once."""
-        with run.stage("track", "tracking the face"):
-            track, pts = follow_face(
-                video, self.face_model, tracker=options.tracker, point=options.face_point, step=run.step
-            )
+        with run.stage("track", "tracking the faces"):
+            cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
         with run.stage("fit", "fitting the face"):
-            face = estimate_face(video, track, self.mesh, step=run.step)
-            source = SourceFace(video=video, geometry=face.geometry, occlusion=face.occlusion, pts=pts)
+            source = self._face_of(video, cast, cast.choose(options.face_point), run)
             reference = self._other_face(options.reference_video, options.tracker, [source], run)
             style = self._other_face(
                 options.style_video, options.tracker, [source, reference], run, finds_occlusion=False
             )
         return Faces(source=source, reference=reference or source, style=style or reference or source)
+
+    def _face_of(
+        self, video: Path, cast: Cast, person: Person | None, run: Run, *, finds_occlusion: bool = True
+    ) -> SourceFace:
+        """The face of one person of a video."""
+        track = cast.track_of(person)
+        found = estimate_face(video, track, self.mesh, finds_occlusion=finds_occlusion, step=run.step)
+        return SourceFace(
+            video=video,
+            geometry=found.geometry,
+            occlusion=found.occlusion,
+            pts=cast.pts,
+            shots=cast.shots_of(person),
+        )
 
     def _other_face(
         self,
@@ -170,9 +181,8 @@ class DubbingPipeline:
         for face in known:
             if face and same_media(video, face.video):
                 return face
-        track, pts = follow_face(video, self.face_model, tracker=tracker, step=run.step)
-        found = estimate_face(video, track, self.mesh, finds_occlusion=finds_occlusion, step=run.step)
-        return SourceFace(video=video, geometry=found.geometry, occlusion=found.occlusion, pts=pts)
+        cast = find_persons(video, self.face_model, tracker=tracker, step=run.step)
+        return self._face_of(video, cast, cast.choose(), run, finds_occlusion=finds_occlusion)
 
     def drive(self, faces: Faces, speech: Speech, options: DubbingOptions, run: Run) -> DrivenGeometry:
         """Stage 1: speech and speaking style to driven geometry, in the output's order."""
@@ -190,10 +200,8 @@ class DubbingPipeline:
             mouth_amplitude=options.mouth_amplitude,
             moment=torch.from_numpy(options.expression * moment.values[timeline.order]) if moment else None,
         ).numpy()
-        per_frame = ("rotation", "translation", "scale", "valid")
         posed = replace(
-            geometry,
-            **{name: getattr(geometry, name)[timeline.order] for name in per_frame},
+            geometry.at(timeline.order),
             expression=np.concatenate([driven, geometry.expression[timeline.order, driven.shape[1] :]], 1),
             times=timeline.times,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,12 +71,14 @@ class SourceFace:
         geometry: of the face.
         occlusion: what stands in front of it; None where nobody looked.
         pts: [T] ticks of the frames.
+        shots: what each shot shows of the person, see `Cast.shots_of`.
     """
 
     video: Path
     geometry: FaceGeometry
     occlusion: Occlusion | None
     pts: np.ndarray
+    shots: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,5 @@ class DrivenGeometry:
 
     def part(self, kept: slice) -> DrivenGeometry:
         """The frames at some positions of the output; the timeline starts anew with them."""
-        per_frame = ("expression", "rotation", "translation", "scale", "valid", "times")
-        posed = replace(self.posed, **{name: getattr(self.posed, name)[kept] for name in per_frame})
         vertices, timeline = self.head_vertices.part(kept), self.timeline.part(kept)
-        return replace(self, posed=posed, head_vertices=vertices, timeline=timeline)
+        return replace(self, posed=self.posed.at(kept), head_vertices=vertices, timeline=timeline)

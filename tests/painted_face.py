@@ -25,7 +25,7 @@ def painted_scene():
     known = known_face(face_model, noise_iod=0, seed=2)
     track = replace(
         known.track, landmarks=known.track.landmarks[:COUNT], detected=known.track.detected[:COUNT],
-        times=known.track.times[:COUNT],
+        times=known.track.times[:COUNT], shot=known.track.shot[:COUNT], light=known.track.light[:COUNT],
     )  # fmt: skip
     mesh = FaceMesh(face_model)
     return mesh, track, paint_face(mesh, fit_track(track, face_model))

@@ -15,6 +15,7 @@ ROOMS = {
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer",
                  "pytorch3d_rasterizer", "mesh", "face_refinement", "lip_refinement", "estimation"],
+    "persons": ["embedding", "faces", "identity", "search"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression", "speaker_calibration"],

@@ -80,9 +80,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _track(arguments: argparse.Namespace) -> None:
-    from personatalk.geometry.estimation import follow_face
     from personatalk.geometry.face_model import FaceModel
     from personatalk.media import check_outputs
+    from personatalk.persons.search import follow_face
     from personatalk.training.corpus import save_track
 
     check_outputs([arguments.output], [arguments.clip])

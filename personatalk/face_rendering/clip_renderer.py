@@ -20,7 +20,12 @@ from personatalk.face_rendering.inputs import (
 )
 from personatalk.face_rendering.precision import prepare, render_in
 from personatalk.face_rendering.reference_bank import ReferenceBank
-from personatalk.face_rendering.reference_selection import RankedReferences, active_references, rank_references
+from personatalk.face_rendering.reference_selection import (
+    ANY_LIGHT,
+    RankedReferences,
+    active_references,
+    rank_references,
+)
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
 from personatalk.geometry.face_geometry import FaceGeometry, FramePose
@@ -97,7 +102,9 @@ class ClipRenderer:
         """Rank the references of a frame."""
         time = self._time(position) if self.is_same_clip else None
         descriptor, rotation = self.descriptors[position], self.geometry.rotation[position]
-        return rank_references(self.bank.candidates, self.renderer.config, descriptor, rotation, time)
+        return rank_references(
+            self.bank.candidates, self.renderer.config, descriptor, rotation, time, light=self._light(position)
+        )
 
     @torch.inference_mode()
     def render(self, position: int, image: np.ndarray) -> RenderedFrame:
@@ -129,6 +136,10 @@ class ClipRenderer:
         """Seconds of the source frame that stands at a position, in the clip of the references."""
         return float(self.bank.geometry.times[self.source_indices[position]])
 
+    def _light(self, position: int) -> int:
+        """Light of the source frame that stands at a position, among those of the references."""
+        return int(self.bank.candidates.lights[self.source_indices[position]]) if self.is_same_clip else ANY_LIGHT
+
     def _inputs(self, pose: FramePose, image: np.ndarray, attending: RankedReferences) -> FrameInputs:
         position, entries = pose.frame, self.bank.entries
         window = warp_image(image, self.windows[position], WINDOW_WIDTH, WINDOW_HEIGHT)
@@ -141,7 +152,7 @@ class ClipRenderer:
         # another video was filmed in another light, and its textures say nothing of this one's
         query = PriorQuery(prior=None, mouth=self.descriptors[position], time=0.0)
         if self.is_same_clip:
-            query = replace(query, prior=self.bank.prior, time=self._time(position))
+            query = replace(query, prior=self.bank.priors.get(self._light(position)), time=self._time(position))
         return frame_inputs(self.mesh, pose, window, references, query)
 
     def _network(self, inputs: FrameInputs, attending: RankedReferences) -> Rendering:
@@ -209,14 +220,24 @@ def of_all_references(rendering: Rendering, ranked: RankedReferences) -> Renderi
 def dub_strength(geometry: FaceGeometry) -> np.ndarray:
     """How far each frame is dubbed: 0 without a face, fading in and out, and back to the source as the head turns.
 
+    A cut needs no fade: only what is without a face in a frame's own shot, or in a dissolve beside it, counts.
+
     Returns:
         [T] in [0, 1]
     """
     facing = np.degrees(np.arccos(np.clip(geometry.rotation[:, 2, 2], -1, 1)))
     strength = 1 - smoothstep(facing, *TURN_FADE_DEG)
-    faceless = geometry.times[~geometry.valid]
-    if len(faceless):
-        nearest = np.searchsorted(faceless, geometry.times).clip(0, len(faceless) - 1)
-        gap = np.minimum(*(np.abs(faceless[near] - geometry.times) for near in (nearest, np.maximum(nearest - 1, 0))))
-        strength = strength * np.clip(gap / FADE_S, 0, 1)
+    for shot in np.unique(geometry.shot[geometry.valid]):
+        frames = np.flatnonzero(geometry.shot == shot)
+        near = ~geometry.valid & ((geometry.shot == shot) | (geometry.shot < 0))
+        strength[frames] *= np.clip(gap_to(geometry.times[near], geometry.times[frames]) / FADE_S, 0, 1)
+    strength[~geometry.valid] = 0
     return strength.astype(np.float32)
+
+
+def gap_to(times: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """[N] how far each target [N] s is from the nearest of some times [M] s; infinite where there is none."""
+    if not len(times):
+        return np.full(len(targets), np.inf)
+    nearest = np.searchsorted(times, targets).clip(0, len(times) - 1)
+    return np.minimum(*(np.abs(times[near] - targets) for near in (nearest, np.maximum(nearest - 1, 0))))

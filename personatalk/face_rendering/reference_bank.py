@@ -14,7 +14,7 @@ from personatalk.errors import NoFaceError
 from personatalk.face_rendering.compositing import Crop, cut_crop
 from personatalk.face_rendering.detail import detail_energy
 from personatalk.face_rendering.inputs import ReferenceFrame, device_of, images_of, maps_of, reference_frame
-from personatalk.face_rendering.reference_selection import ReferenceCandidates
+from personatalk.face_rendering.reference_selection import ANY_LIGHT, ReferenceCandidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.face_rendering.texture_prior import MIN_TEXTURES, TextureFrame, TexturePrior, texture_frame
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
@@ -54,7 +54,7 @@ class ReferenceBank:
         self.mesh, self.geometry, self.candidates = mesh, geometry, candidates
         self.entries: dict[int, BankEntry] = {}
         self.features: dict[int, torch.Tensor] = {}
-        self.prior: TexturePrior | None = None
+        self.priors: dict[int, TexturePrior] = {}  # of each light, where enough frames show it
         self._head_vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
         self._windows = window_from_image(geometry)
         self._textures: dict[int, TextureFrame] = {}
@@ -81,8 +81,10 @@ class ReferenceBank:
         self.candidates = self.candidates.among(set(self.entries))
         if not len(self.candidates.lip_frames) or not len(self.candidates.face_frames):
             raise NoFaceError("the face lies outside the picture in all frames; use a clip that shows the whole mouth")
-        if len(self._textures) >= MIN_TEXTURES:
-            self.prior = TexturePrior(self.mesh, self.geometry, [self._textures[i] for i in sorted(self._textures)])
+        for light in set(self.candidates.lights.tolist()) - {ANY_LIGHT}:
+            textures = [self._textures[i] for i in sorted(self._textures) if self.candidates.lights[i] == light]
+            if len(textures) >= MIN_TEXTURES:
+                self.priors[light] = TexturePrior(self.mesh, self.geometry, textures)
         self._textures.clear()
 
     @torch.inference_mode()

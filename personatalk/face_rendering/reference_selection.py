@@ -29,6 +29,7 @@ LIP_BANK_SIZE, FACE_BANK_SIZE = 48, 256  # at most; measured, twice the lips are
 FACE_STRIDE_S = 0.16  # s between face references, more in long clips; half of it brings .05 dB and switches more
 BANK_PIXELS = 120e6  # of all references together, which are held in memory; large faces have fewer
 MIN_LIP_BANK, MIN_FACE_BANK = 16, 16
+ANY_LIGHT = -1  # of frames whose light too few others share: all may be their references
 MIN_CLEAR_FRAMES = 24  # fewer without an occluder are too few to choose references from
 MAX_TEXTURES = 200  # of a clip, from which the texture prior learns; more take longer
 
@@ -44,6 +45,7 @@ class ReferenceCandidates:
         face_frames: [F] frame numbers.
         texture_frames: [X] frame numbers, of which the texture prior learns.
         times: [T] s, of all frames of the clip.
+        lights: [T] number of what is lit alike, or ANY_LIGHT.
         mouth_normals: [P, 3] of the skin around the mouth, unit length, into the head.
     """
 
@@ -53,6 +55,7 @@ class ReferenceCandidates:
     face_frames: np.ndarray
     texture_frames: np.ndarray
     times: np.ndarray
+    lights: np.ndarray
     mouth_normals: np.ndarray
 
     @property
@@ -120,21 +123,45 @@ def choose_candidates(
     descriptors = lip_descriptors(head_vertices, geometry.template, geometry.rotation)
     registered = clear_frames(registered_frames(geometry.valid), is_occluded)
     shown = clear_frames(np.flatnonzero(geometry.valid), is_occluded)
+    lights = reference_lights(geometry, shown)
     num_lip, num_face = bank_sizes(window_from_image(geometry)[shown])
-    chosen = select_lip_references(
-        descriptors[registered], targets, num_lip, strategy=strategy, aperture=apertures_of(head_vertices)[registered]
-    )
-    lip_frames = registered[chosen]
-    count = int(np.clip(len(shown) // geometry.frames_in(FACE_STRIDE_S), 2, num_face))
+    aperture = apertures_of(head_vertices)
+    lip_frames, face_frames = [], []
+    numbers = np.unique(lights[shown])
+    for light in numbers:  # each has its share, so that frames of every light find theirs
+        lit, seen = registered[lights[registered] == light], shown[lights[shown] == light]
+        lit, share = lit if len(lit) else seen, len(seen) / len(shown)
+        count = max(round(num_lip * share), min(num_lip // len(numbers), MIN_LIP_BANK))
+        chosen = select_lip_references(descriptors[lit], targets, count, strategy=strategy, aperture=aperture[lit])
+        lip_frames.append(lit[chosen])
+        most = max(2, round(num_face * share))
+        face_frames.append(spread_frames(seen, int(np.clip(len(seen) // geometry.frames_in(FACE_STRIDE_S), 2, most))))
+    lips = np.sort(np.concatenate(lip_frames))
     return ReferenceCandidates(
-        lip_frames=lip_frames,
-        lip_descriptors=descriptors[lip_frames],
-        lip_rotations=geometry.rotation[lip_frames],
-        face_frames=spread_frames(shown, count),
+        lip_frames=lips,
+        lip_descriptors=descriptors[lips],
+        lip_rotations=geometry.rotation[lips],
+        face_frames=np.sort(np.concatenate(face_frames)),
         texture_frames=spread_frames(shown, MAX_TEXTURES),
         times=geometry.times,
+        lights=lights,
         mouth_normals=mesh.mouth_normals(geometry.template),
     )
+
+
+def reference_lights(geometry: FaceGeometry, shown: np.ndarray) -> np.ndarray:
+    """Say which frames may be references of each other by their light: [T] its number, or ANY_LIGHT.
+
+    Args:
+        geometry: of the clip.
+        shown: [N] frames that may serve. A light that fewer than MIN_CLEAR_FRAMES of them share leaves no choice, so
+            that its frames take their references anywhere, and colour transfer has to bridge the difference.
+    """
+    numbers, counts = np.unique(geometry.light[shown], return_counts=True)
+    rich = numbers[counts >= MIN_CLEAR_FRAMES]
+    if not len(rich):
+        return np.zeros(len(geometry), int)
+    return np.where(np.isin(geometry.light, rich), geometry.light, ANY_LIGHT)
 
 
 def spread_frames(frames: np.ndarray, count: int) -> np.ndarray:
@@ -240,6 +267,8 @@ def rank_references(
     descriptor: np.ndarray,
     rotation: np.ndarray,
     time: float | None,
+    *,
+    light: int = ANY_LIGHT,
 ) -> RankedReferences:
     """Rank the references of a clip for one target.
 
@@ -249,11 +278,15 @@ def rank_references(
         descriptor: [D] lip descriptor of the target.
         rotation: [3, 3] camera_from_head of the target.
         time: s of the target in that clip; None where the target is of another clip.
+        light: of the target; what is lit otherwise has no say.
     """
     lip_gap, face_gap = (
         np.full(len(frames), np.inf) if time is None else np.abs(candidates.times[frames] - time)
         for frames in (candidates.lip_frames, candidates.face_frames)
     )
+    if light != ANY_LIGHT:
+        lip_gap[candidates.lights[candidates.lip_frames] != light] = 0
+        face_gap[candidates.lights[candidates.face_frames] != light] = 0
     occluded = self_occlusion(candidates.mouth_normals, candidates.lip_rotations, rotation)
     lips, lip_log_weights = rank_lip_references(
         candidates.lip_descriptors, descriptor, lip_gap, config.num_lip_references, occluded

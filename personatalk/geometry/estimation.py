@@ -7,19 +7,15 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from personatalk.concurrency import read_ahead
 from personatalk.geometry import face_refinement, lip_refinement
-from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker
 from personatalk.geometry.face_geometry import FaceGeometry
-from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.face_refinement import GreyWindows, refine_geometry
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.lip_refinement import register_lips, registered_frames
 from personatalk.geometry.mesh import FaceMesh
-from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
-from personatalk.media import Frame, probe_video, read_frames
+from personatalk.geometry.tracking import FaceTrack
+from personatalk.media import Frame, read_frames
 from personatalk.progress import Tick, no_tick
 
 Step = Callable[[int, int | None], None]  # told (frame, number of frames if known); may raise to stop
@@ -33,44 +29,6 @@ class FrameWatcher(Protocol):
 
     def look(self, frame: Frame) -> None:
         """Look at a frame; called on the caller's thread, in order."""
-
-
-def follow_face(
-    video: Path,
-    face_model: FaceModel,
-    *,
-    tracker: str = "mediapipe",
-    point: tuple[float, float] | None = None,
-    step: Step | None = None,
-) -> tuple[FaceTrack, np.ndarray]:
-    """Track the face of a video.
-
-    Args:
-        video: to read, once.
-        face_model: gives the vertices between the points of a tracker that has fewer.
-        tracker: "mediapipe" or "face-alignment".
-        point: px in the first frame; the face nearest to it is tracked. Without it, the largest.
-        step: told of each frame.
-
-    Returns:
-        the track, and the frames' timestamps [T] in ticks.
-
-    Raises:
-        AdapterError: the tracker's package or its weights are missing.
-    """
-    info, pts = probe_video(video), []
-
-    def timed() -> Iterator[tuple[float, np.ndarray]]:
-        for frame in read_ahead(read_frames(video)):
-            if step:
-                step(frame.index, info.num_frames)
-            pts.append(frame.pts)
-            yield frame.time, frame.image
-
-    opened = FaceAlignmentTracker(face_model, point) if tracker == "face-alignment" else MediaPipeTracker(point)
-    with opened:
-        track = track_face(timed(), opened, width=info.width, height=info.height)
-    return track, np.array(pts, np.int64)
 
 
 def estimate_geometry(video: Path, track: FaceTrack, mesh: FaceMesh, *, step: Step | None = None) -> FaceGeometry:

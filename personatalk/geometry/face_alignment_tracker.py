@@ -75,20 +75,34 @@ class FaceAlignmentTracker:
 
     def track(self, image: np.ndarray) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
-        is_followed = self._box is not None and self._age < REDETECT_FRAMES
-        landmarks = self._landmarks_in_box(image) if is_followed else None
-        if landmarks is None and self._place_box(image):
-            landmarks = self._landmarks_in_box(image)
+        landmarks = self.follow(image) if self.is_placed else None
+        if landmarks is None:
+            boxes = self.detect(image)
+            if len(boxes):
+                self.begin(boxes[choose_face(boxes, self._point)])
+                landmarks = self.follow(image)
+        return landmarks
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether there is a box, and a fresh one."""
+        return self._box is not None and self._age < REDETECT_FRAMES
+
+    def begin(self, box: np.ndarray) -> None:
+        """Follow the face in a box [4] px: left, top, right, bottom."""
+        self._box, self._age = box, 0
+
+    def follow(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where the box shows no face."""
+        landmarks = self._landmarks_in_box(image)
         if landmarks is None:
             self._box = None
         return landmarks
 
-    def _place_box(self, image: np.ndarray) -> bool:
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        """Find all faces of an image: [N, 4] px, left, top, right, bottom; the largest first."""
         boxes = np.array(self._network.face_detector.detect_from_image(image), np.float64).reshape(-1, 5)[:, :4]
-        if not len(boxes):
-            return False
-        self._box, self._age = boxes[choose_face(boxes, self._point)], 0
-        return True
+        return boxes[np.argsort(boxes[:, 0] - boxes[:, 2], kind="stable")]
 
     def _landmarks_in_box(self, image: np.ndarray) -> np.ndarray | None:
         if self._box is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+PER_FRAME = ("expression", "rotation", "translation", "scale", "valid", "times", "shot", "light")
 WHOLE_IMAGE = np.eye(2, 3, dtype=np.float32)  # target_from_image of the frame itself
 
 
@@ -24,6 +25,8 @@ class FaceGeometry:
         scale: [T] px per IOD.
         valid: [T] bool: the face was found and the fit is sound.
         times: [T] s.
+        shot: [T] number of each frame's shot, -1 within a dissolve or fade; left out, all is one shot.
+        light: [T] number of what is lit alike: frames may be references of each other; left out, all of them.
     """
 
     template: np.ndarray
@@ -33,9 +36,20 @@ class FaceGeometry:
     scale: np.ndarray
     valid: np.ndarray
     times: np.ndarray
+    shot: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    light: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def __post_init__(self) -> None:
+        for name in ("shot", "light"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.valid), int))
 
     def __len__(self) -> int:
         return len(self.valid)
+
+    def at(self, frames: np.ndarray | slice) -> FaceGeometry:
+        """The geometry of some frames."""
+        return replace(self, **{name: getattr(self, name)[frames] for name in PER_FRAME})
 
     def project(self, head_points: np.ndarray, frames: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Carry head-space points into the image.
@@ -72,7 +86,7 @@ class FaceGeometry:
     def load(cls, path: Path) -> FaceGeometry:
         """Read what `save` wrote."""
         with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__ if name in arrays})
 
 
 @dataclass(frozen=True, kw_only=True)

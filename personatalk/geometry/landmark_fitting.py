@@ -54,7 +54,7 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
     at_rest = rest_frames(opening)
     template = estimate_template(unpose(points[at_rest], *(part[at_rest] for part in pose)), face_model)
     (centres,) = points.map(lambda seen: (seen.mean(1, keepdims=True),))
-    segments = split_segments(centres, times, pose[1])
+    segments = split_segments(centres, times, pose[1], track.shot[valid])
     rotation, scale, translation = points.map(lambda seen: procrustes(template, seen, rigid))
     pose = smooth_pose((rotation, scale, translation), times, segments)
     (expression,) = points.map(
@@ -72,6 +72,8 @@ def fit_track(track: FaceTrack, face_model: FaceModel) -> FaceGeometry:
         scale=scale[index].astype(np.float32),
         valid=valid,
         times=track.times,
+        shot=track.shot,
+        light=track.light,
     )
 
 
@@ -178,11 +180,11 @@ def solve_expression(residual: np.ndarray, face_model: FaceModel) -> np.ndarray:
     return np.linalg.solve(normal, right.T).T
 
 
-def split_segments(points: np.ndarray, times: np.ndarray, scale: np.ndarray) -> list[slice]:
-    """Cut the frames where the face jumps, or was lost for more than a fifth of a second."""
+def split_segments(points: np.ndarray, times: np.ndarray, scale: np.ndarray, shot: np.ndarray) -> list[slice]:
+    """Cut the frames where the shot ends, the face jumps, or was lost for more than a fifth of a second."""
     moved = np.linalg.norm(np.diff(points.mean(1)[:, :2], axis=0), axis=-1) / scale[1:]
     grown = np.abs(np.diff(np.log(scale)))
-    breaks = (moved > JUMP_IOD) | (grown > 0.2) | (np.diff(times) > 0.2)
+    breaks = (moved > JUMP_IOD) | (grown > 0.2) | (np.diff(times) > 0.2) | (np.diff(shot) != 0)
     edges = [0, *(np.flatnonzero(breaks) + 1), len(points)]
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 

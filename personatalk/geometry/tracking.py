@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -26,6 +26,8 @@ class FaceTrack:
         times: [T] seconds, each frame's own timestamp.
         width: px.
         height: px.
+        shot: [T] number of each frame's shot, -1 within a dissolve or fade; left out, all is one shot.
+        light: [T] number of what is lit alike; left out, all of it.
     """
 
     landmarks: np.ndarray
@@ -33,6 +35,13 @@ class FaceTrack:
     times: np.ndarray
     width: int
     height: int
+    shot: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    light: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def __post_init__(self) -> None:
+        for name in ("shot", "light"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.detected), int))
 
     def __len__(self) -> int:
         return len(self.detected)
@@ -45,53 +54,42 @@ class LandmarkTracker(Protocol):
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
 
 
-class MediaPipeTracker:
-    """MediaPipe Face Mesh inside a window that follows the face.
+class FaceFinder(Protocol):
+    """Finds the faces of an image."""
 
-    The full-range detector finds faces that fill only a small part of the frame; the mesh
-    then looks at a square window around the one chosen, so that cost and accuracy do not depend
-    on the size of the frame. The window stands still while the face stays inside.
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        """Return [N, 4] px, left, top, right, bottom, of an RGB image uint8 [H, W, 3]; the largest first."""
+        ...
 
-    Args:
-        point: (x, y) px; the face nearest to it is followed. Without it, the largest.
 
-    Ours: the paper does not name its tracker.
-    """
+class FaceFollower(Protocol):
+    """Follows one face from where it was found."""
 
-    def __init__(self, point: tuple[float, float] | None = None) -> None:
+    @property
+    def is_placed(self) -> bool:
+        """Whether it knows where to look in the next frame; if not, `begin` must tell."""
+        ...
+
+    def begin(self, box: np.ndarray) -> None:
+        """Look for the face around a box [4] px: left, top, right, bottom."""
+
+    def follow(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for the next RGB image uint8 [H, W, 3], or None where the face is lost."""
+
+
+class MediaPipeDetector:
+    """MediaPipe's full-range detector, which finds faces that fill only a small part of the frame."""
+
+    def __init__(self) -> None:
         from mediapipe.python.solutions.face_detection import FaceDetection
-        from mediapipe.python.solutions.face_mesh import FaceMesh
 
         self._detector = open_graph(
             lambda: FaceDetection(model_selection=1, min_detection_confidence=DETECTION_CONFIDENCE)
         )
-        self._mesh = open_graph(lambda: FaceMesh(refine_landmarks=True, max_num_faces=1))
-        self._point = point
-        self._window: tuple[int, int, int] | None = None  # left, top, side
-
-    def __enter__(self) -> MediaPipeTracker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
-        """Free the networks."""
+        """Free the network."""
         self._detector.close()
-        self._mesh.close()
-
-    def track(self, image: np.ndarray) -> np.ndarray | None:
-        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
-        landmarks = self._landmarks_in_window(image)
-        if landmarks is None and self._place_window(image):
-            landmarks = self._landmarks_in_window(image)
-        if landmarks is None or self._window is None:
-            self._window = None
-            return None
-        self._point = tuple(landmarks[:, :2].mean(0))
-        if not _holds(self._window, landmarks):
-            self._window = None
-        return landmarks
 
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Find all faces of an image.
@@ -108,26 +106,90 @@ class MediaPipeTracker:
         boxes = np.array(boxes, np.float32).reshape(-1, 4) * (width, height, width, height)
         return boxes[np.argsort(-(boxes[:, 2] - boxes[:, 0]))]
 
-    def _place_window(self, image: np.ndarray) -> bool:
-        boxes = self.detect(image)
-        if not len(boxes):
-            return False
-        left, top, right, bottom = boxes[choose_face(boxes, self._point)]
+
+class MediaPipeFollower:
+    """MediaPipe Face Mesh inside a square window around one face, so that cost and accuracy do not depend on the size
+    of the frame. The window stands still while the face stays inside."""
+
+    def __init__(self) -> None:
+        from mediapipe.python.solutions.face_mesh import FaceMesh
+
+        self._mesh = open_graph(lambda: FaceMesh(refine_landmarks=True, max_num_faces=1))
+        self._window: tuple[int, int, int] | None = None  # left, top, side
+
+    def close(self) -> None:
+        """Free the network."""
+        self._mesh.close()
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether there is a window to look into."""
+        return self._window is not None
+
+    def begin(self, box: np.ndarray) -> None:
+        """Lay the window around a box [4] px: left, top, right, bottom."""
+        left, top, right, bottom = box
         side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * max(right - left, bottom - top)))
         left, top = (np.array((left + right, top + bottom)) / 2 - side / 2).astype(int)
         self._window = (int(left), int(top), side)
         restart_graph(self._mesh)
-        return True
 
-    def _landmarks_in_window(self, image: np.ndarray) -> np.ndarray | None:
+    def follow(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where the window shows no face."""
         if self._window is None:
             return None
-        left, top, side = self._window
+        window, self._window = self._window, None
+        left, top, side = window
         found = cast(Any, self._mesh.process(_cut(image, left, top, side)))  # MediaPipe declares no fields
         if not found.multi_face_landmarks:
             return None
         points = np.array([(p.x, p.y, p.z) for p in found.multi_face_landmarks[0].landmark], np.float32) * side
-        return points + np.array((left, top, 0), np.float32)
+        landmarks = points + np.array((left, top, 0), np.float32)
+        if _holds(window, landmarks):
+            self._window = window
+        return landmarks
+
+
+class MediaPipeTracker:
+    """Follows one face of a video by MediaPipe's detector and mesh.
+
+    Args:
+        point: (x, y) px; the face nearest to it is followed. Without it, the largest.
+
+    Ours: the paper does not name its tracker.
+    """
+
+    def __init__(self, point: tuple[float, float] | None = None) -> None:
+        self._detector, self._follower = MediaPipeDetector(), MediaPipeFollower()
+        self._point = point
+
+    def __enter__(self) -> MediaPipeTracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._detector.close()
+        self._follower.close()
+
+    def track(self, image: np.ndarray) -> np.ndarray | None:
+        """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
+        landmarks = self._follower.follow(image)
+        if landmarks is None:
+            boxes = self.detect(image)
+            if not len(boxes):
+                return None
+            self._follower.begin(boxes[choose_face(boxes, self._point)])
+            landmarks = self._follower.follow(image)
+        if landmarks is not None:
+            self._point = tuple(landmarks[:, :2].mean(0))
+        return landmarks
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        """Find all faces of an image: [N, 4] px, left, top, right, bottom; the largest first."""
+        return self._detector.detect(image)
 
 
 def _holds(window: tuple[int, int, int], landmarks: np.ndarray) -> bool:

@@ -121,13 +121,14 @@ def smooth(values: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def segments_of(geometry: FaceGeometry) -> list[slice]:
-    """Runs of frames between cuts: where the face jumps or was lost for longer than MAX_GAP_S."""
+    """Runs of frames between cuts: where the shot ends, the face jumps, or was lost for longer than MAX_GAP_S."""
     frames = np.flatnonzero(geometry.valid)
     if len(frames) < 2:
         return [slice(0, len(geometry))]
     moved = np.linalg.norm(np.diff(geometry.translation[frames], axis=0), axis=1) / geometry.scale[frames[1:]]
     grown = np.abs(np.diff(np.log(geometry.scale[frames])))
     lost = np.diff(geometry.times[frames]) > MAX_GAP_S
-    cuts = frames[1:][(moved > 0.5) | (grown > 0.2) | lost]
+    is_cut = np.diff(geometry.shot[frames]) != 0
+    cuts = frames[1:][(moved > 0.5) | (grown > 0.2) | lost | is_cut]
     edges = [0, *cuts.tolist(), len(geometry)]
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]

@@ -113,8 +113,7 @@ def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
     """Cut a geometry to its first seconds, with times from 0."""
     times = geometry.times - geometry.times[0]
     kept = times < seconds
-    per_frame = ("expression", "rotation", "translation", "scale", "valid")
-    return replace(geometry, times=times[kept], **{name: getattr(geometry, name)[kept] for name in per_frame})
+    return replace(geometry.at(kept), times=times[kept])
 
 
 def find_offset(

@@ -16,7 +16,8 @@ from personatalk.inspection.attention import switching
 from personatalk.inspection.recording import Inspection
 from personatalk.inspection.seen_face import see_face
 from personatalk.metrics.geometry import LIP_INDICES, correlation, deviation_ratio, jitter
-from personatalk.metrics.identity import FaceEmbedder, identity_distance
+from personatalk.metrics.identity import identity_distance
+from personatalk.persons.embedding import FaceEmbedder
 from personatalk.pipeline import SAMPLE_RATE
 from personatalk.speech.features import mel_spectrogram_features
 from personatalk.speech.sync_network import load_sync_network, measure_synchrony

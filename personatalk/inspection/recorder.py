@@ -23,9 +23,9 @@ from personatalk.inspection.portrait import (
     fade_outside,
     portrait_from_image,
 )
-from personatalk.metrics.identity import cut_face_chip
 from personatalk.metrics.image import seam_gradient_ratio
 from personatalk.observer import Scene
+from personatalk.persons.embedding import cut_face_chip
 
 FORMAT = 1
 MAX_FRAMES = 200  # evenly spaced; a recording then stays under 50 MB for a clip of any length

@@ -13,7 +13,7 @@ from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_face
 from personatalk.media import probe_video, read_frames
-from personatalk.metrics.identity import cut_face_chip
+from personatalk.persons.embedding import cut_face_chip
 
 IDENTITY_STEP = 10  # frames between the chips of a face
 

@@ -95,16 +95,18 @@ class ShotDetector:
         self._dissolve: tuple[tuple[int, float], int, int] | None = None  # the best of those that overlap
         self._num_frames = 0
 
-    def add(self, image: np.ndarray) -> None:
-        """Take the next frame, uint8 [H, W, 3] RGB."""
+    def add(self, image: np.ndarray) -> bool:
+        """Take the next frame, uint8 [H, W, 3] RGB; true where a shot may begin, which is judged a second later."""
         frame = _reduced(image, self._num_frames)
         self._num_frames += 1
         if frame is None:
-            return
+            return False
+        follows_blank = bool(self._recent) and frame.index > self._recent[-1].index + 1
         self._scores.append(dissimilarity(frame, self._recent[-1]) if self._recent else 0.0)
         self._recent.append(frame)
         if len(self._recent) > self._delay:
             self._judge(len(self._recent) - 1 - self._delay)
+        return follows_blank or self._scores[-1] >= CUT_DISSIMILARITY
 
     def finish(self) -> Shots:
         """Return the shots, when all frames were added."""

@@ -220,6 +220,8 @@ def spread_in_time(appearance: Appearance, found: dict[int, np.ndarray], order: 
     for before, frame in zip(order, order[1:], strict=False):
         if before not in found or frame in found or abs(frame - before) > 1:
             continue
+        if appearance.geometry.shot[before] != appearance.geometry.shot[frame]:
+            continue
         look = appearance.look(frame)
         near = cv2.dilate(found[before].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         seeds = (look.outlier_distance > WEAK_OUTLIER) & look.others & near

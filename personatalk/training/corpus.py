@@ -167,6 +167,7 @@ def load_track(path: Path) -> FaceTrack:
             times=saved["times"],
             width=int(saved["width"]),
             height=int(saved["height"]),
+            **{name: saved[name] for name in ("shot", "light") if name in saved},
         )
 
 

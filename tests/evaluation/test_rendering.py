@@ -33,7 +33,7 @@ from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.media import Frame
-from personatalk.metrics.identity import chip_from_image
+from personatalk.persons.embedding import chip_from_image
 
 MIN_GAP = round(25 * MIN_GAP_S)  # frames at 25 Hz
 

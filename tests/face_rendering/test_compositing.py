@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,9 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel, mouth_triangles
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.media.shots import Shots
 from personatalk.occlusion.search import FaceEstimate
+from personatalk.persons.search import Cast
 from personatalk.pipeline import load_pipeline
 
 
@@ -149,10 +153,21 @@ def test_turned_and_lost_faces_fade_to_the_source(mesh):
     assert dub_strength(turned)[1] == 0
 
 
+def test_at_a_cut_there_is_no_fade_but_into_a_dissolve_there_is(mesh):
+    shot = np.repeat((0, 1, 2, -1, 3), (10, 10, 10, 4, 6))
+    geometry = replace(make_geometry(mesh, 40), shot=shot, valid=(shot == 0) | (shot == 2))
+    strength = dub_strength(geometry)
+    assert (strength[:10] == 1).all() and (strength[20:26] == 1).all(), "what another shot shows does not count"
+    assert 0 < strength[29] < strength[27] < 1 and not strength[~geometry.valid].any()
+
+
 def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech, monkeypatch):
     pipeline = load_pipeline()
     geometry = make_geometry(mesh, 5)
-    monkeypatch.setattr("personatalk.pipeline.follow_face", lambda *_, **__: (None, np.arange(5)))
+    times = np.arange(5) / 25
+    shots = Shots(first=np.array([0]), last=np.array([4]), num_frames=5)
+    cast = Cast(persons=[], shots=shots, times=times, pts=np.arange(5), width=64, height=48)
+    monkeypatch.setattr("personatalk.pipeline.find_persons", lambda *_, **__: cast)
     face = FaceEstimate(geometry=geometry)
     monkeypatch.setattr("personatalk.pipeline.estimate_face", lambda *_, **__: face)
     with pytest.raises(MediaError, match="5 frames show the face, and one second is needed"):

@@ -118,7 +118,7 @@ def test_references_gathered_side_by_side_are_those_gathered_one_by_one(scene, m
     )  # all textures, some as references
     banks = {*apart.candidates.lip_frames.tolist(), *apart.candidates.face_frames.tolist()}
     assert banks == set(apart.entries) == set(together.entries) == set(together.features)
-    for kept, other in zip(vars(apart.prior).values(), vars(together.prior).values(), strict=True):
+    for kept, other in zip(vars(apart.priors[0]).values(), vars(together.priors[0]).values(), strict=True):
         assert not isinstance(kept, np.ndarray) or np.array_equal(kept, other)
     for index, entry in apart.entries.items():
         assert np.array_equal(entry.crop.image, together.entries[index].crop.image)

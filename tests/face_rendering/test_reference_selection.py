@@ -9,7 +9,9 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.reference_selection import (
+    ANY_LIGHT,
     BANK_PIXELS,
     FACE_BANK_SIZE,
     LIP_BANK_SIZE,
@@ -18,15 +20,18 @@ from personatalk.face_rendering.reference_selection import (
     MIN_LIP_BANK,
     active_references,
     bank_sizes,
+    choose_candidates,
     gap_weight,
     rank_face_references,
     rank_lip_references,
+    rank_references,
     select_lip_references,
     self_occlusion,
 )
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
-from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry.mouth import lip_aperture, lip_descriptors
 from personatalk.media import read_frames
 from personatalk.media.timeline import bounce, hold, loop, plan_timeline, read_in_order
 
@@ -34,6 +39,26 @@ from personatalk.media.timeline import bounce, hold, loop, plan_timeline, read_i
 @pytest.fixture
 def shapes() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+
+
+def test_references_are_lit_like_the_target_unless_too_few_are():
+    model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
+    random, light = np.random.default_rng(0), np.repeat((0, 1, 2), (50, 40, 10))
+    geometry = FaceGeometry(
+        template=model.mean, expression=random.normal(size=(100, len(model.expression_basis))).astype(np.float32) * 0.1,
+        rotation=np.tile(np.eye(3, dtype=np.float32), (100, 1, 1)), translation=np.full((100, 2), 100.0, np.float32),
+        scale=np.full(100, 60.0, np.float32), valid=np.ones(100, bool), times=np.arange(100) / 25, light=light,
+    )  # fmt: skip
+    targets = lip_descriptors(model.vertices(model.mean, geometry.expression), model.mean, geometry.rotation)
+    candidates = choose_candidates(geometry, FaceMesh(model), targets)
+    assert candidates.lights.tolist() == [0] * 50 + [1] * 40 + [ANY_LIGHT] * 10
+    config = RendererConfig(num_lip_references=6, num_face_references=4)
+    for frame, allowed in ((20, {0}), (70, {1}), (95, {0, 1, 2})):
+        found = rank_references(
+            candidates, config, targets[frame], geometry.rotation[frame], frame / 25, light=candidates.lights[frame]
+        ).active()
+        assert len(found.lip_frames) and len(found.face_frames)
+        assert set(light[[*found.lip_frames, *found.face_frames]]) <= allowed
 
 
 def test_coverage_leaves_no_mouth_far_from_a_reference(shapes):

@@ -13,14 +13,13 @@ from benchmarks.face_alignment import frame_of, numbered_images, perfect_network
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import AdapterError, OptionError
 from personatalk.evaluation.geometry.known_faces import known_face
-from personatalk.geometry import face_alignment_tracker
-from personatalk.geometry.estimation import follow_face
 from personatalk.geometry.face_alignment_tracker import FaceAlignmentTracker, load_network
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.geometry.sparse_landmarks import ibug_points
 from personatalk.geometry.tracking import track_face
 from personatalk.options import DubbingOptions
+from personatalk.persons.search import follow_face
 
 SIDE_PX = 300
 NUM_FRAMES = 25
@@ -109,7 +108,7 @@ def test_face_is_lost_and_found_again(face_model, known):
 
 
 def test_tracker_is_chosen_by_name(monkeypatch, face_model, known, tmp_path):
-    monkeypatch.setattr(face_alignment_tracker, "load_network", lambda: KnownFaces(known))
+    monkeypatch.setattr("personatalk.persons.search.load_network", lambda: KnownFaces(known))
     clip = write_clip(tmp_path / "clip.mp4", 3)
     track, pts = follow_face(clip, face_model, tracker="face-alignment")
     assert track.detected.all() and len(track) == len(pts) == 3

@@ -131,7 +131,13 @@ def test_smoothing_matches_the_dense_solution():
 def test_a_jump_is_a_cut():
     points = np.zeros((20, 5, 3))
     points[12:, :, 0] = 500
-    assert split_segments(points, np.arange(20) / 25, np.full(20, 90.0)) == [slice(0, 12), slice(12, 20)]
+    shot = np.zeros(20, int)
+    assert split_segments(points, np.arange(20) / 25, np.full(20, 90.0), shot) == [slice(0, 12), slice(12, 20)]
+
+
+def test_the_end_of_a_shot_is_a_cut_even_where_the_face_stays_in_its_place():
+    points, shot = np.zeros((20, 5, 3)), np.repeat((0, 1), (7, 13))
+    assert split_segments(points, np.arange(20) / 25, np.full(20, 90.0), shot) == [slice(0, 7), slice(7, 20)]
 
 
 def test_a_clip_without_a_face_is_refused(face_model):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
-from personatalk.metrics.identity import CHIP_LANDMARKS, FaceEmbedder, cut_face_chip
 from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
+from personatalk.persons.embedding import CHIP_LANDMARKS, FaceEmbedder, cut_face_chip
 
 PRETRAINED = Path(os.environ.get("PERSONATALK_PRETRAINED", Path(__file__).parents[2] / "shared" / "weights"))
 needs_pretrained = pytest.mark.skipif(

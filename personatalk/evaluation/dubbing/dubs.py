@@ -18,8 +18,8 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio
-from personatalk.metrics.identity import FACE_FILES, FaceEmbedder, embed
 from personatalk.options import DubbingOptions
+from personatalk.persons.embedding import FACE_FILES, FaceEmbedder, embed
 from personatalk.pipeline import load_pipeline
 from personatalk.speech.features import SAMPLE_RATE, mel_spectrogram_features
 from personatalk.speech.sync_network import Synchrony, load_sync_network, measure_synchrony

@@ -16,8 +16,8 @@ from personatalk.face_rendering.inputs import device_of
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_SCALE, WINDOW_WIDTH, invert_affine
 from personatalk.geometry.face_model import OUTER_LIPS
 from personatalk.geometry.mesh import MAP_STRIDE, FaceMesh
-from personatalk.metrics.identity import CHIP_PX, FACE_FILES, FaceEmbedder, chip_from_image, embed
 from personatalk.metrics.perceptual import LPIPS_FILES, Lpips
+from personatalk.persons.embedding import CHIP_PX, FACE_FILES, FaceEmbedder, chip_from_image, embed
 
 LIP_MARGIN_PX = 4  # of the window
 IDENTITY_STEP = 10  # frames between the true frames that say how much a face differs from itself

@@ -16,7 +16,7 @@ from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image,
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.media import read_frames
-from personatalk.metrics.identity import CHIP_LANDMARKS, cut_face_chip
+from personatalk.persons.embedding import CHIP_LANDMARKS, cut_face_chip
 from personatalk.training.corpus import Clip, read_geometry
 
 Kept = TypeVar("Kept")

@@ -1,0 +1,103 @@
+"""Faces are followed through a video and told apart, whoever else is in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from person_clips import FPS, dissolve, rendered_head, speaker, write_clip
+
+from personatalk.checkpoints import DEFAULT_FOLDER
+from personatalk.errors import OptionError
+from personatalk.geometry.face_model import FaceModel
+from personatalk.media.shots import Shots
+from personatalk.persons.faces import FaceRun
+from personatalk.persons.identity import Seen, group_by_light, group_by_person
+from personatalk.persons.search import find_persons, split_at_shots
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def face_model():
+    return FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
+
+
+def side_by_side(count: int, start: int = 0) -> list[np.ndarray]:
+    """The speaker, beside the rendered head."""
+    pairs = zip(speaker(count, start), rendered_head(count, start), strict=True)
+    return [np.concatenate([left, right], 1) for left, right in pairs]
+
+
+def run_of(first: int, count: int, left: float = 100.0, width: float = 80.0) -> FaceRun:
+    landmarks = np.zeros((count, 478, 3), np.float32)
+    landmarks[:, 0, :2], landmarks[:, 1:, :2] = (left, 50.0), (left + width, 50.0 + width)
+    return FaceRun(first=first, landmarks=landmarks, chips={})
+
+
+def seen_as(person: int, first: int, count: int, *, shot: int = 0, left: float = 100.0) -> Seen:
+    """A run whose pictures show one of several persons."""
+    embeddings = np.zeros((3, 128), np.float32)
+    embeddings[:, person] = 1.0  # persons are 1.4 apart
+    return Seen(run=run_of(first, count, left), shot=shot, embeddings=embeddings)
+
+
+def sizes(groups: list[list[Seen]]) -> list[list[int]]:
+    return sorted(sorted(item.run.first for item in group) for group in groups)
+
+
+def test_both_persons_are_followed_through_a_cut_that_changes_their_places(face_model, tmp_path):
+    frames = [*side_by_side(20), *(np.roll(image, 320, axis=1) for image in side_by_side(20, start=20))]
+    cast = find_persons(write_clip(tmp_path / "clip.mp4", frames), face_model)
+    assert cast.shots.first.tolist() == [0, 20]
+    assert [len(person.frames) for person in cast.persons] == [40, 40]
+    for person in cast.persons:
+        middles = cast.track_of(person).landmarks[:, :, 0].mean(1)
+        assert (middles[:20] < 320).all() != (middles[20:] < 320).all()
+    left = cast.at_point((160, 120))
+    assert cast.track_of(left).landmarks[0, :, 0].mean() < 320 < cast.track_of(left).landmarks[-1, :, 0].mean()
+
+
+def test_a_point_outside_of_the_picture_is_refused(face_model, tmp_path):
+    cast = find_persons(write_clip(tmp_path / "clip.mp4", speaker(5)), face_model)
+    for point in ((-1.0, 10.0), (10.0, 1e9)):
+        with pytest.raises(OptionError, match="outside of the picture, which is 320 by 240"):
+            cast.at_point(point)
+
+
+def test_a_face_in_a_dissolve_belongs_to_nobody(face_model, tmp_path):
+    frames = [*speaker(30), *dissolve(speaker(8, start=30), rendered_head(8)), *rendered_head(30, start=8)]
+    cast = find_persons(write_clip(tmp_path / "clip.mp4", frames), face_model)
+    assert len(cast.shots.first) == 2 and len(cast.persons) == 2
+    shown = np.concatenate([person.frames for person in cast.persons])
+    assert not np.isin(np.arange(32, 36), shown).any()
+
+
+def test_runs_end_where_shots_end():
+    shots = Shots(first=np.array([0, 12]), last=np.array([7, 19]), num_frames=20)
+    parts = [(run.frames.tolist(), shot) for run, shot in split_at_shots([run_of(2, 15)], shots)]
+    assert parts == [(list(range(2, 8)), 0), (list(range(12, 17)), 1)]
+
+
+def test_persons_are_told_apart_by_identity_and_by_being_there_together():
+    times = np.arange(200) / FPS
+    seen = [seen_as(0, 0, 30), seen_as(1, 0, 30, left=300), seen_as(0, 40, 30, shot=1), seen_as(1, 80, 30, shot=2)]
+    assert sizes(group_by_person(seen, times)) == [[0, 40], [0, 80]]
+    twins = [seen_as(0, 0, 30), seen_as(0, 0, 30, left=300)]
+    assert len(group_by_person(twins, times)) == 2
+
+
+def test_a_face_that_was_lost_for_a_moment_is_the_same_one_unless_it_looks_quite_different():
+    times = np.arange(200) / FPS
+    blurred = Seen(run=run_of(40, 30), shot=0, embeddings=np.zeros((0, 128), np.float32))
+    assert len(group_by_person([seen_as(0, 0, 30), blurred], times)) == 1
+    assert len(group_by_person([seen_as(0, 0, 30), seen_as(1, 40, 30)], times)) == 2
+
+
+def test_light_is_told_apart():
+    import cv2
+
+    def lit(first: int, level: int) -> FaceRun:
+        chip = cv2.imencode(".jpg", np.full((150, 150, 3), level, np.uint8))[1].tobytes()
+        return FaceRun(first=first, landmarks=run_of(first, 10).landmarks, chips={first: chip})
+
+    assert group_by_light([lit(0, 100), lit(20, 105), lit(40, 200), lit(60, 98)]) == [0, 0, 1, 0]
