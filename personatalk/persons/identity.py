@@ -66,6 +66,8 @@ def group_by_person(seen: Sequence[Seen], times: np.ndarray) -> list[list[Seen]]
         the persons, each with its runs.
     """
     groups = [[item] for item in seen]
+    if len(groups) < 2:
+        return groups
     total, count = _distances(seen)
     shown = np.zeros((len(seen), len(times)), np.float32)
     for row, item in enumerate(seen):

@@ -72,6 +72,11 @@ def test_a_face_in_a_dissolve_belongs_to_nobody(face_model, tmp_path):
     assert not np.isin(np.arange(32, 36), shown).any()
 
 
+def test_a_film_without_a_face_has_nobody(face_model, tmp_path):
+    cast = find_persons(write_clip(tmp_path / "clip.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 5), face_model)
+    assert not cast.persons and cast.choose() is None and not cast.track_of(None).detected.any()
+
+
 def test_runs_end_where_shots_end():
     shots = Shots(first=np.array([0, 12]), last=np.array([7, 19]), num_frames=20)
     parts = [(run.frames.tolist(), shot) for run, shot in split_at_shots([run_of(2, 15)], shots)]
