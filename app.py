@@ -12,7 +12,14 @@ from pathlib import Path
 import gradio as gr
 
 from personatalk.checkpoints import cache_folder
-from personatalk.webapp import build_demo
+from personatalk.errors import AdapterError
+
+try:
+    from personatalk.webapp import build_demo
+except AdapterError as error:  # a library of the system is missing; the sentence says which
+    print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+    sys.exit(2)
+
 from personatalk.webapp.gpu import default_device
 from personatalk.webapp.jobs import open_workplaces
 from personatalk.webapp.limits import Limits

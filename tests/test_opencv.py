@@ -41,6 +41,11 @@ def test_python_says_what_to_install(tmp_path):
     assert ended.stderr.splitlines()[-1] == f"personatalk.errors.AdapterError: {SENTENCE}"
 
 
+def test_page_says_in_one_sentence_what_to_install(tmp_path):
+    ended = run_python(NO_LIBRARY, tmp_path, str(ROOT / "app.py"), "--help")
+    assert (ended.returncode, ended.stderr) == (2, f"app.py: {SENTENCE}\n")
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_that_uses_it_says_what_to_install(room, tmp_path):
     ended = run_python(NO_LIBRARY, tmp_path, "-c", f"import personatalk.{room}")
