@@ -65,7 +65,7 @@ def perfect_network(vertices: np.ndarray) -> PointNetwork:
     Args:
         vertices: [T, V, 3] px.
     """
-    from face_alignment import FaceAlignment, LandmarksType
+    from face_alignment import FaceAlignment, LandmarksType  # pyright: ignore  # the package, not this file
 
     package: Any = object.__new__(FaceAlignment)
     package.device, package.dtype, package.verbose = "cpu", torch.float32, False

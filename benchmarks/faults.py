@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -42,7 +43,7 @@ Mutation = Callable[[bytearray, np.random.Generator], bytearray]
 
 def main(arguments: list[str] | None = None) -> int:
     """Mutate, read and count; returns 1 if anything but reading and refusing happened."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="mutated files in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that ended in something worse")
@@ -182,9 +183,9 @@ def write_original(path: Path, video_codec: str | None, audio_codec: str) -> Pat
     """Write half a second of moving pattern and tone."""
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Original"
-        sound = container.add_stream(audio_codec, rate=RATE, layout="mono")
-        video = container.add_stream(video_codec, rate=FPS) if video_codec else None
-        if video:
+        sound = cast(av.AudioStream, container.add_stream(audio_codec, rate=RATE, layout="mono"))
+        if video_codec:
+            video = cast(av.VideoStream, container.add_stream(video_codec, rate=FPS))
             video.width = video.height = SIZE
             video.pix_fmt, video.gop_size = "yuv420p", 4
             for packet in _pictures(video):

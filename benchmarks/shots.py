@@ -196,7 +196,7 @@ class Clips:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=Path, help="folder of .mp4 files, each one shot of a talking person")
     parser.add_argument("--manifest", type=Path, help="table (TSV) with the columns file and person")
     parser.add_argument("--skip", type=Path, help="names of files with cuts of their own, one a line")
