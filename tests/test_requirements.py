@@ -67,6 +67,10 @@ def test_what_is_declared_is_imported():
     assert REQUIRED - IMPORTED == set()
 
 
+def test_no_extra_is_left_over():
+    assert EXTRAS - IMPORTED == set()
+
+
 def test_what_is_optional_is_imported_where_it_is_used():
     for path in FILES:
         at_import = {node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)}

@@ -144,9 +144,11 @@ def test_help_teaches(command, teaches, capsys):
 
 def test_being_asked_to_end_is_like_being_interrupted(tmp_path):
     code = (
-        "import os, signal, sys; from personatalk import __main__; from personatalk.cli import dub as cli\n"
+        "import os, signal, sys, time; from personatalk import __main__; from personatalk.cli import dub as cli\n"
         "class Slow:\n"
-        "    def dub(self, *_, **__): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "    def dub(self, *_, **__):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)  # which may reach another thread, later: so no signal.pause()\n"
+        "        while True: time.sleep(.01)\n"
         "cli.load = lambda checkpoints, device: Slow()\n"
         "sys.exit(__main__.run())"
     )
