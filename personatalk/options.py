@@ -12,6 +12,7 @@ from personatalk.errors import OptionError
 REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
 LENGTH_RULES = ("video", "audio", "loop", "hold")
 TRACKERS = ("mediapipe", "face-alignment")
+SPEAKING = "speaking"  # the face that the clip's own sound belongs to
 MAX_FACTOR = 3  # of style and motion
 MAX_CRF = 51  # of H.264 in 8 bits
 
@@ -29,7 +30,9 @@ class DubbingOptions:
             stands still at its last frame ("hold").
         reference_strategy: how lip references are chosen, one of REFERENCE_STRATEGIES.
         tracker: finds the face's landmarks, one of TRACKERS; "face-alignment" needs a package and weights of its own.
-        face_point: (x, y) px in the first frame; the face nearest to it is dubbed. Without it, the largest.
+        face: who is dubbed of several: a number of `personatalk faces`, counted from 0, or "speaking". Without it, the
+            person at `face_point`, or else the one of whom there is most to see.
+        face_point: (x, y) px in the first frame; the person whose face is nearest to it is dubbed.
         style_video: another clip whose speaking style is used.
         reference_video: another clip of the same person that gives style and lip references.
         crf: quality of the H.264 output, lower is better; 16 is visually lossless.
@@ -46,6 +49,7 @@ class DubbingOptions:
     length: str = "video"
     reference_strategy: str = "coverage"
     tracker: str = "mediapipe"
+    face: int | str | None = None
     face_point: tuple[float, float] | None = None
     style_video: Path | None = None
     reference_video: Path | None = None
@@ -66,6 +70,8 @@ class DubbingOptions:
             self._require(name, isinstance(getattr(self, name), bool), "True or False")
         is_valid_crf = isinstance(self.crf, Integral) and _is_within(self.crf, MAX_CRF)
         self._require("crf", is_valid_crf, f"a whole number between 0 and {MAX_CRF}")
+        is_number = isinstance(self.face, Integral) and not isinstance(self.face, bool) and int(self.face) >= 0
+        self._require("face", self.face in (None, SPEAKING) or is_number, f'a number from 0, "{SPEAKING}" or None')
         self._require("face_point", self.face_point is None or _is_point(self.face_point), "two finite numbers or None")
 
     def _require(self, name: str, is_valid: bool, rule: str) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from personatalk.casting import Listener, choose_person, persons_report
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.devices import resolve_device
@@ -70,6 +71,9 @@ class DubbingPipeline:
         self.geometry_model = geometry_model.eval()
         self.renderer = renderer.eval()
         self.calibrator = calibrator
+        self.listener = calibrator and Listener(
+            encoder=calibrator.encoder, network=calibrator.network, face_model=face_model
+        )
 
     def dub(
         self,
@@ -145,7 +149,7 @@ class DubbingPipeline:
         with run.stage("track", "tracking the faces"):
             cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
         with run.stage("fit", "fitting the face"):
-            source = self._face_of(video, cast, cast.choose(options.face_point), run)
+            source = self._face_of(video, cast, choose_person(cast, options, video, self.listener), run)
             reference = self._other_face(options.reference_video, options.tracker, [source], run)
             style = self._other_face(
                 options.style_video, options.tracker, [source, reference], run, finds_occlusion=False
@@ -164,6 +168,7 @@ class DubbingPipeline:
             occlusion=found.occlusion,
             pts=cast.pts,
             shots=cast.shots_of(person),
+            persons=persons_report(cast, person),
         )
 
     def _other_face(

@@ -47,6 +47,7 @@ def dubbing_report(
         "num_frames": len(order),
         "num_passed_through": passed,
         "num_occluded": int(occlusion.is_occluded[order].sum()) if occlusion else 0,
+        "persons": faces.source.persons,
         "shots": faces.source.shots,
         "fps": fps,
         "timings_s": {name: round(value, 3) for name, value in run.timings.items()},

@@ -72,6 +72,7 @@ class SourceFace:
         occlusion: what stands in front of it; None where nobody looked.
         pts: [T] ticks of the frames.
         shots: what each shot shows of the person, see `Cast.shots_of`.
+        persons: who else is seen, see `persons_report`.
     """
 
     video: Path
@@ -79,6 +80,7 @@ class SourceFace:
     occlusion: Occlusion | None
     pts: np.ndarray
     shots: list[dict[str, Any]] = field(default_factory=list)
+    persons: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ ROOMS = {
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "inputs", "precision", "compositing", "detail", "reference_bank", "clip_renderer"],
-    "stages": [], "observer": [], "report": [], "pipeline": [], "worker": [],
+    "casting": [], "stages": [], "observer": [], "report": [], "pipeline": [], "worker": [],
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "run_summary",

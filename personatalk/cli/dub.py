@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
+from personatalk.cli.faces import add_face, read_face
 from personatalk.cli.inspect import write_sheets_of
 from personatalk.options import LENGTH_RULES, REFERENCE_STRATEGIES, DubbingOptions
 
@@ -25,7 +26,9 @@ examples:
   personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --style-video other.mp4
       in the way of speaking that the face of other.mp4 has
   personatalk dub group.mp4 speech.wav -o dubbed.mp4 --face 640 210
-      of several faces, the one nearest to this place (pixels from the left, from the top)
+      of several persons, the one nearest to this place (pixels from the left, from the top)
+  personatalk dub group.mp4 speech.wav -o dubbed.mp4 --face speaking
+      the one who speaks in the clip; `personatalk faces group.mp4` lists all
 
 Only dub people who agreed to it, and say that the result is dubbed.
 """
@@ -61,7 +64,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="how lip references are chosen (default: coverage)",
     )
     add_tracker(dub)
-    dub.add_argument("--face", type=float, nargs=2, metavar=("X", "Y"), help="pixels; which face of several")
+    add_face(dub)
     dub.add_argument("--style-video", type=Path, help="take the speaking style from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
     dub.add_argument("--no-offset", action="store_true", help="trust that the clip's sound and picture are in sync")
@@ -105,6 +108,7 @@ def _dub(arguments: argparse.Namespace) -> None:
 
 
 def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
+    face, point = read_face(arguments.face)
     return DubbingOptions(
         style_strength=arguments.style_strength,
         mouth_amplitude=arguments.mouth_amplitude,
@@ -112,7 +116,8 @@ def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
         length=arguments.length,
         reference_strategy=arguments.references,
         tracker=arguments.tracker,
-        face_point=tuple(arguments.face) if arguments.face else None,
+        face=face,
+        face_point=point,
         style_video=arguments.style_video,
         reference_video=arguments.reference_video,
         crf=arguments.crf,

@@ -9,6 +9,7 @@ import sys
 
 from personatalk.cli.dub import add_dub
 from personatalk.cli.evaluate import add_evaluate
+from personatalk.cli.faces import add_faces
 from personatalk.cli.inspect import add_inspect, add_track
 from personatalk.cli.train import add_preprocess, add_train
 from personatalk.errors import PersonaTalkError
@@ -50,6 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`personatalk COMMAND --help` shows a command's options with examples.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_dub, add_track, add_inspect, add_preprocess, add_train, add_evaluate):
+    for add in (add_dub, add_faces, add_track, add_inspect, add_preprocess, add_train, add_evaluate):
         add(commands)
     return parser

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+import cv2
 import numpy as np
 
 from personatalk.geometry.mediapipe_graphs import open_graph, restart_graph
@@ -14,6 +15,7 @@ NUM_LANDMARKS = 478  # MediaPipe Face Mesh with refined lips and irises
 DETECTION_CONFIDENCE = 0.5
 WINDOW_SCALE = 2.0  # side of the search window over the side of the detected face box
 MIN_WINDOW_PX = 64
+ROOM = 0.5  # of the picture's size, that is added on every side to find faces which fill it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,14 @@ class MediaPipeDetector:
         Returns:
             [N, 4] px: left, top, right, bottom; the largest first.
         """
+        boxes = self._boxes_in(image)
+        if not len(boxes):  # a face that fills the picture is only found with room around it
+            bottom, right = (int(ROOM * size) for size in image.shape[:2])
+            boxes = self._boxes_in(cv2.copyMakeBorder(image, bottom, bottom, right, right, cv2.BORDER_CONSTANT))
+            boxes -= np.array((right, bottom, right, bottom), np.float32)
+        return boxes
+
+    def _boxes_in(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         boxes = []
         found = cast(Any, self._detector.process(image))  # MediaPipe declares no fields

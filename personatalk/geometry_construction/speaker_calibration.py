@@ -73,18 +73,22 @@ class SpeakerCalibrator:
     ) -> tuple[GeometryModel, SpeakerCalibration]:
         """Measure a video's audio offset and calibrate stage 1, as far as the options and the audio allow.
 
-        Only the first 20 s are used. A video without sound, or with another person's, changes nothing.
+        Only the first 20 s from where the person comes into sight are used. A video without sound, or with another
+        person's, changes nothing.
         """
         if not (options.measure_offset or options.calibrate):
             return model, SpeakerCalibration()
+        begin_s = seen_from(geometry)
         try:
-            waveform = read_audio(video)[: int(MAX_S * SAMPLE_RATE)]
+            waveform = read_audio(video)[int(begin_s * SAMPLE_RATE) :][: int(MAX_S * SAMPLE_RATE)]
         except MediaError:
+            return model, SpeakerCalibration()
+        if len(waveform) < MIN_S * SAMPLE_RATE:
             return model, SpeakerCalibration()
         if self.network.config.speech_encoder != self.encoder.config.name:
             return model, SpeakerCalibration()  # the sync network was trained on other features
         features = self.encoder.encode(waveform)
-        beginning = first_seconds(geometry, MAX_S)
+        beginning = first_seconds(geometry, MAX_S, begin_s)
         own = find_offset(self.network, features, beginning, self.face_model)
         if options.calibrate and own.in_sync:
             offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
@@ -109,10 +113,15 @@ class SpeakerCalibrator:
         return moment_expression(model, geometry, style, features, offset_s=found.offset_s or 0.0)
 
 
-def first_seconds(geometry: FaceGeometry, seconds: float) -> FaceGeometry:
-    """Cut a geometry to its first seconds, with times from 0."""
-    times = geometry.times - geometry.times[0]
-    kept = times < seconds
+def seen_from(geometry: FaceGeometry) -> float:
+    """Seconds from a clip's start to the first frame that shows the face; 0 where none does."""
+    return float(geometry.times[geometry.valid.argmax()] - geometry.times[0])
+
+
+def first_seconds(geometry: FaceGeometry, seconds: float, begin_s: float = 0.0) -> FaceGeometry:
+    """Cut a geometry to some seconds from begin_s, with times from 0."""
+    times = geometry.times - geometry.times[0] - begin_s
+    kept = (times >= 0) & (times < seconds)
     return replace(geometry.at(kept), times=times[kept])
 
 

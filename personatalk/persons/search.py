@@ -26,7 +26,7 @@ from personatalk.geometry.tracking import (
 from personatalk.media import Frame, VideoInfo, probe_video, read_frames
 from personatalk.media.shots import ShotDetector, Shots
 from personatalk.persons.embedding import FaceEmbedder
-from personatalk.persons.faces import FaceRun, FacesTracker
+from personatalk.persons.faces import FaceRun, FacesTracker, decode_chip
 from personatalk.persons.identity import Seen, group_by_light, group_by_person, look_at_runs
 
 Step = Callable[[int, int | None], None]  # told (frame, number of frames if known); may raise to stop
@@ -61,6 +61,17 @@ class Person:
     def width_px(self) -> float:
         """Width of the face, the median."""
         return float(np.median(np.concatenate([_widths(item.run) for item in self.seen])))
+
+    @property
+    def box(self) -> np.ndarray:
+        """[4] px: left, top, right, bottom of the face where it is first seen."""
+        run = self.seen[0].run
+        return run.box(int(run.frames[0]))
+
+    def picture(self) -> np.ndarray | None:
+        """A picture of the face, from the middle of where it is seen longest: uint8 [150, 150, 3] RGB."""
+        chips = max((item.run.chips for item in self.seen), key=len)
+        return decode_chip(chips[sorted(chips)[len(chips) // 2]]) if chips else None
 
     @property
     def presence(self) -> float:

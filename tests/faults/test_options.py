@@ -19,6 +19,7 @@ BAD = {
     "expression": [-0.01, 1.5, math.nan, "0.5", True],
     "length": ["long", None, 1, ["video"]],
     "reference_strategy": ["best", None],
+    "face": [-1, 1.5, True, "largest", (1, 2)],
     "face_point": [(1.0,), (1.0, 2.0, 3.0), ("a", 1.0), (1.0, math.nan), (math.inf, 1.0), "12", 3.0, (None, None)],
     "style_video": [1, True, b"clip.mp4", ["clip.mp4"]],
     "reference_video": [1.0],
@@ -40,6 +41,8 @@ def test_a_bad_choice_is_refused_and_named(name, value):
     [
         {"style_strength": 0, "mouth_amplitude": np.float32(1.5), "crf": np.int64(51)},
         {"expression": 0, "style_strength": 3, "crf": 0, "length": "hold", "calibrate": False},
+        {"face": "speaking"},
+        {"face": np.int64(2)},
         {"face_point": [3, 4.5], "style_video": Path("a.mp4"), "reference_video": "b.mp4"},
     ],
 )

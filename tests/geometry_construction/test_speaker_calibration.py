@@ -21,6 +21,7 @@ from personatalk.geometry_construction.speaker_calibration import (
     first_seconds,
     hidden_and_prediction,
     ridge,
+    seen_from,
 )
 from personatalk.options import DubbingOptions
 
@@ -145,3 +146,11 @@ def test_only_the_first_seconds_are_used():
     late = replace(geometry, times=geometry.times + 7)
     part = first_seconds(late, MAX_S)
     assert part.times[0] == 0 and part.times[-1] < MAX_S and len(part.expression) == len(part.valid) == 500
+
+
+def test_a_person_who_comes_into_sight_late_is_heard_from_there_on():
+    late = geometry_of(np.arange(1000, dtype=np.float32)[:, None])
+    late = replace(late, valid=np.arange(1000) >= 600, times=late.times + 3.0)
+    assert seen_from(late) == pytest.approx(24.0)
+    part = first_seconds(late, 10.0, seen_from(late))
+    assert part.expression[[0, -1], 0].tolist() == [600, 849] and part.valid.all() and part.times[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from person_clips import FPS, dissolve, rendered_head, speaker, write_clip
@@ -10,7 +11,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import OptionError
 from personatalk.geometry.face_model import FaceModel
 from personatalk.media.shots import Shots
-from personatalk.persons.faces import FaceRun
+from personatalk.persons.faces import FaceRun, FacesTracker
 from personatalk.persons.identity import Seen, group_by_light, group_by_person
 from personatalk.persons.search import find_persons, split_at_shots
 
@@ -98,9 +99,44 @@ def test_a_face_that_was_lost_for_a_moment_is_the_same_one_unless_it_looks_quite
     assert len(group_by_person([seen_as(0, 0, 30), seen_as(1, 40, 30)], times)) == 2
 
 
-def test_light_is_told_apart():
-    import cv2
+class Forgetful:
+    """Finds and follows a textured square that moves, and loses it in some frames."""
 
+    def __init__(self, boxes: list[np.ndarray], lost: set[int]) -> None:
+        self.boxes, self.lost, self.index, self.is_placed = boxes, lost, 0, False
+
+    def detect(self, image):
+        return np.zeros((0, 4)) if self.index in self.lost else self.boxes[self.index][None]
+
+    def begin(self, box) -> None:
+        self.is_placed = True
+
+    def follow(self, image):
+        self.is_placed = self.index not in self.lost
+        left, top, right, bottom = self.boxes[self.index]
+        corners = np.array(((left, top, 0), (right, bottom, 0)), np.float32)
+        return corners[np.arange(478) % 2] if self.is_placed else None
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_dropped_out_stretch_is_bridged_where_the_face_is_still_there(is_hidden):
+    texture = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8), (60, 60))
+    boxes = [np.array((50 + t, 40, 110 + t, 100), np.float64) for t in range(30)]
+    lost = set(range(12, 18))
+    face = Forgetful(boxes, lost)
+    tracker = FacesTracker(face, lambda: face, FPS)
+    for t in range(30):
+        image = np.full((160, 240, 3), 90, np.uint8)
+        image[40:100, 50 + t : 110 + t] = 30 if is_hidden and t in lost else texture
+        face.index = t
+        tracker.add(t, image)
+    (run,) = tracker.finish()
+    assert run.frames.tolist() == [t for t in range(30) if not (is_hidden and t in lost)]
+    if not is_hidden:
+        np.testing.assert_allclose(run.seen()[14, 0], (64, 40, 0), atol=0.01)
+
+
+def test_light_is_told_apart():
     def lit(first: int, level: int) -> FaceRun:
         chip = cv2.imencode(".jpg", np.full((150, 150, 3), level, np.uint8))[1].tobytes()
         return FaceRun(first=first, landmarks=run_of(first, 10).landmarks, chips={first: chip})
