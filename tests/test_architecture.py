@@ -24,10 +24,11 @@ ROOMS = {
     "casting": [], "stages": [], "observer": [], "report": [], "pipeline": [], "worker": [],
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
-    "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "run_summary",
-               "kernels", "sync_judge", "face_choice", "preview", "analysis", "jobs", "service", "examples", "messages",
-               "input_form", "result_view", "run_controls", "example_buttons", "panels", "panel_geometry",
-               "panel_style", "panel_references", "panel_attention", "panel_stages", "endpoints", "layout"],
+    "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "clip_judgement",
+               "run_summary", "kernels", "sync_judge", "face_choice", "preview", "analysis", "known_faces", "jobs",
+               "service", "examples", "messages", "input_form", "result_view", "run_controls", "example_buttons",
+               "panels", "panel_geometry", "panel_style", "panel_references", "panel_attention", "panel_stages",
+               "endpoints", "layout"],
     "cli": None, "__main__": [],
 }  # fmt: skip
 ORDER = list(ROOMS)

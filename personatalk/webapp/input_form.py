@@ -150,12 +150,18 @@ def _add_options() -> dict[str, Any]:
         }
 
 
-def connect_input_form(form: InputForm, service: DubbingService) -> None:
-    """Offer the faces of a new clip, take sound from a video, and keep the time estimate up to date."""
+def connect_input_form(form: InputForm, service: DubbingService, finished: gr.State) -> None:
+    """Offer the faces of a new clip, take sound from a video, and keep the time estimate up to date.
+
+    Args:
+        form: of the visitor.
+        service: that runs dubs.
+        finished: changes when a run has ended, from which the estimate learns.
+    """
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     _connect_face_choice(form, service, private)
     _connect_speech_of_video(form, service, private)
-    _connect_estimate(form, service, private)
+    _connect_estimate(form, service, private, finished)
 
 
 def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
@@ -195,22 +201,18 @@ def _connect_speech_of_video(form: InputForm, service: DubbingService, private: 
     form.speech_video.upload(take_sound, form.speech_video, form.speech, **private)
 
 
-def _connect_estimate(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
+def _connect_estimate(form: InputForm, service: DubbingService, private: dict[str, Any], finished: gr.State) -> None:
     def estimate(values: dict[Component, Any], request: gr.Request) -> str:
         """Say how long the dub will take, or what is wrong with a file."""
-        paths = {component: path_or_none(values[component]) for component in form.uploads}
-        for path in filter(None, paths.values()):
-            service.sessions.add_upload(str(request.session_hash), path)
-        clip = paths[form.clip]
-        if clip is None:
+        session = str(request.session_hash)
+        for path in filter(None, (path_or_none(values[component]) for component in form.uploads)):
+            service.sessions.add_upload(session, path)
+        if not values[form.clip]:
             return strings.ESTIMATE_START
-        named = {paths[form.style_clip]: strings.STYLE_CLIP, paths[form.reference_clip]: strings.REFERENCE_CLIP}
-        helpers = {path: name for path, name in named.items() if path}
         try:
-            return service.estimate(clip, paths[form.speech], values[form.length], helpers)
+            return service.estimate(form.request(values), session)
         except PersonaTalkError as error:
             return f"⚠️ {error}"
 
-    given = [*form.uploads, form.length]
-    changes = [component.change for component in given]
-    gr.on(changes, estimate, set(given), form.estimate, trigger_mode="always_last", **private)
+    changes = [component.change for component in (*form.uploads, form.length, form.face, finished)]
+    gr.on(changes, estimate, form.inputs, form.estimate, trigger_mode="always_last", **private)

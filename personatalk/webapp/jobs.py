@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,20 +20,21 @@ from personatalk.inspection.recorder import Recorder
 from personatalk.media import VideoInfo, probe_video, read_audio
 from personatalk.media.excerpt import cut_video, write_wave
 from personatalk.options import DubbingOptions
+from personatalk.pipeline import DubbingPipeline
 from personatalk.progress import Progress, Run
 from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
+from personatalk.webapp.clip_judgement import ClipJudge
 from personatalk.webapp.face_choice import find_faces
 from personatalk.webapp.gpu import lends_gpu, on_gpu
 from personatalk.webapp.kernels import are_compiled, with_kernel_note
+from personatalk.webapp.known_faces import are_known, remembering
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.preview import Job, preview_of
 from personatalk.webapp.run_summary import summarise, without_folders
 from personatalk.webapp.sync_judge import SyncJudge
+from personatalk.webapp.time_estimate import Work
 from personatalk.worker import Worker
-
-if TYPE_CHECKING:
-    from personatalk.pipeline import DubbingPipeline
 
 RECORD, BEFORE = "record", "before.mp4"
 
@@ -54,6 +55,8 @@ class Outcome:
         num_frames: of the video.
         fps: of the video.
         seconds: that the run took.
+        work: that was done, to learn how long it takes; None where kernels were compiled besides.
+        timings: seconds by stage.
     """
 
     folder: Path
@@ -65,6 +68,8 @@ class Outcome:
     num_frames: int
     fps: float
     seconds: float
+    work: Work | None = None
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,27 +170,42 @@ def make_dub(
     *,
     is_preview: bool,
     record: bool,
+    memory: Path | None = None,
     progress: Progress | None,
     should_stop: Callable[[], bool] | None,
 ) -> Outcome:
     """Dub into a folder.
+
+    Args:
+        studio: what dubs need.
+        folder: of the run.
+        job: what is asked for.
+        is_preview: whether only two seconds are dubbed.
+        record: whether what the research panels show is kept.
+        memory: folder with the faces that the session has read before.
+        progress: told of each frame.
+        should_stop: asked at each frame.
 
     Raises:
         PersonaTalkError: stopped, or nothing to dub.
     """
     if is_preview:
         job = preview_of(job, folder)
-    recorder = Recorder(folder / RECORD) if record else None
-    if progress and not are_compiled(mix_textures):
+    judge = ClipJudge(Recorder(folder / RECORD) if record else None)
+    has_kernels, pipeline = are_compiled(mix_textures), studio.pipeline
+    if progress and not has_kernels:
         progress = with_kernel_note(progress)
-    result = studio.pipeline.dub(
+    work = work_of(job, is_read=memory is not None and are_known(memory, job.clip, job.options))
+    if memory is not None and isinstance(pipeline, DubbingPipeline):
+        pipeline = remembering(pipeline, memory)
+    result = pipeline.dub(
         job.clip,
         job.speech,
         folder / "dubbed.mp4",
         job.options,
         progress=progress,
         should_stop=should_stop,
-        record=recorder,
+        record=judge,
         stretch=job.stretch,
     )
     if progress and studio.judge:
@@ -198,12 +218,22 @@ def make_dub(
         before=cut_video(job.clip, folder / BEFORE, *job.stretch) if job.stretch else job.clip,
         video=result.video,
         report=report,
-        record=recorder.folder if recorder else None,
-        summary=summarise(result, synchrony, is_judged=studio.judge is not None),
+        record=folder / RECORD if record else None,
+        summary=summarise(result, synchrony, is_judged=studio.judge is not None, facts=judge.facts),
         num_frames=result.num_frames,
         fps=result.fps,
         seconds=sum(result.timings.values()),
+        work=replace(work, rendered=result.num_frames) if has_kernels == are_compiled(mix_textures) else None,
+        timings=dict(result.timings),
     )
+
+
+def work_of(job: Job, *, is_read: bool) -> Work:
+    """The work of a dub as far as it is known before; `is_read`: whether its faces were read before."""
+    info = probe_video(job.clip)
+    others = {path for path in (job.options.style_video, job.options.reference_video) if path}
+    read = sum(probe_video(path).num_frames or 0 for path in (job.clip, *others))
+    return Work(read=0 if is_read else read, rendered=info.num_frames or 0, pixels=info.width * info.height)
 
 
 def measure_clip(

@@ -71,7 +71,7 @@ def build_demo(
                 result = add_result_view()
                 panels = add_research_panels([add_geometry, add_style, add_references, add_attention, add_stages])
         gr.Markdown(strings.FOOTER)
-        connect_input_form(form, service)
+        connect_input_form(form, service, result.outcome)
         connect_examples(buttons, form, result, examples)
         connect_runs(form, controls, result, service)
         connect_research_panels(panels, result.outcome)

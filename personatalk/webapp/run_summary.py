@@ -13,6 +13,7 @@ from personatalk.webapp import strings
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingResult
     from personatalk.speech.sync_network import Synchrony
+    from personatalk.webapp.clip_judgement import ClipFacts
 
 SYNC_TOLERANCE_S = 0.045  # ITU-R BT.1359: sound that comes earlier than this before the picture is noticed
 SILENT_DEVIATION = 0.002  # IOD; the lip aperture of anybody who speaks deviates by more
@@ -46,13 +47,20 @@ def without_folders(report: dict[str, Any]) -> dict[str, Any]:
     return report | ({"options": options | names} if names else {})
 
 
-def summarise(result: DubbingResult, synchrony: Synchrony | None = None, *, is_judged: bool = False) -> str:
+def summarise(
+    result: DubbingResult,
+    synchrony: Synchrony | None = None,
+    *,
+    is_judged: bool = False,
+    facts: ClipFacts | None = None,
+) -> str:
     """Say in a few lines what was done, how well, how long it took, and what a visitor may not have meant.
 
     Args:
         result: of the dub.
         synchrony: of the dubbed video; None where it could not be measured.
         is_judged: whether a measurement was tried.
+        facts: of the clip, for warnings where the result is likely poor.
     """
     seconds = sum(result.timings.values())
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
@@ -62,8 +70,13 @@ def summarise(result: DubbingResult, synchrony: Synchrony | None = None, *, is_j
         lines.append(describe_style(result.report))
     if result.num_passed_through:
         lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
+    if left := [shot for shot in result.report.get("shots", ()) if not shot["shows_the_person"]]:
+        lines.append(strings.SUMMARY_SHOTS.format(count=len(left)))
+    if hidden := result.report.get("num_occluded"):
+        lines.append(strings.SUMMARY_OCCLUDED.format(count=hidden))
     if result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
-        lines.append(strings.SUMMARY_SILENT)
+        lines.append(strings.WARNING.format(text=strings.SUMMARY_SILENT))
+    lines += [strings.WARNING.format(text=text) for text in (facts.warnings() if facts else ())]
     return "\n".join(lines)
 
 

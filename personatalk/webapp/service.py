@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,19 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
+from personatalk.face_rendering.texture_prior import mix_textures
+from personatalk.media import VideoInfo
 from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
-from personatalk.progress import SHARES, Progress
+from personatalk.progress import Progress
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import Outcome, Workplace, look_at, look_for_faces, make_dub, measure_clip, take_sound_of
+from personatalk.webapp.kernels import are_compiled
+from personatalk.webapp.known_faces import are_known
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.preview import EXCERPT_VIDEO, Job
-from personatalk.webapp.run_queue import RunQueue
+from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job
+from personatalk.webapp.run_queue import RunQueue, Wait
 from personatalk.webapp.run_summary import name_files_as_the_page_does
 from personatalk.webapp.sessions import Sessions, was_stopped
-from personatalk.webapp.time_estimate import TimeEstimator
-
-HELPER_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time per frame; spent on each frame of another clip
+from personatalk.webapp.time_estimate import COMPILING_S, TimeEstimator, Work
 
 
 class MissingInputError(PersonaTalkError):
@@ -58,6 +61,20 @@ class Request:
         return {Path(path): name for path, name in given.items() if path}
 
     @property
+    def clips(self) -> dict[Path, str]:
+        """The clip, then those that give style and references, and what the page calls them."""
+        given = (
+            (self.clip, strings.CLIP),
+            (self.options.style_video, strings.STYLE_CLIP),
+            (self.options.reference_video, strings.REFERENCE_CLIP),
+        )
+        clips: dict[Path, str] = {}
+        for path, name in given:
+            if path:
+                clips.setdefault(Path(path), name)
+        return clips
+
+    @property
     def job(self) -> Job:
         """What the pipeline is asked for.
 
@@ -69,6 +86,40 @@ class Request:
         if self.speech is None:
             raise MissingInputError(strings.SPEECH_MISSING)
         return Job(clip=self.clip, speech=self.speech, options=self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What is known of a visitor's files before anything runs.
+
+    Attributes:
+        clips: the clip, then those that give style and references.
+        spoken_s: seconds of speech; None where there is none yet.
+    """
+
+    clips: dict[Path, VideoInfo]
+    spoken_s: float | None
+
+    @property
+    def clip(self) -> VideoInfo:
+        """The clip that is dubbed."""
+        return next(iter(self.clips.values()))
+
+    def work(self, length: str, *, is_preview: bool = False, is_read: bool = False) -> Work:
+        """What a run has to do.
+
+        Args:
+            length: option of the dub.
+            is_preview: only two seconds are rendered, and little more than they need is read.
+            is_read: the faces were read before.
+        """
+        fps, frames = float(self.clip.fps), sum(info.num_frames or 0 for info in self.clips.values())
+        rendered = float(self.clip.num_frames or 0)
+        if is_preview:
+            frames, rendered = min(frames, SOURCE_S * fps), min(rendered, PREVIEW_S * fps)
+        elif length != "video" and self.spoken_s is not None:
+            rendered = max(1.0, self.spoken_s * fps)
+        return Work(read=0 if is_read else frames, rendered=rendered, pixels=self.clip.width * self.clip.height)
 
 
 class DubbingService:
@@ -94,8 +145,8 @@ class DubbingService:
         self.sessions, self.limits, self.time_estimator = sessions, limits, time_estimator
         self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
 
-    def check(self, request: Request) -> None:
-        """Refuse what is incomplete, too large or too long.
+    def check(self, request: Request) -> Material:
+        """Refuse what is incomplete, too large or too long; returns what is known of the rest.
 
         Raises:
             PersonaTalkError: what is wrong, and what to do.
@@ -103,14 +154,11 @@ class DubbingService:
         job = request.job
         if not request.consent:
             raise MissingInputError(strings.CONSENT_MISSING)
-        clips = {job.clip: strings.CLIP}
-        for path, kind in (
-            (request.options.style_video, strings.STYLE_CLIP),
-            (request.options.reference_video, strings.REFERENCE_CLIP),
-        ):
-            if path:
-                clips.setdefault(path, kind)
-        self.looking.call(look_at, self.limits, clips, job.speech)
+        return self._look_at(request.clips, job.speech)
+
+    def _look_at(self, clips: dict[Path, str], speech: Path | None) -> Material:
+        infos, spoken = self.looking.call(look_at, self.limits, clips, speech)
+        return Material(clips=dict(zip(clips, infos, strict=True)), spoken_s=spoken)
 
     def dub(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
         """Dub the whole clip, and keep what the research panels show if `record`.
@@ -136,26 +184,29 @@ class DubbingService:
 
     def _run(self, request: Request, session: str, progress: Progress, *, is_preview: bool, record: bool) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
-            self.check(request)
-            with self.queue.turn(wait):
-                outcome = self.dub_into(folder, request.job, progress=progress, is_preview=is_preview, record=record)
+            material, memory = self.check(request), self.sessions.memory(session)
+            known = are_known(memory, request.job.clip, request.options)
+            work = material.work(request.options.length, is_preview=is_preview, is_read=known)
+            with self.queue.turn(wait, seconds=self.time_estimator.estimate(work)):
+                outcome = self.dub_into(
+                    folder, request.job, progress=progress, is_preview=is_preview, record=record, memory=memory
+                )
         self.sessions.finish(folder)
         return outcome
 
     @contextmanager
-    def _folder(
-        self, session: str, files: dict[Path, str], progress: Progress | None
-    ) -> Iterator[tuple[Path, Callable[[int], None]]]:
+    def _folder(self, session: str, files: dict[Path, str], progress: Progress | None) -> Iterator[tuple[Path, Wait]]:
         """Give a run its folder, which is removed if the run fails, and what to do while it waits for its turn."""
         for path in files:
             self.sessions.add_upload(session, path)
         folder = self.sessions.start(session)
 
-        def wait(before: int) -> None:
+        def wait(before: int, seconds: float) -> None:
             if self.sessions.should_stop(folder):
                 raise CancelledError(strings.STOPPED)
             if progress:
-                progress(0.0, strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before))
+                place = strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before)
+                progress(0.0, place + strings.WAITING_TIME.format(time=strings.rough_time(seconds)))
 
         try:
             with name_files_as_the_page_does(files | {folder / EXCERPT_VIDEO: strings.CLIP}):
@@ -172,23 +223,26 @@ class DubbingService:
         progress: Progress | None = None,
         is_preview: bool = False,
         record: bool = True,
+        memory: Path | None = None,
     ) -> Outcome:
         """Dub into a folder that carries the sessions' mark of a run; the caller must hold the turn of `queue`.
 
         Raises:
             PersonaTalkError: stopped, or nothing to dub.
         """
+        began = time.monotonic()
         outcome = self.dubbing.call(
             make_dub,
             folder,
             job,
             is_preview=is_preview,
             record=record,
+            memory=memory,
             progress=progress,
             should_stop=partial(was_stopped, folder),
         )
-        if not is_preview:
-            self.time_estimator.add(outcome.num_frames, outcome.seconds)
+        if outcome.work:
+            self.time_estimator.add(outcome.work, outcome.timings, time.monotonic() - began)
         return outcome
 
     def analyse(
@@ -203,8 +257,8 @@ class DubbingService:
         with self._folder(session, request.files, progress) as (folder, wait):
             if clip is None:
                 raise MissingInputError(strings.CLIP_MISSING)
-            self.looking.call(look_at, self.limits, {clip: strings.CLIP}, speech)
-            with self.queue.turn(wait):
+            work = self._look_at({clip: strings.CLIP}, speech).work("video")
+            with self.queue.turn(wait, seconds=self.time_estimator.estimate(replace(work, rendered=0))):
                 found = self.dubbing.call(
                     measure_clip,
                     clip,
@@ -232,29 +286,33 @@ class DubbingService:
         """
         self.looking.call(take_sound_of, video, sound, limits=self.limits, sample_rate=SAMPLE_RATE)
 
-    def estimate(self, clip: Path, speech: Path | None, length: str, helpers: dict[Path, str] | None = None) -> str:
+    def estimate(self, request: Request, session: str) -> str:
         """Say how long a dub will take, and what differs in length.
 
         Args:
-            clip: of the speaker.
-            speech: if it is there yet.
-            length: option of the dub.
-            helpers: clips for style or references, with their names; the face in each is tracked too.
+            request: with a clip; the speech may not be there yet.
+            session: whose dub it will be.
 
         Raises:
             MediaError: a file cannot be read, or goes beyond a limit.
+            MissingInputError: there is no clip.
         """
-        clips = {clip: strings.CLIP} | (helpers or {})
-        with name_files_as_the_page_does(clips | ({speech: strings.SPEECH} if speech else {})):
-            (info, *others), spoken = self.looking.call(look_at, self.limits, clips, speech)
-        helper_frames = sum(other.num_frames or 0 for other in others)
-        frames = info.num_frames if length == "video" or spoken is None else max(1, round(spoken * float(info.fps)))
+        if request.clip is None:
+            raise MissingInputError(strings.CLIP_MISSING)
+        with name_files_as_the_page_does(request.files):
+            material = self._look_at(request.clips, request.speech)
+        options = request.options
+        known = are_known(self.sessions.memory(session), request.clip, options)
+        work = material.work(options.length, is_read=known)
         text = strings.ESTIMATE.format(
-            time=strings.rough_time(self.time_estimator.estimate(frames + HELPER_SHARE * helper_frames)),
-            frames=frames,
+            time=strings.rough_time(self.time_estimator.estimate(work)),
+            frames=round(work.rendered),
             source=strings.ESTIMATE_MEASURED if self.time_estimator.is_measured else strings.ESTIMATE_BUILT_IN,
         )
-        if spoken is None or length != "video" or abs(spoken - info.duration) < 1:
+        if not are_compiled(mix_textures):
+            text += strings.ESTIMATE_COMPILING.format(time=strings.rough_time(COMPILING_S))
+        spoken, shown = material.spoken_s, material.clip.duration
+        if spoken is None or options.length != "video" or abs(spoken - shown) < 1:
             return text
-        note = strings.LONGER_SPEECH if spoken > info.duration else strings.LONGER_CLIP
-        return text + note.format(difference=strings.spoken_time(abs(spoken - info.duration)))
+        note = strings.LONGER_SPEECH if spoken > shown else strings.LONGER_CLIP
+        return text + note.format(difference=strings.spoken_time(abs(spoken - shown)))

@@ -33,6 +33,7 @@ class Sessions:
         self.kept.mkdir()
         self._folders: dict[str, set[Path]] = {}
         self._uploads: dict[str, set[Path]] = {}
+        self._memories: dict[str, Path] = {}
         self._announced: dict[str, bool] = {}  # whether the run that is about to start is still wanted
         self._lock = threading.Lock()
 
@@ -56,6 +57,14 @@ class Sessions:
         folder = self.start(session)
         self.finish(folder)
         return folder
+
+    def memory(self, session: str) -> Path:
+        """The folder for what a session's runs leave to its later ones; who writes makes it, and it goes as they do."""
+        with self._lock:
+            if session not in self._memories:
+                self._memories[session] = self.runs / secrets.token_urlsafe(24)
+                self._folders.setdefault(session, set()).add(self._memories[session])
+            return self._memories[session]
 
     def finish(self, folder: Path) -> None:
         """Mark a run as ended; its files stay."""
@@ -89,6 +98,7 @@ class Sessions:
         with self._lock:
             folders, uploads = self._folders.pop(session, set()), self._uploads.pop(session, set())
             self._announced.pop(session, None)
+            self._memories.pop(session, None)
             uploads -= set().union(*self._uploads.values())
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -62,6 +62,7 @@ FACE_Y_LABEL = "Face to dub: pixels from the top of the first frame"
 # before the run
 ESTIMATE_START = "Give a clip and a speech; the time of a dub is estimated here."
 ESTIMATE = "**About {time}** for {frames} frames: an estimate from {source}."
+ESTIMATE_COMPILING = " The first run after installation takes some {time} more, once."
 ESTIMATE_MEASURED = "earlier runs on this machine"
 ESTIMATE_BUILT_IN = "a two-core machine; yours may be faster or slower"
 LONGER_SPEECH = (
@@ -87,6 +88,8 @@ FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
 BUSY_TITLE = "Too many at once"
 BUSY = "Too many runs are waiting already ({count}). Please try again in a few minutes."
 WAITING, WAITING_ONE = "waiting, {count} runs are before yours", "waiting, one run is before yours"
+WAITING_TIME = ": about {time} until your turn"
+RECALLING = "taking the face over from the run before"
 THE = "the {kind}"  # in place of a file's path
 STOPPED_TITLE = "Stopped"
 STOPPING = "Stopping …"
@@ -113,6 +116,21 @@ STYLE_OWN, STYLE_OTHER = "this person's own", "that of the other clip"
 SUMMARY_STYLE_AVERAGE = "Speaking style: the average of all speakers, as chosen in the options."
 SUMMARY_STYLE_SCALED = "Speaking style: {whose} at {strength:.0%}, as chosen in the options."
 SUMMARY_SILENT = "No voice was found in the new speech, so the mouth stays at rest. Please listen to step 2."
+SUMMARY_SHOTS = "Shots that do not show this person, left as they are: {count}."
+SUMMARY_OCCLUDED = "Frames with a hand or another thing in front of the face, which was kept: {count}."
+WARNING = "⚠️ {text}"
+WARN_SHUT = (
+    "The mouth is hardly seen open in the clip, so lips and teeth of open mouths are guessed. A clip in which the "
+    "person speaks, or a reference clip in the options, helps."
+)
+WARN_TURNED = (
+    "The head is turned {degrees:.0f}° away from the camera most of the time, so lips are less exact. A clip seen from "
+    "the front helps."
+)
+WARN_SMALL = (
+    "The face is only {pixels:.0f} pixels wide, so that little of the mouth can be seen. A clip with a larger face, or "
+    "not made smaller, helps."
+)
 SUMMARY_PREVIEW = "Preview of two seconds, as they will be in the dub."
 SUMMARY_PREVIEW_LONG = (
     "Preview of two seconds. Style and reference frames come from the clip's first ten seconds; a dub uses all of it."

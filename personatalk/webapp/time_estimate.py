@@ -1,41 +1,110 @@
-"""The estimate of how long a dub takes, from earlier runs on this machine."""
+"""The estimate of how long a run takes, from earlier runs on this machine."""
 
 from __future__ import annotations
 
 import json
 import statistics
 import threading
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from personatalk.progress import SHARES
 
 BUILT_IN_S = 0.08  # per frame: 75 frames in 5.5 s on two cores without AMX (README), rounded up
 START_S = 1.0  # opening files, first frames
-KEPT_RUNS = 9
+COMPILING_S = 20.0  # of the first run after installation
+KEPT_RUNS = 12
+PER_FRAME = ("read_s", "render_s")
+READ_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run has to do.
+
+    Attributes:
+        read: frames whose face is tracked and fitted; 0 where that was done before.
+        rendered: frames of the output.
+        pixels: of a frame.
+    """
+
+    read: float
+    rendered: float
+    pixels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a run went.
+
+    Attributes:
+        pixels: of a frame.
+        read_s: per frame read; None where none was.
+        render_s: per frame of the output.
+        fixed_s: all else, whatever the number of frames.
+    """
+
+    pixels: int
+    read_s: float | None
+    render_s: float
+    fixed_s: float
 
 
 class TimeEstimator:
-    """Estimates by the median of the last runs' seconds per frame, which are kept in a file.
+    """Estimates stage by stage, by the median of the earlier runs whose frames are most alike in size.
 
     Args:
-        path: of the JSON file; written when the first run ends.
+        path: of the JSON file that keeps their speeds; written when the first run ends.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
-        self._rates: list[float] = json.loads(path.read_text()) if path.is_file() else []
+        self._speeds = _read(path)
 
     @property
     def is_measured(self) -> bool:
         """Whether any run was timed on this machine."""
-        return bool(self._rates)
+        return bool(self._speeds)
 
-    def estimate(self, num_frames: float) -> float:
-        """Seconds that a dub of so many frames takes."""
-        rate = statistics.median(self._rates) if self._rates else BUILT_IN_S
-        return START_S + rate * num_frames
+    def estimate(self, work: Work) -> float:
+        """Seconds that a run takes."""
+        built_in = {"read_s": READ_SHARE * BUILT_IN_S, "render_s": (1 - READ_SHARE) * BUILT_IN_S}
+        read, render = (self._rate(name, work.pixels, built_in[name]) for name in PER_FRAME)
+        fixed = statistics.median(speed.fixed_s for speed in self._speeds) if self._speeds else START_S
+        return fixed + read * work.read + render * work.rendered
 
-    def add(self, num_frames: int, seconds: float) -> None:
-        """Learn from a run."""
+    def _rate(self, name: str, pixels: int, otherwise: float) -> float:
+        """Median of a speed over the half of the runs that are nearest in size, three at least."""
+        known = [speed for speed in self._speeds if getattr(speed, name) is not None]
+        nearest = sorted(known, key=lambda speed: max(speed.pixels, pixels) / min(speed.pixels, pixels))
+        rates = [getattr(speed, name) for speed in nearest[: max(3, len(nearest) // 2)]]
+        return statistics.median(rates) if rates else otherwise
+
+    def add(self, work: Work, timings: dict[str, float], seconds: float) -> None:
+        """Learn from a run.
+
+        Args:
+            work: that was done.
+            timings: seconds by stage, as a dub reports them.
+            seconds: of the whole run.
+        """
+        reading = timings.get("track", 0.0) + timings.get("fit", 0.0)
+        rendering = timings.get("render", 0.0)
+        speed = Speed(
+            pixels=max(1, work.pixels),
+            read_s=round(reading / work.read, 5) if work.read else None,
+            render_s=round(rendering / max(1.0, work.rendered), 5),
+            fixed_s=round(max(0.0, seconds - reading - rendering), 3),
+        )
         with self._lock:
-            self._rates = [*self._rates, max(seconds - START_S, 0.0) / num_frames][-KEPT_RUNS:]
+            self._speeds = [*self._speeds, speed][-KEPT_RUNS:]
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps([round(rate, 5) for rate in self._rates]))
+            self._path.write_text(json.dumps([asdict(speed) for speed in self._speeds]))
+
+
+def _read(path: Path) -> list[Speed]:
+    """The speeds that a file keeps; none where it is missing or another version wrote it."""
+    try:
+        return [Speed(**kept) for kept in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError):
+        return []

@@ -28,17 +28,20 @@ FPS = 25
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_reference_clip(tmp_path):
+def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_reference_clip(tmp_path, monkeypatch):
     from personatalk.pipeline import load_pipeline
 
+    pipeline, readings = load_pipeline(), []
+    read = pipeline.read_faces
+    monkeypatch.setattr(pipeline, "read_faces", lambda *given: readings.append(given) or read(*given))
     service = DubbingService(
-        *in_this_process(load_pipeline()), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+        *in_this_process(pipeline), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
     )
     copy = shutil.copy(CLIP, tmp_path / "uploaded again.mp4")  # as a visitor's second upload is
     speech = write_wave(tmp_path / "late.wav", np.pad(read_audio(SPEECH, SAMPLE_RATE), (SAMPLE_RATE // 2, 0)))
     options = DubbingOptions(reference_video=copy, crf=0)  # lossless
     request = Request(clip=CLIP, speech=speech, consent=True, options=options)
-    preview, dub = (run(request, "me", None) for run in (service.preview, service.dub))
+    preview, dub = service.preview(request, "me", None), service.dub(request, "somebody else", None)
     reports = [json.loads(outcome.report.read_text()) for outcome in (preview, dub)]
     for name in ("lip_references", "face_references", "speaker_calibration"):
         assert reports[0][name] == reports[1][name]
@@ -53,6 +56,9 @@ def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_ref
     heard, spoken = (read_audio(path, SAMPLE_RATE) for path in (preview.video, dub.video))
     spoken = spoken[start * SAMPLE_RATE // FPS :][: len(heard)]
     assert np.corrcoef(heard[: len(spoken)], spoken)[0, 1] > 0.98
+    assert len(readings) == 2
+    again = service.dub(request, "me", None)  # the preview has read the face already
+    assert len(readings) == 2 and np.array_equal(images_of(again.video), dubbed)
 
 
 def test_the_preview_of_a_long_clip_uses_its_beginning_for_all_that_the_clip_gives(tmp_path):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from personatalk.errors import CancelledError
-from personatalk.webapp.run_queue import BusyError, RunQueue
+from personatalk.webapp.run_queue import BusyError, RunQueue, Ticket
 
 
 def wait_until(happened, seconds: float = 5) -> None:
@@ -22,7 +22,7 @@ def test_runs_come_one_at_a_time_in_the_order_of_their_coming():
     queue, order, inside, most = RunQueue(8), [], [], []
 
     def run(number: int) -> None:
-        with queue.turn(lambda before: told.add((number, before))):
+        with queue.turn(lambda before, _: told.add((number, before))):
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.01)
@@ -45,7 +45,7 @@ def test_a_full_queue_refuses_and_says_how_many_wait():
     waits, threads = threading.Event(), []
 
     def run() -> None:
-        with queue.turn(lambda before: waits.set()):
+        with queue.turn(lambda *_: waits.set()):
             pass
 
     with queue.turn():
@@ -62,7 +62,7 @@ def test_a_full_queue_refuses_and_says_how_many_wait():
 def test_a_run_that_gives_up_leaves_the_queue():
     queue = RunQueue(2)
 
-    def give_up(before: int) -> None:
+    def give_up(before: int, seconds: float) -> None:
         raise CancelledError("no longer wanted")
 
     with queue.turn():
@@ -70,3 +70,28 @@ def test_a_run_that_gives_up_leaves_the_queue():
             pass
     with queue.turn(give_up):  # nobody is before it, so it is not asked to wait
         pass
+
+
+def test_who_waits_is_told_how_long_those_before_will_take():
+    queue, told, done = RunQueue(3), [], threading.Event()
+
+    def run(seconds: float) -> None:
+        with queue.turn(lambda before, left: told.append((before, left)), seconds=seconds):
+            done.wait(5)
+
+    with queue.turn(seconds=30.0):
+        threads = [threading.Thread(target=run, args=(seconds,)) for seconds in (50.0, 70.0)]
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            wait_until(lambda number=number: any(before == number for before, _ in told))
+        first, second = (next(left for before, left in told if before == number) for number in (1, 2))
+        assert 25 < first <= 30 and 75 < second <= 80  # of the run that goes on, what it has taken is gone
+        done.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_run_that_takes_longer_than_estimated_is_still_said_to_take_a_moment():
+    ticket = Ticket(0.0)
+    ticket.begin()
+    assert ticket.left_s > 0

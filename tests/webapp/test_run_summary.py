@@ -11,6 +11,7 @@ import pytest
 from personatalk.errors import MediaError, NoFaceError
 from personatalk.speech.sync_network import Synchrony
 from personatalk.webapp import strings
+from personatalk.webapp.clip_judgement import ClipFacts
 from personatalk.webapp.run_summary import (
     describe_style,
     describe_synchrony,
@@ -73,6 +74,27 @@ def report_with(calibrated_on_s: float = 0.0, **options) -> dict:
 )
 def test_a_summary_says_whose_style_it_is_and_what_it_rests_on(report, said):
     assert said in describe_style(report)
+
+
+def test_a_summary_says_what_was_left_or_kept():
+    result = SimpleNamespace(num_frames=9, fps=25.0, num_passed_through=2, timings={"all": 1.0}, report={})
+    result.report = {
+        "num_occluded": 4,
+        "shots": [{"shows_the_person": True}, {"shows_the_person": False}, {"shows_the_person": False}],
+    }
+    said = summarise(result)
+    for text, count in ((strings.SUMMARY_PASSED, 2), (strings.SUMMARY_OCCLUDED, 4), (strings.SUMMARY_SHOTS, 2)):
+        assert text.format(count=count) in said
+    result.num_passed_through, result.report = 0, {"num_occluded": 0, "shots": [{"shows_the_person": True}]}
+    assert summarise(result).count("\n") == 0
+
+
+def test_a_summary_warns_where_the_result_is_likely_poor():
+    result = SimpleNamespace(num_frames=9, fps=25.0, num_passed_through=0, timings={"all": 1.0}, report={})
+    assert "⚠️" not in summarise(result, facts=ClipFacts(open_iod=0.2, turn_deg=8, face_px=150))
+    said = summarise(result, facts=ClipFacts(open_iod=0.01, turn_deg=41.2, face_px=48.7)).split("\n")
+    assert len([line for line in said if line.startswith("⚠️")]) == 3
+    assert "turned 41°" in said[2] and "49 pixels wide" in said[3]
 
 
 def test_a_summary_says_how_well_lips_and_sound_fit():
