@@ -18,6 +18,7 @@ from personatalk.devices import resolve_device
 from personatalk.errors import CheckpointError, MediaError, NoFaceError
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.mouth_interior import MouthInterior, load_mouth_interior
 from personatalk.face_rendering.precision import fastest_precision
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import ReferenceCandidates, choose_candidates
@@ -28,8 +29,7 @@ from personatalk.geometry.mouth import apertures_of
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
-from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration, SpeakerCalibrator
-from personatalk.geometry_construction.style import Style, style_of
+from personatalk.geometry_construction.speaker_calibration import Speaker, SpeakerCalibrator, speaker_by_motion
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.excerpt import cut_sound
 from personatalk.media.sameness import same_media
@@ -56,6 +56,7 @@ class DubbingPipeline:
         geometry_model: stage 1.
         renderer: stage 2.
         calibrator: fits stage 1 to a speaker by a clip's own sound; without it there is no calibration.
+        interior: paints the inside of the mouth where no reference shows it; without it nothing is painted.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class DubbingPipeline:
         geometry_model: GeometryModel,
         renderer: DualAttentionRenderer,
         calibrator: SpeakerCalibrator | None = None,
+        *,
+        interior: MouthInterior | None = None,
     ) -> None:
         self.face_model, self.mesh = face_model, FaceMesh(face_model)
         self.speech_encoder = speech_encoder
@@ -74,6 +77,7 @@ class DubbingPipeline:
         self.listener = calibrator and Listener(
             encoder=calibrator.encoder, network=calibrator.network, face_model=face_model
         )
+        self.interior = interior.eval() if interior is not None else None
 
     def dub(
         self,
@@ -191,16 +195,16 @@ class DubbingPipeline:
 
     def drive(self, faces: Faces, speech: Speech, options: DubbingOptions, run: Run) -> DrivenGeometry:
         """Stage 1: speech and speaking style to driven geometry, in the output's order."""
-        geometry, speaker = faces.source.geometry, faces.style
+        geometry = faces.source.geometry
         timeline = plan_timeline(geometry.times, faces.source.pts, speech.seconds, options.length)
         run.check()
-        style, model, calibration = self._speaker(speaker, options)
-        moment = self._moment(faces, style, model, calibration, options) if options.expression else None
+        speaker = self.speaker(faces.style, options)
+        moment = self._moment(faces, speaker, options) if options.expression else None
         driven = predict_expression(
-            model,
+            speaker.model,
             speech.features,
             torch.from_numpy(timeline.times - timeline.times[0]),
-            style,
+            speaker.style,
             style_strength=options.style_strength,
             mouth_amplitude=options.mouth_amplitude,
             moment=torch.from_numpy(options.expression * moment.values[timeline.order]) if moment else None,
@@ -211,33 +215,21 @@ class DubbingPipeline:
             times=timeline.times,
         )
         vertices = HeadVertices(self.face_model, posed.template, posed.expression)
-        return DrivenGeometry(
-            posed=posed, head_vertices=vertices, timeline=timeline, style=style, calibration=calibration, moment=moment
-        )
+        return DrivenGeometry(posed=posed, head_vertices=vertices, timeline=timeline, speaker=speaker, moment=moment)
 
-    def _speaker(self, face: SourceFace, options: DubbingOptions) -> tuple[Style, GeometryModel, SpeakerCalibration]:
-        """The speaking style of a face, stage 1 calibrated to it, and what that rests on."""
-        geometry = face.geometry
-        style = style_of(geometry.expression, geometry.valid, geometry.template, self.face_model)
+    def speaker(self, face: SourceFace, options: DubbingOptions) -> Speaker:
+        """How a face speaks: its style, stage 1 calibrated to it, and what both rest on."""
         if self.calibrator is None:
-            return style, self.geometry_model, SpeakerCalibration()
-        model, calibration = self.calibrator.calibrate(face.video, geometry, style, self.geometry_model, options)
-        return style, model, calibration
+            return speaker_by_motion(face.geometry, self.face_model, self.geometry_model)
+        return self.calibrator.speaker(face.video, face.geometry, self.geometry_model, options)
 
-    def _moment(
-        self,
-        faces: Faces,
-        style: Style,
-        model: GeometryModel,
-        calibration: SpeakerCalibration,
-        options: DubbingOptions,
-    ) -> MomentExpression | None:
+    def _moment(self, faces: Faces, speaker: Speaker, options: DubbingOptions) -> MomentExpression | None:
         """The expression of the moment of the source, told by its own speaker, whoever gives the style."""
         if self.calibrator is None:
             return None
         if faces.style is not faces.source:
-            style, model, calibration = self._speaker(faces.source, options)
-        return self.calibrator.expression(faces.source.video, faces.source.geometry, style, model, calibration)
+            speaker = self.speaker(faces.source, options)
+        return self.calibrator.expression(faces.source.video, faces.source.geometry, speaker)
 
     def choose_references(self, faces: Faces, driven: DrivenGeometry, options: DubbingOptions) -> ReferenceCandidates:
         """Choose the frames that serve as references, by geometry alone; no pixel is read yet."""
@@ -279,6 +271,7 @@ class DubbingPipeline:
             precision=fastest_precision(self.renderer),
             occlusion=source.occlusion,
             source_vertices=HeadVertices(self.face_model, source.geometry.template, source.geometry.expression),
+            interior=self.interior,
         )
 
     def render(
@@ -356,4 +349,11 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
             f"speech_encoder.json beside it is {encoder.config.name}"
         )
     calibrator = SpeakerCalibrator(encoder=encoder, network=load_sync_network(checkpoints), face_model=face_model)
-    return DubbingPipeline(face_model, encoder, geometry_model, renderer.to(place), calibrator)
+    return DubbingPipeline(
+        face_model,
+        encoder,
+        geometry_model,
+        renderer.to(place),
+        calibrator,
+        interior=load_mouth_interior(checkpoints).to(place),
+    )

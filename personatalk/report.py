@@ -54,6 +54,7 @@ def dubbing_report(
         "peak_memory_mb": run.peak_memory_mb,
         "face_scale_px": round(float(np.median(faces.source.geometry.scale)), 1),
         "lip_aperture": {"mean": round(float(aperture.mean()), 4), "deviation": round(float(aperture.std()), 4)},
+        "speaking_style": driven.speaker.evidence.report(),
         "speaker_calibration": driven.calibration.report(),
         "expression": driven.moment.report(options.expression) if driven.moment else None,
         "lip_references": bank.candidates.lip_frames.tolist(),

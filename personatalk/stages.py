@@ -12,7 +12,7 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry_construction.expression import MomentExpression
-from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration
+from personatalk.geometry_construction.speaker_calibration import Speaker, SpeakerCalibration
 from personatalk.geometry_construction.style import Style
 from personatalk.media.timeline import Timeline
 from personatalk.occlusion.segmentation import Occlusion
@@ -111,17 +111,25 @@ class DrivenGeometry:
         posed: geometry of the frames to render: the source's pose, the driven expression, in the output's order.
         head_vertices: of the frames to render.
         timeline: which source frame stands where in the output.
-        style: of the speaker.
-        calibration: of stage 1 to the speaker.
+        speaker: whose style it has, and what that rests on.
         moment: the expression of the moment of the source; None where it was not kept.
     """
 
     posed: FaceGeometry
     head_vertices: HeadVertices
     timeline: Timeline
-    style: Style
-    calibration: SpeakerCalibration = SpeakerCalibration()
+    speaker: Speaker
     moment: MomentExpression | None = None
+
+    @property
+    def style(self) -> Style:
+        """Of the speaker."""
+        return self.speaker.style
+
+    @property
+    def calibration(self) -> SpeakerCalibration:
+        """Of stage 1 to the speaker."""
+        return self.speaker.calibration
 
     def target_descriptors(self) -> np.ndarray:
         """[M, D] lip descriptors of the frames to render that show the face."""

@@ -16,6 +16,7 @@ GROUPS = {
         "speech-measured",
         "sync",
         "style",
+        "style-seconds",
         "calibration",
         "silence",
         "breath",
@@ -23,7 +24,7 @@ GROUPS = {
         "languages",
         "expression",
     ),
-    "rendering": ("rendering", "native"),
+    "rendering": ("rendering", "native", "shut-mouth"),
     "dubbing": ("dubbing", "leak", "syncnet"),
 }
 NAMES = tuple(name for group in GROUPS.values() for name in group)

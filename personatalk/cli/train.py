@@ -49,6 +49,7 @@ A run that is there is continued, on any device; `tensorboard --logdir runs` sho
       with --speech-encoder hubert --hubert-weights hubert_fairseq_base_ls960.pth on HuBERT's features instead of
       Whisper's (train sync likewise); the run's folder then also holds the encoder, for a dub with --checkpoints
   personatalk train renderer corpus runs/renderer --manifest manifest.tsv --device auto --config '{"num_steps": 8000}'
+  personatalk train interior corpus runs/interior --manifest manifest.tsv
   personatalk train style-map corpus runs/styles --manifest manifest.tsv
 """
 
@@ -281,11 +282,30 @@ def _train_renderer(arguments: argparse.Namespace, clips: list[Clip]) -> None:
     save_model(model, model_config, arguments.folder, "renderer")
 
 
+def _train_interior(arguments: argparse.Namespace, clips: list[Clip]) -> None:
+    from personatalk.checkpoints import save_model
+    from personatalk.face_rendering.mouth_interior import MouthInteriorConfig
+    from personatalk.training.config import InteriorTrainingConfig
+    from personatalk.training.face_rendering.interior_train import train_interior
+
+    model = train_interior(
+        arguments.corpus,
+        clips,
+        arguments.folder,
+        checkpoints=arguments.checkpoints,
+        config=config_of(InteriorTrainingConfig, arguments.config),
+        model_config=config_of(MouthInteriorConfig, arguments.model_config),
+        device=find_device(arguments),
+    )
+    save_model(model, model.config, arguments.folder, "mouth_interior")
+
+
 TRAININGS = {
     "face-model": _train_face_model,
     "sync": _train_sync,
     "offsets": _measure_offsets,
     "geometry": _train_geometry,
     "renderer": _train_renderer,
+    "interior": _train_interior,
     "style-map": _train_style_map,
 }

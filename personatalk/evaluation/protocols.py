@@ -14,6 +14,7 @@ from personatalk.evaluation.geometry.occlusion import evaluate_occlusion
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.native import evaluate_native
 from personatalk.evaluation.rendering.renderers import evaluate_renderers
+from personatalk.evaluation.rendering.shut_mouth import evaluate_shut_mouth
 from personatalk.evaluation.report import to_markdown
 from personatalk.evaluation.speech.breath import evaluate_breath
 from personatalk.evaluation.speech.calibration import evaluate_calibration
@@ -23,6 +24,7 @@ from personatalk.evaluation.speech.prediction import evaluate_speech
 from personatalk.evaluation.speech.robustness import evaluate_robustness
 from personatalk.evaluation.speech.silence import evaluate_silence
 from personatalk.evaluation.speech.style import evaluate_style
+from personatalk.evaluation.speech.style_seconds import evaluate_style_seconds
 from personatalk.evaluation.speech.sync import evaluate_sync
 from personatalk.speech.config import SpeechEncoderConfig
 from personatalk.training.speech_cache import check_cache
@@ -56,6 +58,7 @@ EVALUATIONS = {
     "speech-measured": partial(evaluate_speech, measured_offsets=True),
     "sync": evaluate_sync,
     "style": evaluate_style,
+    "style-seconds": evaluate_style_seconds,
     "calibration": evaluate_calibration,
     "silence": evaluate_silence,
     "breath": evaluate_breath,
@@ -64,6 +67,7 @@ EVALUATIONS = {
     "expression": evaluate_expression,
     "rendering": evaluate_renderers,
     "native": evaluate_native,
+    "shut-mouth": evaluate_shut_mouth,
     "occlusion": evaluate_occlusion,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,

@@ -18,7 +18,15 @@ from personatalk.face_rendering.inputs import (
     frame_inputs,
     stack_frames,
 )
-from personatalk.face_rendering.precision import prepare, render_in
+from personatalk.face_rendering.mouth_interior import (
+    MouthGap,
+    MouthInterior,
+    gap_profile,
+    is_worth_painting,
+    missing_share,
+    mouth_gap,
+)
+from personatalk.face_rendering.precision import paint_in, prepare, render_in
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import (
     ANY_LIGHT,
@@ -73,6 +81,7 @@ class ClipRenderer:
         occlusion: of the source; what stands in front of the face stays as it is.
         source_vertices: of the source's own frames, IOD; what belongs neither to this face nor to the driven one,
             such as a collar, stays as it is. None renders all of the mask anew.
+        interior: paints the inside of the mouth where the references do not show it; None leaves it as they have it.
     """
 
     def __init__(
@@ -88,8 +97,10 @@ class ClipRenderer:
         precision: torch.dtype = torch.float32,
         occlusion: Occlusion | None = None,
         source_vertices: np.ndarray | HeadVertices | None = None,
+        interior: MouthInterior | None = None,
     ) -> None:
         self.renderer, self.mesh, self.geometry = prepare(renderer, precision), mesh, geometry
+        self.interior = prepare(interior, precision) if interior is not None else None
         self.head_vertices, self.bank = head_vertices, bank
         self.is_same_clip, self.precision = is_same_clip, precision
         self.source_indices = np.arange(len(geometry)) if source_indices is None else source_indices
@@ -122,7 +133,7 @@ class ClipRenderer:
         attending = ranked.active()
         pose = self.geometry.pose(position, self.head_vertices[position], self.windows[position])
         inputs = self._inputs(pose, image, attending)
-        rendering = self._network(inputs, attending)
+        rendering = self._network(pose, inputs, attending)
         finished = self._composite(pose, image, crop, attending, rendering, grids=inputs.grids)
         return RenderedFrame(
             image=finished,
@@ -155,11 +166,25 @@ class ClipRenderer:
             query = replace(query, prior=self.bank.priors.get(self._light(position)), time=self._time(position))
         return frame_inputs(self.mesh, pose, window, references, query)
 
-    def _network(self, inputs: FrameInputs, attending: RankedReferences) -> Rendering:
+    def _network(self, pose: FramePose, inputs: FrameInputs, attending: RankedReferences) -> Rendering:
         batch = stack_frames([inputs], device_of(self.renderer))
         frames = (*attending.lip_frames, *attending.face_frames)
         features = torch.stack([self.bank.features[frame] for frame in frames])[None].permute(0, 1, 4, 2, 3)
-        return render_in(self.precision, self.renderer, batch.target, *batch.references(features))
+        rendering = render_in(self.precision, self.renderer, batch.target, *batch.references(features))
+        gap = self._gap(pose, attending) if self.interior is not None else None
+        if self.interior is None or gap is None:
+            return rendering
+        return paint_in(self.precision, self.interior, rendering, batch.target, gap)
+
+    def _gap(self, pose: FramePose, attending: RankedReferences) -> MouthGap | None:
+        """What of the mouth's inside no reference shows; None where nothing is to be painted."""
+        shown = np.stack([self.bank.entries[frame].gaps for frame in attending.lip_frames])
+        weights = np.exp(attending.lip_log_weights - attending.lip_log_weights.max())
+        gaps = gap_profile(pose.vertices)
+        missing = missing_share(gaps, shown, weights / weights.sum())
+        if not is_worth_painting(gaps, missing):
+            return None
+        return mouth_gap(self.mesh, self.mesh.project(pose), gaps, missing)
 
     def _composite(
         self,
@@ -182,6 +207,8 @@ class ClipRenderer:
             gate=rendering.gate[0, 0].numpy(),
             residual=rendering.residual[0].numpy(),
             num_lip=rendering.lip.weights.shape[1],
+            interior=None if rendering.interior is None else rendering.interior[0].numpy(),
+            interior_share=None if rendering.interior_share is None else rendering.interior_share[0, 0].numpy(),
         )
         filled = composite(
             crop,

@@ -24,6 +24,8 @@ class Plan:
         gate: [H, W] share of the lip sample.
         residual: [3, H, W] added, in [-1, 1].
         num_lip: how many of the references are lip references.
+        interior: [3, H, W] in [0, 1], the painted inside of the mouth; None where none was painted.
+        interior_share: [H, W] in [0, 1], how far it replaces what the references gave.
     """
 
     weights: np.ndarray
@@ -31,6 +33,8 @@ class Plan:
     gate: np.ndarray
     residual: np.ndarray
     num_lip: int
+    interior: np.ndarray | None = None
+    interior_share: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,7 @@ def composite(
     offsets = np.stack(
         [offsets_in_crop(o, crop.window_from_crop) for o, crop in zip(plan.offsets, references, strict=True)]
     )
+    has_interior = plan.interior is not None and plan.interior_share is not None
     return _composite(
         target.image,
         mask,
@@ -134,6 +139,8 @@ def composite(
         plan.gate,
         plan.residual,
         plan.num_lip,
+        plan.interior if has_interior else plan.residual,
+        plan.interior_share if has_interior else np.zeros_like(plan.gate),
     )
 
 
@@ -154,6 +161,8 @@ def _composite(
     gate,
     residual,
     num_lip,
+    interior,
+    interior_share,
 ):
     height, width = mask.shape
     out, columns = image.copy(), np.empty(16, np.float32)
@@ -172,9 +181,17 @@ def _composite(
             red, green, blue = red * LEVELS, green * LEVELS, blue * LEVELS
             a, b, c = triangles[f]
             u, v, w = barycentric[row, column]
+            painted = _mix(interior_share, at)
+            from_references = ONE - painted
+            red, green, blue = red * from_references, green * from_references, blue * from_references
+            if painted > 0:
+                amount = painted * LEVELS
+                red = red + amount * _mix(interior[0], at)
+                green = green + amount * _mix(interior[1], at)
+                blue = blue + amount * _mix(interior[2], at)
             at = _between(wx * PER_STRIDE, wy * PER_STRIDE, weights.shape[1], weights.shape[2])
             for r in range(len(starts)):
-                weight = _mix(weights[r], at) * (lip_share if r < num_lip else ONE - lip_share)
+                weight = _mix(weights[r], at) * (lip_share if r < num_lip else ONE - lip_share) * from_references
                 if weight < LEAST_WEIGHT:
                     continue
                 px = u * projected[r, a, 0] + v * projected[r, b, 0] + w * projected[r, c, 0] + _mix(offsets[r, 0], at)

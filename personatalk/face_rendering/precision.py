@@ -17,7 +17,7 @@ from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,12 @@ from personatalk.checkpoints import cache_folder
 from personatalk.concurrency import one_thread
 from personatalk.face_rendering.attention import References, Sample
 from personatalk.face_rendering.inputs import device_of
+from personatalk.face_rendering.mouth_interior import MouthGap, MouthInterior, paint_interior
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering, Target
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS
 
+M = TypeVar("M", bound=nn.Module)
 BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86, Arm
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # what oneDNN reads; the first that is set counts
 ISAS_WITHOUT_BFLOAT16 = {
@@ -162,14 +164,14 @@ def _keep_choice(key: str, is_reduced: bool) -> None:
         partial.replace(file)
 
 
-def prepare(renderer: DualAttentionRenderer, precision: torch.dtype) -> DualAttentionRenderer:
-    """Copy a renderer for many calls of `render_in`: its weights are converted once, not for each frame.
+def prepare(network: M, precision: torch.dtype) -> M:
+    """Copy a network for many calls of `render_in` or `paint_in`: its weights are converted once, not for each frame.
 
-    Weights are kept in the channels-last format, which CPUs convolve faster. A GPU's renderer is returned as it is.
+    Weights are kept in the channels-last format, which CPUs convolve faster. A GPU's network is returned as it is.
     """
-    if device_of(renderer).type != "cpu":
-        return renderer
-    prepared = copy.deepcopy(renderer)
+    if device_of(network).type != "cpu":
+        return network
+    prepared = copy.deepcopy(network)
     for module in prepared.modules():
         if isinstance(module, nn.Conv2d):
             module.to(dtype=precision).to(memory_format=torch.channels_last)
@@ -184,6 +186,17 @@ def render_in(
     with torch.autocast(device, precision, enabled=precision != torch.float32):
         rendering = renderer(target, lip, face)
     return _plain(rendering)
+
+
+def paint_in(
+    precision: torch.dtype, interior: MouthInterior, rendering: Rendering, target: Target, gap: MouthGap
+) -> Rendering:
+    """Paint the inside of a mouth in a precision; the rendering is float32 on the CPU, and comes back so."""
+    device = device_of(interior)
+    moved = replace(rendering, faces=rendering.faces.to(device))
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        painted = paint_interior(interior, moved, target, gap)
+    return _plain(painted)
 
 
 def _plain(value: Any) -> Any:

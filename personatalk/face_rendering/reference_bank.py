@@ -14,6 +14,7 @@ from personatalk.errors import NoFaceError
 from personatalk.face_rendering.compositing import Crop, cut_crop
 from personatalk.face_rendering.detail import detail_energy
 from personatalk.face_rendering.inputs import ReferenceFrame, device_of, images_of, maps_of, reference_frame
+from personatalk.face_rendering.mouth_interior import gap_profile
 from personatalk.face_rendering.reference_selection import ANY_LIGHT, ReferenceCandidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.face_rendering.texture_prior import MIN_TEXTURES, TextureFrame, TexturePrior, texture_frame
@@ -33,12 +34,14 @@ class BankEntry:
         crop: native pixels.
         projected: [N, 2] px, vertices in the crop.
         detail: [40, 48] how strong the crop's fine detail is.
+        gaps: [11] IOD between the inner lips, see `gap_profile`.
     """
 
     frame: ReferenceFrame
     crop: Crop
     projected: np.ndarray
     detail: np.ndarray
+    gaps: np.ndarray
 
 
 class ReferenceBank:
@@ -105,6 +108,7 @@ class ReferenceBank:
             crop=crop,
             projected=self.mesh.project(pose.into(crop.crop_from_image))[:, :2],
             detail=detail_energy(crop.image, crop.window_from_crop),
+            gaps=gap_profile(pose.vertices),
         )
         device = device_of(renderer)
         features = renderer.encode_references(images_of([entry], device), maps_of([entry], device))[0]

@@ -54,6 +54,8 @@ class Rendering:
         lip: what Lip-Attention took, in the target's colours.
         face: what Face-Attention took, in the target's colours.
         prior: [B, 5, H / 2, W / 2] what was predicted from all references; None for a network that does not ask.
+        interior: [B, 3, H, W] in [0, 1], the painted inside of the mouth; None where none was painted.
+        interior_share: [B, 1, H, W] in [0, 1], how far it replaces what the samples gave; it is in `faces` already.
     """
 
     faces: Tensor
@@ -62,6 +64,8 @@ class Rendering:
     lip: Sample
     face: Sample
     prior: Tensor | None = None
+    interior: Tensor | None = None
+    interior_share: Tensor | None = None
 
 
 class ResidualBlock(nn.Module):

@@ -16,6 +16,7 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.expression import MomentExpression, moment_expression
 from personatalk.geometry_construction.model import GeometryModel, hidden_on_grid
 from personatalk.geometry_construction.style import Style
+from personatalk.geometry_construction.style_evidence import StyleEvidence, speaking_style
 from personatalk.media import read_audio
 from personatalk.options import DubbingOptions
 from personatalk.speech.encoders import SpeechEncoder
@@ -55,6 +56,23 @@ class SpeakerCalibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speaker:
+    """How the person of a video speaks.
+
+    Attributes:
+        style: speaking style.
+        evidence: what the style rests on.
+        model: stage 1, calibrated to the person where that was possible.
+        calibration: what that rests on.
+    """
+
+    style: Style
+    evidence: StyleEvidence
+    model: GeometryModel
+    calibration: SpeakerCalibration = SpeakerCalibration()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpeakerCalibrator:
     """Calibrates stage 1 to the person of a video by the video's own speech.
 
@@ -68,49 +86,63 @@ class SpeakerCalibrator:
     network: SyncNetwork
     face_model: FaceModel
 
-    def calibrate(
-        self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, options: DubbingOptions
-    ) -> tuple[GeometryModel, SpeakerCalibration]:
-        """Measure a video's audio offset and calibrate stage 1, as far as the options and the audio allow.
+    def speaker(self, video: Path, geometry: FaceGeometry, model: GeometryModel, options: DubbingOptions) -> Speaker:
+        """Tell how a video's person speaks, and calibrate stage 1, as far as the options and the video's sound allow.
 
-        Only the first 20 s from where the person comes into sight are used. A video without sound, or with another
-        person's, changes nothing.
+        Only the first 20 s from where the person comes into sight are heard. A video without sound, or with another
+        person's, changes nothing in stage 1, and its style is told from the motion of the mouth.
         """
-        if not (options.measure_offset or options.calibrate):
-            return model, SpeakerCalibration()
         begin_s = seen_from(geometry)
-        try:
-            waveform = read_audio(video)[int(begin_s * SAMPLE_RATE) :][: int(MAX_S * SAMPLE_RATE)]
-        except MediaError:
-            return model, SpeakerCalibration()
-        if len(waveform) < MIN_S * SAMPLE_RATE:
-            return model, SpeakerCalibration()
-        if self.network.config.speech_encoder != self.encoder.config.name:
-            return model, SpeakerCalibration()  # the sync network was trained on other features
-        features = self.encoder.encode(waveform)
+        features = self._hear(video, begin_s) if options.measure_offset or options.calibrate else None
         beginning = first_seconds(geometry, MAX_S, begin_s)
-        own = find_offset(self.network, features, beginning, self.face_model)
-        if options.calibrate and own.in_sync:
-            offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
+        own = find_offset(self.network, features, beginning, self.face_model) if features else SpeakerCalibration()
+        if features is None or not own.in_sync:
+            own = own if options.measure_offset else replace(own, offset_s=None)
+            return speaker_by_motion(geometry, self.face_model, model, own)
+        offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
+        times = geometry.times - geometry.times[0] - begin_s
+        gate = model.gate(features, torch.from_numpy(times - offset_s)).numpy()
+        gate[times >= MAX_S] = 1.0  # was not heard; there the motion alone tells
+        style, evidence = speaking_style(geometry, self.face_model, model.average_style, gate)
+        if options.calibrate:
             strength = min(options.style_strength, 1.0)
             model, seconds = calibrate(model, features, beginning, style, offset_s=offset_s, strength=strength)
             own = replace(own, speech_s=seconds)
-        return model, own if options.measure_offset else replace(own, offset_s=None)
+        own = own if options.measure_offset else replace(own, offset_s=None)
+        return Speaker(style=style, evidence=evidence, model=model, calibration=own)
 
-    def expression(
-        self, video: Path, geometry: FaceGeometry, style: Style, model: GeometryModel, found: SpeakerCalibration
-    ) -> MomentExpression:
+    def _hear(self, video: Path, begin_s: float) -> SpeechFeatures | None:
+        """Encode 20 s of a video's sound; None where there is too little, or the networks do not go together."""
+        try:
+            waveform = read_audio(video)[int(begin_s * SAMPLE_RATE) :][: int(MAX_S * SAMPLE_RATE)]
+        except MediaError:
+            return None
+        if len(waveform) < MIN_S * SAMPLE_RATE or self.network.config.speech_encoder != self.encoder.config.name:
+            return None  # a sync network that was trained on other features says nothing
+        return self.encoder.encode(waveform)
+
+    def expression(self, video: Path, geometry: FaceGeometry, speaker: Speaker) -> MomentExpression:
         """Tell the expression of the moment of a video, by its own speech where that belongs to the face.
 
         Args:
             video: gives the sound.
             geometry: of its face.
-            style: of the person in this video.
-            model: calibrated to it where that was possible.
-            found: what `calibrate` said of the video.
+            speaker: in this video, as `speaker` told.
         """
+        found = speaker.calibration
         features = self.encoder.encode(read_audio(video)) if found.in_sync else None
-        return moment_expression(model, geometry, style, features, offset_s=found.offset_s or 0.0)
+        return moment_expression(speaker.model, geometry, speaker.style, features, offset_s=found.offset_s or 0.0)
+
+
+def speaker_by_motion(
+    geometry: FaceGeometry,
+    face_model: FaceModel,
+    model: GeometryModel,
+    calibration: SpeakerCalibration = SpeakerCalibration(),
+) -> Speaker:
+    """Tell how a person speaks by the motion of the mouth alone; stage 1 stays as it is."""
+    style, evidence = speaking_style(geometry, face_model, model.average_style)
+    return Speaker(style=style, evidence=evidence, model=model, calibration=calibration)
 
 
 def seen_from(geometry: FaceGeometry) -> float:

@@ -124,3 +124,25 @@ class RendererTrainingConfig(TrainingConfig):
             reconstruction=1.0, samples=0.3, gradient=0.5, lpips=0.5, adversarial=0.01, matching=0.5
         )
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteriorTrainingConfig(TrainingConfig):
+    """A run of the mouth interior.
+
+    Attributes:
+        adversarial_from: step from which the mouth discriminator's losses count.
+        adversarial_warmup: steps before that in which it is trained already.
+        bfloat16: mixed precision, which GPUs and some processors compute faster.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 12
+    num_steps: int = 6000
+    warmup_steps: int = 100
+    adversarial_from: int = 1500
+    adversarial_warmup: int = 200
+    bfloat16: bool = False
+    loss_weights: dict[str, float] = field(
+        default_factory=lambda: dict(reconstruction=1.0, gradient=0.5, lpips=1.0, adversarial=0.01, matching=0.5)
+    )

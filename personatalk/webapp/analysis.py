@@ -10,7 +10,6 @@ from scipy.spatial.transform import Rotation
 
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mouth import apertures_of, lip_aperture
-from personatalk.geometry_construction.style import style_of
 from personatalk.media import probe_video
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
@@ -36,7 +35,8 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
     faces = pipeline.read_faces(clip, options, run)
     geometry = faces.source.geometry
     vertices = pipeline.face_model.vertices(geometry.template, geometry.expression)
-    style = style_of(geometry.expression, geometry.valid, geometry.template, pipeline.face_model)
+    speaker = pipeline.speaker(faces.style, options)
+    style = speaker.style
     report = {
         "clip": {"width": info.width, "height": info.height, "fps": float(info.fps), "num_frames": len(geometry)},
         "track": {"frames_usable": int(geometry.valid.sum())},
@@ -46,6 +46,7 @@ def analyse(pipeline: DubbingPipeline, clip: Path, speech: Path | None, options:
             "deviation": _rounded(np.linalg.norm(style.vertex_deviation, axis=-1).mean()),
             "mean_coefficients": _rounded(style.mean.numpy()),
             "rest_coefficients": _rounded(style.rest.numpy()),
+            **speaker.evidence.report(),
         },
         "units": "lengths in inter-ocular distances unless named _px, angles in degrees",
     }

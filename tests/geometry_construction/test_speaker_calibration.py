@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_clip
-from test_model import CONFIG, random_style, speech
+from test_model import CONFIG, random_style, speech, toy_face_model
 
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
@@ -124,15 +124,16 @@ def test_too_little_speech_changes_nothing(model, features):
 
 def test_a_video_without_sound_changes_nothing(model, tmp_path):
     clip = write_clip(tmp_path / "mute.mp4")
-    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=None)
-    result = calibrator.calibrate(clip, person(model, 2)[0], random_style(), model, DubbingOptions())
-    assert result == (model, SpeakerCalibration())
+    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=toy_face_model())
+    speaker = calibrator.speaker(clip, person(model, 2)[0], model, DubbingOptions())
+    assert speaker.model is model and speaker.calibration == SpeakerCalibration()
+    assert speaker.evidence.told_from == "motion"
 
 
 def test_with_both_options_off_no_audio_is_read(model, tmp_path):
-    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=None)
+    calibrator = SpeakerCalibrator(encoder=None, network=None, face_model=toy_face_model())
     options = DubbingOptions(measure_offset=False, calibrate=False)
-    assert calibrator.calibrate(tmp_path / "none.mp4", person(model, 2)[0], random_style(), model, options)[0] is model
+    assert calibrator.speaker(tmp_path / "none.mp4", person(model, 2)[0], model, options).model is model
 
 
 def test_the_report_is_json():

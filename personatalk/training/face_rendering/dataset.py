@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.training.corpus import Clip, cache_path
 
+Batch = TypeVar("Batch")
 MIN_CLIP_FRAMES = 24
 DISTURBANCE = 0.4  # largest share of a difference between two mouths by which a target is disturbed
 MAX_TEXTURES = 100  # from which a clip's prior learns; more cost time
@@ -220,7 +222,7 @@ class RendererDataset:
         return self.batch([sample for _ in range(draws) for sample in self.sample(rng)])
 
 
-class Prefetcher:
+class Prefetcher(Generic[Batch]):
     """Builds the batches of coming steps in a thread.
 
     Args:
@@ -228,12 +230,12 @@ class Prefetcher:
         depth: how many steps ahead.
     """
 
-    def __init__(self, build: Callable[[int], RendererBatch], depth: int = 3) -> None:
+    def __init__(self, build: Callable[[int], Batch], depth: int = 3) -> None:
         self.build, self.depth = build, depth
         self.pool = ThreadPoolExecutor(1)
-        self.pending: dict[int, Future[RendererBatch]] = {}
+        self.pending: dict[int, Future[Batch]] = {}
 
-    def __call__(self, step: int) -> RendererBatch:
+    def __call__(self, step: int) -> Batch:
         """Return the batch of a step, and have the next ones built meanwhile."""
         for ahead in range(step, step + self.depth):
             if ahead not in self.pending:
