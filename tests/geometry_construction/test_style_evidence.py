@@ -109,7 +109,9 @@ def test_frames_without_a_face_do_not_count(face_model):
 def test_average_about_the_same_rest_is_the_average(face_model):
     usual = average(face_model)
     for field in fields(Style):
-        torch.testing.assert_close(getattr(about_rest(usual, usual, face_model), field.name), getattr(usual, field.name))
+        torch.testing.assert_close(
+            getattr(about_rest(usual, usual, face_model), field.name), getattr(usual, field.name)
+        )
 
 
 def test_the_report_is_json(face_model):
