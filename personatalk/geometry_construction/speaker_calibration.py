@@ -101,7 +101,7 @@ class SpeakerCalibrator:
             return speaker_by_motion(geometry, self.face_model, model, own)
         offset_s = (own.offset_s or 0.0) if options.measure_offset else 0.0
         times = geometry.times - geometry.times[0] - begin_s
-        gate = model.gate(features, torch.from_numpy(times - offset_s)).numpy()
+        gate = model.gate(features, torch.from_numpy(times - offset_s)).detach().numpy()
         gate[times >= MAX_S] = 1.0  # was not heard; there the motion alone tells
         style, evidence = speaking_style(geometry, self.face_model, model.average_style, gate)
         if options.calibrate:
