@@ -33,6 +33,7 @@ from personatalk.geometry_construction.speaker_calibration import Speaker, Speak
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.excerpt import cut_sound
 from personatalk.media.sameness import same_media
+from personatalk.media.still import is_still, still_clip
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
 from personatalk.occlusion.search import estimate_face
@@ -94,7 +95,7 @@ class DubbingPipeline:
         """Make the face of a video speak an audio file.
 
         Args:
-            video: any clip of a person speaking.
+            video: any clip of a person speaking, or a still image, which then stands as long as the speech lasts.
             audio: any speech; a video's sound may serve.
             output: .mp4 to write.
             options: choices; see DubbingOptions.
@@ -109,6 +110,12 @@ class DubbingPipeline:
         options, video = options or DubbingOptions(), Path(video)
         run = Run(progress, should_stop, measures_memory=record is not None)
         check_target(output, [path for path in (video, audio, options.style_video, options.reference_video) if path])
+        if is_still(video):
+            with still_clip(video, len(read_audio(audio, SAMPLE_RATE)) / SAMPLE_RATE) as clip:
+                return self.dub(
+                    clip, audio, output, options,
+                    progress=progress, should_stop=should_stop, record=record, stretch=stretch,
+                )  # fmt: skip
         fps = float(probe_video(video).fps)
         with run.stage("listen", "encoding the speech"):
             speech = self.encode_speech(audio)

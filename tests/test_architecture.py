@@ -11,7 +11,7 @@ ROOMS = {
     "errors": [], "options": [], "devices": [], "progress": [], "concurrency": [], "checkpoints": [],
     "opencv": [],
     "media": ["sameness", "targets", "colour", "hdr", "container", "decode", "sound", "extras", "encode", "excerpt",
-              "timeline", "shots"],
+              "still", "timeline", "shots"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer",
                  "pytorch3d_rasterizer", "mesh", "face_refinement", "lip_refinement", "estimation"],

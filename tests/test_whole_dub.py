@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.mouth import apertures_of
@@ -142,3 +143,18 @@ def test_after_frames_without_a_face(tmp_path):
     assert result.report["num_passed_through"] >= 15
     later = slice(15 + 4, None)
     assert correlation(result.seen.aperture[later], result.driven[later]) > FOLLOWS
+
+
+def test_a_still_image_with_its_mouth_shut_speaks(tmp_path):
+    """No frame shows the mouth open, and no speech tells a style: it moves as the average speaker's."""
+    aperture, portrait = source().aperture, tmp_path / "portrait.png"
+    (frame,) = read_frames(CLIP, only={int(aperture.argmin())})
+    Image.fromarray(frame.image).save(portrait)
+    result = pipeline().dub(portrait, SPEECH, tmp_path / "spoken.mp4")
+    seen = see_face(tmp_path / "spoken.mp4", pipeline().face_model)
+    valid, driven = seen.geometry.valid, result.driven_aperture[: seen.num_frames]
+    assert valid.mean() > 0.95
+    assert correlation(seen.aperture[valid], driven[valid]) >= FOLLOWS
+    assert driven.std() > 0.03  # IOD; a style taken from the shut mouth gave .012 at most
+    assert seen.aperture[valid].std() > 0.7 * driven[valid].std()
+    assert result.report["speaking_style"]["own_share"] < 0.05

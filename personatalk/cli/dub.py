@@ -39,7 +39,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     dub = add_command(
         commands, "dub", _dub, description="dub a clip: the mouth follows the new speech", examples=EXAMPLES
     )
-    dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length")
+    dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length, or a still image")
     dub.add_argument("speech", type=Path, help="the new speech: a sound file, or a video with sound")
     dub.add_argument("-o", "--output", type=Path, required=True, help="the .mp4 to write")
     dub.add_argument("--report", type=Path, help="write options, versions, timings and figures as JSON")
