@@ -25,7 +25,7 @@ GROUPS = {
         "expression",
     ),
     "rendering": ("rendering", "native", "shut-mouth"),
-    "dubbing": ("dubbing", "leak", "syncnet"),
+    "dubbing": ("dubbing", "leak", "silent-sources", "syncnet"),
 }
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 # options that only some evaluations read

@@ -8,6 +8,7 @@ from functools import partial
 from personatalk.checkpoints import load_config
 from personatalk.evaluation.dubbing.dubs import evaluate_pipeline
 from personatalk.evaluation.dubbing.leak import evaluate_pipeline_leak
+from personatalk.evaluation.dubbing.silent_sources import evaluate_silent_sources
 from personatalk.evaluation.dubbing.syncnet import evaluate_syncnet
 from personatalk.evaluation.geometry.fitting import evaluate_fitting
 from personatalk.evaluation.geometry.occlusion import evaluate_occlusion
@@ -71,5 +72,6 @@ EVALUATIONS = {
     "occlusion": evaluate_occlusion,
     "dubbing": evaluate_pipeline,
     "leak": evaluate_pipeline_leak,
+    "silent-sources": evaluate_silent_sources,
     "syncnet": evaluate_syncnet,
 }
