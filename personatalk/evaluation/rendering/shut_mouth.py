@@ -41,7 +41,8 @@ MIN_OPEN_IOD = 0.04  # lip aperture of the judged frames; a clip that never open
 MAX_JUDGED = 16  # frames a clip
 BRIGHT = 0.75  # of the luma of the skin around it: teeth
 TEETH_SHARE = 0.1  # of the inner mouth that is bright where teeth show
-ALL, SHUT, UNPAINTED = "all references", "shut references", "shut references, nothing painted"
+ALL, ALL_UNPAINTED = "all references", "all references, nothing painted"
+SHUT, UNPAINTED = "shut references", "shut references, nothing painted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class ShutMouthProtocol:
         rows = {}
         for name, usable, interior in (
             (ALL, valid, self.interior),
+            (ALL_UNPAINTED, valid, None),
             (SHUT, shut, self.interior),
             (UNPAINTED, shut, None),
         ):
@@ -163,7 +165,7 @@ def evaluate_shut_mouth(inputs: EvaluationInputs) -> dict:
     clips = [clip for clip in inputs.read_clips() if clip.is_long_enough(MIN_SECONDS)]
     with closing(map_in_order(protocol.judge, spread_over_persons(clips, inputs.limit), num_workers())) as results:
         judged = [rows for rows in results if rows]
-    rows = {name: [found[name] for found in judged] for name in (ALL, SHUT, UNPAINTED)}
+    rows = {name: [found[name] for found in judged] for name in (ALL, ALL_UNPAINTED, SHUT, UNPAINTED)}
     ratios = {name: lpips_ratio(judged, name) for name in (SHUT, UNPAINTED)}
     return report_of("shut-mouth", rows, clips=len(judged), lpips_over_all_references=ratios)
 
