@@ -62,7 +62,7 @@ class InputForm:
         return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
 
     @property
-    def uploads(self) -> list[Component]:
+    def uploads(self) -> list[gr.Video | gr.Audio]:
         """Components that hold a visitor's files."""
         return [self.clip, self.speech, self.style_clip, self.reference_clip]
 
