@@ -12,6 +12,7 @@ from personatalk.errors import OptionError
 REFERENCE_STRATEGIES = ("coverage", "paper", "random", "nearest")
 LENGTH_RULES = ("video", "audio", "loop", "hold")
 TRACKERS = ("mediapipe", "face-alignment")
+REFINEMENTS = ("flow", "photometric", "none")
 SPEAKING = "speaking"  # the face that the clip's own sound belongs to
 MAX_FACTOR = 3  # of style and motion
 MAX_CRF = 51  # of H.264 in 8 bits
@@ -30,6 +31,7 @@ class DubbingOptions:
             stands still at its last frame ("hold").
         reference_strategy: how lip references are chosen, one of REFERENCE_STRATEGIES.
         tracker: finds the face's landmarks, one of TRACKERS; "face-alignment" needs a package and weights of its own.
+        refine: what refines the fit to the landmarks, one of REFINEMENTS; "photometric" needs PyTorch3D and a minute.
         face: who is dubbed of several: a number of `personatalk faces`, counted from 0, or "speaking". Without it, the
             person at `face_point`, or else the one of whom there is most to see.
         face_point: (x, y) px in the first frame; the person whose face is nearest to it is dubbed.
@@ -49,6 +51,7 @@ class DubbingOptions:
     length: str = "video"
     reference_strategy: str = "coverage"
     tracker: str = "mediapipe"
+    refine: str = "flow"
     face: int | str | None = None
     face_point: tuple[float, float] | None = None
     style_video: Path | None = None
@@ -62,7 +65,7 @@ class DubbingOptions:
             self._require(name, _is_within(getattr(self, name), MAX_FACTOR), f"a number between 0 and {MAX_FACTOR}")
         self._require("expression", _is_within(self.expression, 1), "a number between 0 and 1")
         choices_of = {"length": LENGTH_RULES, "reference_strategy": REFERENCE_STRATEGIES, "tracker": TRACKERS}
-        for name, choices in choices_of.items():
+        for name, choices in (choices_of | {"refine": REFINEMENTS}).items():
             self._require(name, getattr(self, name) in choices, f"one of {choices}")
         for name in ("style_video", "reference_video"):
             self._require(name, isinstance(getattr(self, name), (str, Path, type(None))), "a path or None")

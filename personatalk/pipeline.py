@@ -23,6 +23,7 @@ from personatalk.face_rendering.precision import fastest_precision
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import ReferenceCandidates, choose_candidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
+from personatalk.geometry.estimation import check_refinement
 from personatalk.geometry.face_model import FaceModel, HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import apertures_of
@@ -108,6 +109,7 @@ class DubbingPipeline:
             PersonaTalkError: something that the caller can mend; the message says how.
         """
         options, video = options or DubbingOptions(), Path(video)
+        check_refinement(options.refine)
         run = Run(progress, should_stop, measures_memory=record is not None)
         check_target(output, [path for path in (video, audio, options.style_video, options.reference_video) if path])
         if is_still(video):
@@ -160,19 +162,30 @@ class DubbingPipeline:
         with run.stage("track", "tracking the faces"):
             cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
         with run.stage("fit", "fitting the face"):
-            source = self._face_of(video, cast, choose_person(cast, options, video, self.listener), run)
-            reference = self._other_face(options.reference_video, options.tracker, [source], run)
-            style = self._other_face(
-                options.style_video, options.tracker, [source, reference], run, finds_occlusion=False
-            )
+            source = self._face_of(video, cast, choose_person(cast, options, video, self.listener), options, run)
+            reference = self._other_face(options.reference_video, options, [source], run)
+            style = self._other_face(options.style_video, options, [source, reference], run, finds_occlusion=False)
         return Faces(source=source, reference=reference or source, style=style or reference or source)
 
     def _face_of(
-        self, video: Path, cast: Cast, person: Person | None, run: Run, *, finds_occlusion: bool = True
+        self,
+        video: Path,
+        cast: Cast,
+        person: Person | None,
+        options: DubbingOptions,
+        run: Run,
+        *,
+        finds_occlusion: bool = True,
     ) -> SourceFace:
         """The face of one person of a video."""
-        track = cast.track_of(person)
-        found = estimate_face(video, track, self.mesh, finds_occlusion=finds_occlusion, step=run.step)
+        found = estimate_face(
+            video,
+            cast.track_of(person),
+            self.mesh,
+            refine=options.refine,
+            finds_occlusion=finds_occlusion,
+            step=run.step,
+        )
         return SourceFace(
             video=video,
             geometry=found.geometry,
@@ -185,7 +198,7 @@ class DubbingPipeline:
     def _other_face(
         self,
         video: Path | None,
-        tracker: str,
+        options: DubbingOptions,
         known: list[SourceFace | None],
         run: Run,
         *,
@@ -197,8 +210,8 @@ class DubbingPipeline:
         for face in known:
             if face and same_media(video, face.video):
                 return face
-        cast = find_persons(video, self.face_model, tracker=tracker, step=run.step)
-        return self._face_of(video, cast, cast.choose(), run, finds_occlusion=finds_occlusion)
+        cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
+        return self._face_of(video, cast, cast.choose(), options, run, finds_occlusion=finds_occlusion)
 
     def drive(self, faces: Faces, speech: Speech, options: DubbingOptions, run: Run) -> DrivenGeometry:
         """Stage 1: speech and speaking style to driven geometry, in the output's order."""

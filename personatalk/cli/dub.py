@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
 from personatalk.cli.faces import add_face, read_face
 from personatalk.cli.inspect import write_sheets_of
-from personatalk.options import LENGTH_RULES, REFERENCE_STRATEGIES, DubbingOptions
+from personatalk.options import LENGTH_RULES, REFERENCE_STRATEGIES, REFINEMENTS, DubbingOptions
 
 if TYPE_CHECKING:
     from personatalk.inspection.recorder import Recorder
@@ -64,6 +64,12 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="how lip references are chosen (default: coverage)",
     )
     add_tracker(dub)
+    dub.add_argument(
+        "--refine",
+        choices=REFINEMENTS,
+        default=REFINEMENTS[0],
+        help="what refines the fit of the face: optical flow (default), or photometric, slower, which needs PyTorch3D",
+    )
     add_face(dub)
     dub.add_argument("--style-video", type=Path, help="take the speaking style from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
@@ -116,6 +122,7 @@ def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
         length=arguments.length,
         reference_strategy=arguments.references,
         tracker=arguments.tracker,
+        refine=arguments.refine,
         face=face,
         face_point=point,
         style_video=arguments.style_video,

@@ -10,7 +10,7 @@ from personatalk.errors import MediaError, PersonaTalkError
 
 # what is judged, and the evaluations that judge it
 GROUPS = {
-    "geometry": ("fitting", "occlusion"),
+    "geometry": ("fitting", "refinement", "occlusion"),
     "speech": (
         "speech",
         "speech-measured",
@@ -35,6 +35,8 @@ EXAMPLES = """
 geometry:
   personatalk evaluate fitting clips corpus --manifest manifest.tsv
       geometry estimation: reprojection and jitter on the clips, errors on faces whose geometry is known
+  personatalk evaluate refinement clips corpus --manifest manifest.tsv --limit 8
+      the ways to refine the fit, flow and photometric, beside none; needs PyTorch3D
   personatalk evaluate occlusion clips corpus --manifest manifest.tsv
       what is found of things drawn in front of the face, and in the clips as they are
 speech (stage 1):

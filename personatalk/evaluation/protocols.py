@@ -12,6 +12,7 @@ from personatalk.evaluation.dubbing.silent_sources import evaluate_silent_source
 from personatalk.evaluation.dubbing.syncnet import evaluate_syncnet
 from personatalk.evaluation.geometry.fitting import evaluate_fitting
 from personatalk.evaluation.geometry.occlusion import evaluate_occlusion
+from personatalk.evaluation.geometry.refinement import evaluate_refinement
 from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.rendering.native import evaluate_native
 from personatalk.evaluation.rendering.renderers import evaluate_renderers
@@ -55,6 +56,7 @@ def run_evaluation(what: str, inputs: EvaluationInputs) -> dict:
 
 EVALUATIONS = {
     "fitting": evaluate_fitting,
+    "refinement": evaluate_refinement,
     "speech": evaluate_speech,
     "speech-measured": partial(evaluate_speech, measured_offsets=True),
     "sync": evaluate_sync,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from personatalk.geometry import face_refinement
 from personatalk.geometry.estimation import Step, estimate_geometry, refine_fit, ticks
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.landmark_fitting import fit_track
@@ -61,7 +60,13 @@ class OcclusionSearch:
 
 
 def estimate_face(
-    video: Path, track: FaceTrack, mesh: FaceMesh, *, finds_occlusion: bool = True, step: Step | None = None
+    video: Path,
+    track: FaceTrack,
+    mesh: FaceMesh,
+    *,
+    refine: str = "flow",
+    finds_occlusion: bool = True,
+    step: Step | None = None,
 ) -> FaceEstimate:
     """Estimate the geometry of a tracked face, and find what stands in front of it, in one pass over the video.
 
@@ -69,16 +74,18 @@ def estimate_face(
         video: to read, once.
         track: of the video.
         mesh: the face mesh.
+        refine: what refines the fit: "flow", "photometric" (needs PyTorch3D) or "none".
         finds_occlusion: whether to look for what stands in front of the face; style does not need it.
         step: told of each frame, as often as it is worked on.
 
     Raises:
         NoFaceError: fewer than three frames show a face.
+        AdapterError: PyTorch3D is asked for and not installed.
     """
     if not finds_occlusion:
-        return FaceEstimate(geometry=estimate_geometry(video, track, mesh, step=step))
+        return FaceEstimate(geometry=estimate_geometry(video, track, mesh, refine=refine, step=step))
     fitted = fit_track(track, mesh.face_model)
-    tick = ticks(step, fitted, face_refinement.ROUNDS + 1)
+    tick = ticks(step, fitted, refine, passes=1)
     with OcclusionSearch(fitted) as search:
-        refined = refine_fit(video, track, fitted, mesh, watcher=search, tick=tick)
+        refined = refine_fit(video, track, fitted, mesh, refine=refine, watcher=search, tick=tick)
         return FaceEstimate(geometry=refined, occlusion=search.find(refined, mesh, tick=tick))

@@ -71,7 +71,8 @@ def are_known(folder: Path, video: Path, options: DubbingOptions) -> bool:
 
 def _place(folder: Path, video: Path, options: DubbingOptions) -> Path:
     """The file for the faces of these media, by their content, and these choices."""
-    digest = hashlib.blake2b(repr((options.tracker, options.face, options.face_point)).encode(), digest_size=16)
+    choices = (options.tracker, options.refine, options.face, options.face_point)
+    digest = hashlib.blake2b(repr(choices).encode(), digest_size=16)
     for path in (video, options.style_video, options.reference_video):
         digest.update(_content(Path(path), Path(path).stat().st_mtime_ns) if path else b"none")
     return folder / f"{digest.hexdigest()}.faces"

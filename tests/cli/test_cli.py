@@ -54,12 +54,12 @@ def test_dub_says_what_is_lost(monkeypatch, clip, speech, tmp_path, capsys):
 
 def test_dub_passes_every_option_on(pipeline, clip, speech, tmp_path):
     options = "--style-strength 0.5 --mouth-amplitude 1.2 --length audio --references paper --face 3 4 --crf 20"
-    options += " --no-offset --no-calibration --tracker face-alignment"
+    options += " --no-offset --no-calibration --tracker face-alignment --refine none"
     main(["dub", str(clip), str(speech), "-o", str(tmp_path / "out.mp4"), "--quiet", *options.split()])
     used = pipeline.options
     assert (used.style_strength, used.mouth_amplitude, used.length) == (0.5, 1.2, "audio")
     assert (used.reference_strategy, used.face_point, used.crf) == ("paper", (3.0, 4.0), 20)
-    assert not used.measure_offset and not used.calibrate and used.tracker == "face-alignment"
+    assert not used.measure_offset and not used.calibrate and used.tracker == "face-alignment" and used.refine == "none"
 
 
 def test_mendable_error_is_one_sentence_and_exit_code_two(monkeypatch, clip, speech, tmp_path, capsys):

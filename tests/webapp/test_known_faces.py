@@ -68,7 +68,14 @@ def test_other_content_or_another_choice_is_read_anew(tmp_path, clip):
     other.write_bytes(b"other pictures")
     ask(reader, tmp_path / "memory", clip)
     for number, (video, options) in enumerate(
-        [(other, {}), (clip, {"face_point": (1.0, 2.0)}), (clip, {"face": 1}), (clip, {"style_video": other})], start=2
+        [
+            (other, {}),
+            (clip, {"face_point": (1.0, 2.0)}),
+            (clip, {"face": 1}),
+            (clip, {"refine": "none"}),
+            (clip, {"style_video": other}),
+        ],
+        start=2,
     ):
         ask(reader, tmp_path / "memory", video, **options)
         assert reader.times == number

@@ -92,8 +92,12 @@ def fitting_figures(track: FaceTrack, geometry: FaceGeometry, face_model: FaceMo
 
 
 def rendered_figures(
-    track: FaceTrack, frames: list[np.ndarray], face_model: FaceModel
-) -> tuple[dict[str, float], dict[str, float]]:
+    track: FaceTrack,
+    frames: list[np.ndarray],
+    face_model: FaceModel,
+    *,
+    refinements: tuple[str, ...] = ("none", "flow"),
+) -> list[dict[str, float]]:
     """Render a clip's face with known geometry, track the pictures, fit, and compare with what was rendered.
 
     The face is textured with the clip's frame whose mouth is widest open; that frame's surroundings follow the head's
@@ -101,9 +105,11 @@ def rendered_figures(
 
     Args:
         frames: the clip's pictures, uint8 [H, W, 3].
+        face_model: to fit.
+        refinements: of the fit, see `estimation.refine_face`.
 
     Returns:
-        figures of the fit to the landmarks, and of the fit refined on the pictures.
+        figures of the fit refined in each way; "none" is the fit to the landmarks.
     """
     geometry = fit_track(track, face_model)
     geometry = replace(geometry, expression=geometry.expression[::-1].copy())
@@ -125,11 +131,9 @@ def rendered_figures(
     for picture in pictures:
         windows.append(picture)
     aperture = lip_aperture(face_model.vertices(geometry.template, geometry.expression))[valid]
-    refined = refine_face(again, fitted, windows, FaceMesh(face_model))
-    on_landmarks, on_pictures = (
-        known_figures(found, known[valid], geometry.scale[valid], aperture, face_model) for found in (fitted, refined)
-    )
-    return on_landmarks, on_pictures
+    mesh = FaceMesh(face_model)
+    refined = [refine_face(again, fitted, windows, mesh, refine=name) for name in refinements]
+    return [known_figures(found, known[valid], geometry.scale[valid], aperture, face_model) for found in refined]
 
 
 def known_figures(
