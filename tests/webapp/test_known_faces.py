@@ -72,7 +72,6 @@ def test_other_content_or_another_choice_is_read_anew(tmp_path, clip):
             (other, {}),
             (clip, {"face_point": (1.0, 2.0)}),
             (clip, {"face": 1}),
-            (clip, {"refine": "none"}),
             (clip, {"style_video": other}),
         ],
         start=2,
@@ -82,6 +81,15 @@ def test_other_content_or_another_choice_is_read_anew(tmp_path, clip):
     clip.write_bytes(b"changed!")
     ask(reader, tmp_path / "memory", clip)
     assert reader.times == number + 1
+
+
+@pytest.mark.parametrize(
+    "choice", [{"face": 1}, {"face_point": (1.0, 2.0)}, {"refine": "none"}, {"tracker": "face-alignment"}]
+)
+def test_what_was_read_with_one_choice_is_not_known_with_another(tmp_path, clip, choice):
+    ask(Reader(), tmp_path / "memory", clip)
+    assert are_known(tmp_path / "memory", clip, DubbingOptions())
+    assert not are_known(tmp_path / "memory", clip, DubbingOptions(**choice))
 
 
 def test_a_reference_clip_keeps_its_own_path_and_is_not_mixed_with_the_clip(tmp_path, clip):
