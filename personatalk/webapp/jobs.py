@@ -69,7 +69,7 @@ class Outcome:
     fps: float
     seconds: float
     work: Work | None = None
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict, hash=False)  # Gradio hashes what a session keeps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from personatalk.webapp import strings
+
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -35,11 +37,14 @@ def give(page, clip: Path, speech: Path) -> None:
 
 
 def wait_for_result(page, summary: str) -> None:
-    """Wait until a result with this in its summary can be played."""
+    """Wait until a result with this in its summary can be played; an internal error ends the wait."""
     page.wait_for_function(
-        "text => document.querySelector('#summary textarea').value.includes(text)"
-        " && document.querySelector('#result video')?.readyState >= 2",
-        arg=summary,
+        """([text, failed]) => {
+          if (document.querySelector("#status").innerText === failed) throw new Error(failed);
+          return document.querySelector("#summary textarea").value.includes(text)
+            && document.querySelector("#result video")?.readyState >= 2;
+        }""",
+        arg=[summary, strings.FAILED],
         timeout=DUB_TIMEOUT_MS,
     )
 

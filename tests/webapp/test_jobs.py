@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from conftest import CopyPipeline, write_clip, write_speech
+from gradio.utils import deep_hash
 
 from personatalk.errors import CheckpointError, MediaError, WorkerDiedError
 from personatalk.media import probe_video
@@ -79,6 +81,11 @@ def test_a_visitor_whose_file_ends_the_process_gets_a_sentence_and_the_next_one_
     outcome = service.dub(request_for("sound.mp4", 6), "you", lambda *what: told.append(what))
     assert outcome.video.is_file() and str(os.getpid()) not in outcome.report.read_text()
     assert [share for share, _ in told] == [0.5]
+
+
+def test_gradio_can_keep_an_outcome_of_a_session(service, request_for):
+    outcome = service.dub(request_for("clip.mp4", 6), "me", None)
+    assert deep_hash(outcome) == deep_hash(replace(outcome)) != deep_hash(replace(outcome, num_frames=7))
 
 
 def test_errors_in_a_worker_keep_class_and_message(service, request_for):
