@@ -133,7 +133,7 @@ class ClipRenderer:
         attending = ranked.active()
         pose = self.geometry.pose(position, self.head_vertices[position], self.windows[position])
         inputs = self._inputs(pose, image, attending)
-        rendering = self._network(pose, inputs, attending)
+        rendering = self._network(pose.vertices, inputs, attending)
         finished = self._composite(pose, image, crop, attending, rendering, grids=inputs.grids)
         return RenderedFrame(
             image=finished,
@@ -166,25 +166,31 @@ class ClipRenderer:
             query = replace(query, prior=self.bank.priors.get(self._light(position)), time=self._time(position))
         return frame_inputs(self.mesh, pose, window, references, query)
 
-    def _network(self, pose: FramePose, inputs: FrameInputs, attending: RankedReferences) -> Rendering:
+    def _network(self, vertices: np.ndarray, inputs: FrameInputs, attending: RankedReferences) -> Rendering:
         batch = stack_frames([inputs], device_of(self.renderer))
         frames = (*attending.lip_frames, *attending.face_frames)
         features = torch.stack([self.bank.features[frame] for frame in frames])[None].permute(0, 1, 4, 2, 3)
         rendering = render_in(self.precision, self.renderer, batch.target, *batch.references(features))
-        gap = self._gap(pose, attending) if self.interior is not None else None
+        gap = self._gap(vertices, inputs.projected, attending) if self.interior is not None else None
         if self.interior is None or gap is None:
             return rendering
         return paint_in(self.precision, self.interior, rendering, batch.target, gap)
 
-    def _gap(self, pose: FramePose, attending: RankedReferences) -> MouthGap | None:
-        """What of the mouth's inside no reference shows; None where nothing is to be painted."""
+    def _gap(self, vertices: np.ndarray, projected: np.ndarray, attending: RankedReferences) -> MouthGap | None:
+        """What of the mouth's inside no reference shows; None where nothing is to be painted.
+
+        Args:
+            vertices: [V, 3] IOD of the driven face.
+            projected: [N, 3] px of the window, the same with its border.
+            attending: the references.
+        """
         shown = np.stack([self.bank.entries[frame].gaps for frame in attending.lip_frames])
         weights = np.exp(attending.lip_log_weights - attending.lip_log_weights.max())
-        gaps = gap_profile(pose.vertices)
+        gaps = gap_profile(vertices)
         missing = missing_share(gaps, shown, weights / weights.sum())
         if not is_worth_painting(gaps, missing):
             return None
-        return mouth_gap(self.mesh, self.mesh.project(pose), gaps, missing)
+        return mouth_gap(self.mesh, projected, gaps, missing)
 
     def _composite(
         self,

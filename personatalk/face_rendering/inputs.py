@@ -71,6 +71,7 @@ class FrameInputs:
     """What the renderer may know of one frame, encodings of references aside.
 
     Attributes:
+        projected: [N, 3] px of the window, the driven face, vertices and border.
         image: [3, H, W] in [0, 1], the window with its own mouth blacked out.
         mask: [1, H, W] in [0, 1], the region to render.
         geometry: [8, h, w], the geometry map.
@@ -79,6 +80,7 @@ class FrameInputs:
         grids: [R, H, W, 2] px, where each pixel of the window lies in each reference's window; lip references first.
     """
 
+    projected: np.ndarray
     image: np.ndarray
     mask: np.ndarray
     geometry: np.ndarray
@@ -164,6 +166,7 @@ def frame_inputs(
         prediction = query.prior.predict(pose, projected, image, query.mouth, query.time)
     places = np.stack([frame.projected[:, :2] for frame in (*references.lip, *references.face)])
     return FrameInputs(
+        projected=projected,
         image=image,
         mask=mask[None],
         geometry=mesh.geometry_map(pose, projected),
