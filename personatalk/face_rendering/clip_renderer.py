@@ -35,7 +35,13 @@ from personatalk.face_rendering.reference_selection import (
     rank_references,
 )
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
-from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.geometry.camera import (
+    WINDOW_HEIGHT,
+    WINDOW_WIDTH,
+    share_in_picture,
+    warp_image,
+    window_from_image,
+)
 from personatalk.geometry.face_geometry import FaceGeometry, FramePose
 from personatalk.geometry.face_model import HeadVertices, smoothstep
 from personatalk.geometry.mesh import FaceMesh
@@ -45,6 +51,7 @@ from personatalk.occlusion.segmentation import Occlusion
 
 FADE_S = 0.16  # s around frames without a face
 TURN_FADE_DEG = (50.0, 62.0)  # the dub fades back to the source as the head turns away
+PICTURE_FADE = (0.4, 0.6)  # and as the window leaves the picture: the share of it that lies inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +132,8 @@ class ClipRenderer:
             position: which of the T frames.
             image: [H, W, 3] uint8, the source frame.
         """
-        nothing = np.zeros(0, int)
-        crop = cut_crop(image, self.windows[position]) if self.strength[position] > 0 else None
+        nothing, strength = np.zeros(0, int), self._strength(position, image)
+        crop = cut_crop(image, self.windows[position]) if strength > 0 else None
         if crop is None:
             return RenderedFrame(image=image, is_dubbed=False, lip_frames=nothing, face_frames=nothing)
         ranked = self.rank(position)
@@ -142,6 +149,12 @@ class ClipRenderer:
             face_frames=ranked.face_frames,
             rendering=of_all_references(rendering, ranked),
         )
+
+    def _strength(self, position: int, image: np.ndarray) -> float:
+        """How far a frame is dubbed, 0 to 1: what is known of its face, and how much of the window it shows."""
+        height, width = image.shape[:2]
+        inside = share_in_picture(self.windows[position], width, height)
+        return float(self.strength[position] * smoothstep(np.array(inside), *PICTURE_FADE))
 
     def _time(self, position: int) -> float:
         """Seconds of the source frame that stands at a position, in the clip of the references."""
@@ -205,7 +218,7 @@ class ClipRenderer:
         height, width = crop.image.shape[:2]
         on_crop = pose.into(crop.crop_from_image)
         index, barycentric = rasterize(self.mesh.project(on_crop), self.mesh.triangles, height, width)
-        mask = self._mask(on_crop, index)
+        mask = self._mask(on_crop, index) * np.float32(self._strength(pose.frame, image))
         entries = [self.bank.entries[frame] for frame in (*attending.lip_frames, *attending.face_frames)]
         plan = Plan(
             weights=torch.cat([rendering.lip.weights, rendering.face.weights], 1)[0].numpy(),
@@ -231,10 +244,10 @@ class ClipRenderer:
         return finished
 
     def _mask(self, pose: FramePose, index: np.ndarray) -> np.ndarray:
-        """Say how far each pixel of a crop is replaced: [h, w] in [0, 1]; `index` [h, w] is of the driven face."""
+        """Say which pixels of a crop are replaced: [h, w] in [0, 1]; `index` [h, w] is of the driven face."""
         source = int(self.source_indices[pose.frame])
         own = self.source_vertices[source] if self.source_vertices is not None else None
-        mask = self.mesh.region(pose, index, own) * self.strength[pose.frame]
+        mask = self.mesh.region(pose, index, own)
         if self.occlusion:
             mask *= 1 - self.occlusion.on_crop(source, pose.target_from_image, *index.shape)
         return mask

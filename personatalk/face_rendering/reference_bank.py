@@ -18,11 +18,19 @@ from personatalk.face_rendering.mouth_interior import gap_profile
 from personatalk.face_rendering.reference_selection import ANY_LIGHT, ReferenceCandidates
 from personatalk.face_rendering.renderer import DualAttentionRenderer
 from personatalk.face_rendering.texture_prior import MIN_TEXTURES, TextureFrame, TexturePrior, texture_frame
-from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image, window_from_image
+from personatalk.geometry.camera import (
+    WINDOW_HEIGHT,
+    WINDOW_WIDTH,
+    share_in_picture,
+    warp_image,
+    window_from_image,
+)
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.media import Frame
+
+MIN_IN_PICTURE = 0.5  # share of a reference's window; of the rest only the picture's border would be repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,8 @@ class ReferenceBank:
     def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
         index, candidates = frame.index, self.candidates
         crop = cut_crop(frame.image, self._windows[index])
-        if crop is None:
+        height, width = frame.image.shape[:2]
+        if crop is None or share_in_picture(self._windows[index], width, height) < MIN_IN_PICTURE:
             return
         window = warp_image(frame.image, self._windows[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         pose = self.geometry.pose(index, self._head_vertices[index], self._windows[index])

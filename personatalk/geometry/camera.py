@@ -33,6 +33,14 @@ def window_from_image(geometry: FaceGeometry) -> np.ndarray:
     return np.concatenate([linear, shift[:, :, None]], -1).astype(np.float32)
 
 
+def share_in_picture(window_from_image: np.ndarray, width: int, height: int) -> float:
+    """How much of the window [2, 3] lies inside a picture of a size in px: 0 to 1."""
+    corners = np.array([(0, 0), (WINDOW_WIDTH, 0), (WINDOW_WIDTH, WINDOW_HEIGHT), (0, WINDOW_HEIGHT)], np.float32)
+    window = apply_affine(invert_affine(window_from_image), corners).astype(np.float32)
+    picture = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    return float(cv2.intersectConvexConvex(window, picture)[0] / cv2.contourArea(window))
+
+
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Map points: affine [..., 2, 3], points [..., N, 2] -> [..., N, 2]."""
     return points @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]

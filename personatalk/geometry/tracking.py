@@ -13,6 +13,7 @@ from personatalk.geometry.mediapipe_graphs import open_graph, restart_graph
 
 NUM_LANDMARKS = 478  # MediaPipe Face Mesh with refined lips and irises
 DETECTION_CONFIDENCE = 0.5
+TURN_MARGIN = 0.05  # of the detector's scores, by which a face is likelier to stand on its head than upright
 WINDOW_SCALE = 2.0  # side of the search window over the side of the detected face box
 MIN_WINDOW_PX = 64
 ROOM = 0.5  # of the picture's size, that is added on every side to find faces which fill it
@@ -104,6 +105,9 @@ class MediaPipeDetector:
             bottom, right = (int(ROOM * size) for size in image.shape[:2])
             boxes = self._boxes_in(cv2.copyMakeBorder(image, bottom, bottom, right, right, cv2.BORDER_CONSTANT))
             boxes -= np.array((right, bottom, right, bottom), np.float32)
+        if not len(boxes):  # nor are all that stand on their head
+            size = np.array(image.shape[1::-1] * 2, np.float32)
+            boxes = size - self._boxes_in(turned(image))[:, [2, 3, 0, 1]]
         return boxes
 
     def _boxes_in(self, image: np.ndarray) -> np.ndarray:
@@ -119,17 +123,25 @@ class MediaPipeDetector:
 
 class MediaPipeFollower:
     """MediaPipe Face Mesh inside a square window around one face, so that cost and accuracy do not depend on the size
-    of the frame. The window stands still while the face stays inside."""
+    of the frame. The window stands still while the face stays inside.
+
+    The mesh follows a face through any turn, but takes one that stands on its head for an upright one, with lips where
+    the eyes are. So it is decided where a face is found how it stands, and such a face is seen turned by half a circle.
+    """
 
     def __init__(self) -> None:
+        from mediapipe.python.solutions.face_detection import FaceDetection
         from mediapipe.python.solutions.face_mesh import FaceMesh
 
         self._mesh = open_graph(lambda: FaceMesh(refine_landmarks=True, max_num_faces=1))
+        self._judge = open_graph(lambda: FaceDetection(model_selection=0, min_detection_confidence=0.1))
         self._window: tuple[int, int, int] | None = None  # left, top, side
+        self._is_turned: bool | None = None  # None: to be decided
 
     def close(self) -> None:
-        """Free the network."""
+        """Free the networks."""
         self._mesh.close()
+        self._judge.close()
 
     @property
     def is_placed(self) -> bool:
@@ -141,7 +153,7 @@ class MediaPipeFollower:
         left, top, right, bottom = box
         side = max(MIN_WINDOW_PX, int(WINDOW_SCALE * max(right - left, bottom - top)))
         left, top = (np.array((left + right, top + bottom)) / 2 - side / 2).astype(int)
-        self._window = (int(left), int(top), side)
+        self._window, self._is_turned = (int(left), int(top), side), None
         restart_graph(self._mesh)
 
     def follow(self, image: np.ndarray) -> np.ndarray | None:
@@ -150,14 +162,25 @@ class MediaPipeFollower:
             return None
         window, self._window = self._window, None
         left, top, side = window
-        found = cast(Any, self._mesh.process(_cut(image, left, top, side)))  # MediaPipe declares no fields
+        square = _cut(image, left, top, side)
+        if self._is_turned is None:
+            self._is_turned = self._score(turned(square)) > self._score(square) + TURN_MARGIN
+        # MediaPipe declares no fields
+        found = cast(Any, self._mesh.process(turned(square) if self._is_turned else square))
         if not found.multi_face_landmarks:
             return None
         points = np.array([(p.x, p.y, p.z) for p in found.multi_face_landmarks[0].landmark], np.float32) * side
+        if self._is_turned:
+            points[:, :2] = side - points[:, :2]
         landmarks = points + np.array((left, top, 0), np.float32)
         if _holds(window, landmarks):
             self._window = window
         return landmarks
+
+    def _score(self, square: np.ndarray) -> float:
+        """How surely the detector sees an upright face in a square."""
+        found = cast(Any, self._judge.process(square)).detections or []
+        return max((detection.score[0] for detection in found), default=0.0)
 
 
 class MediaPipeTracker:
@@ -200,6 +223,11 @@ class MediaPipeTracker:
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Find all faces of an image: [N, 4] px, left, top, right, bottom; the largest first."""
         return self._detector.detect(image)
+
+
+def turned(image: np.ndarray) -> np.ndarray:
+    """Turn an image [H, W, 3] by half a circle."""
+    return np.ascontiguousarray(image[::-1, ::-1])
 
 
 def _holds(window: tuple[int, int, int], landmarks: np.ndarray) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import cv2
 import numpy as np
 import pytest
 from media_samples import ASSETS
+from person_clips import speaker
 
-from personatalk.geometry.tracking import MediaPipeDetector, MediaPipeTracker, track_face
+from personatalk.geometry.tracking import MediaPipeDetector, MediaPipeTracker, track_face, turned
 from personatalk.media import read_frames
 
 SIDE = 360  # px
@@ -37,3 +40,22 @@ def test_a_zoom_onto_a_face_is_followed_to_its_end(head):
     left, top, right, bottom = detector.detect(frames[-1][1])[0]
     detector.close()
     assert 0 <= (left + right) / 2 <= SIDE and 0 <= (top + bottom) / 2 <= SIDE
+
+
+@pytest.mark.parametrize("name", ["rendered_head.mp4", "grid_speaker.mp4"])
+def test_a_face_that_stands_on_its_head_has_its_lips_where_they_are(name):
+    images = [frame.image for frame in islice(read_frames(ASSETS / name), 12)]
+    height, width = images[0].shape[:2]
+    with MediaPipeTracker() as tracker:
+        upright = np.stack([tracker.track(image)[:, :2] for image in images])
+    with MediaPipeTracker() as tracker:
+        found = np.stack([tracker.track(turned(image))[:, :2] for image in images])
+    apart = np.linalg.norm((width, height) - found - upright, axis=-1)
+    assert apart.mean() < 0.02 * np.ptp(upright[0, :, 0]), "of the width of the face"
+
+
+def test_a_face_on_its_side_is_followed_as_it_is():
+    with MediaPipeTracker() as tracker:
+        landmarks = tracker.track(np.ascontiguousarray(np.rot90(speaker(1)[0])))
+    down = landmarks[152, :2] - landmarks[[33, 263], :2].mean(0)  # from the eyes to the chin
+    assert np.degrees(np.arctan2(*down)) == pytest.approx(90, abs=10)
