@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from personatalk.checkpoints import load_config, load_into
 from personatalk.face_rendering.attention import upsample, zero_parameters
-from personatalk.face_rendering.renderer import Rendering, ResidualBlock, Target
+from personatalk.face_rendering.renderer import Rendering, Target, UNet
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_model import INNER_LIPS, smoothstep
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS, FaceMesh
@@ -67,7 +67,7 @@ class MouthGap:
     share: np.ndarray
 
 
-class MouthInterior(nn.Module):
+class MouthInterior(UNet):
     """Paints the inside of a mouth: a U-Net over the mouth's part of the window.
 
     Args:
@@ -77,21 +77,10 @@ class MouthInterior(nn.Module):
     """
 
     def __init__(self, config: MouthInteriorConfig) -> None:
-        super().__init__()
-        self.config = config
-        fine, middle, coarse = config.widths
         pixels, half = 3 + NUM_GAP_MAPS, config.fine_width
-        self.enter = nn.Conv2d(pixels * MAP_STRIDE**2 + NUM_MAP_CHANNELS, fine, 1)
-        self.fine_in = ResidualBlock(fine)
-        self.down1 = nn.Conv2d(fine, middle, 2, stride=2)
-        self.middle_in = ResidualBlock(middle)
-        self.down2 = nn.Conv2d(middle, coarse, 2, stride=2)
-        self.coarse = nn.Sequential(ResidualBlock(coarse), ResidualBlock(coarse))
-        self.up2 = nn.Conv2d(coarse, middle, 1)
-        self.middle_out = ResidualBlock(middle)
-        self.up1 = nn.Conv2d(middle, fine, 1)
-        self.fine_out = ResidualBlock(fine)
-        self.half_in = nn.Conv2d(fine + pixels * 4, half, 3, padding=1)
+        super().__init__(pixels * MAP_STRIDE**2 + NUM_MAP_CHANNELS, config.widths)
+        self.config = config
+        self.half_in = nn.Conv2d(config.widths[0] + pixels * 4, half, 3, padding=1)
         self.half_out = nn.Conv2d(half, 12, 3, padding=1)
         zero_parameters(self.half_out)
 
@@ -107,11 +96,7 @@ class MouthInterior(nn.Module):
             [B, 3, 96, 112], about in [0, 1]; right where the first map is 1.
         """
         seen = torch.cat([image, maps], 1)
-        fine = self.fine_in(self.enter(torch.cat([F.pixel_unshuffle(seen, MAP_STRIDE), geometry], 1)))
-        middle = self.middle_in(self.down1(fine))
-        coarse = self.coarse(self.down2(middle))
-        middle = self.middle_out(middle + upsample(self.up2(coarse), middle.shape[-2:]))
-        fine = self.fine_out(fine + upsample(self.up1(middle), fine.shape[-2:]))
+        fine = self.through(self.enter(torch.cat([F.pixel_unshuffle(seen, MAP_STRIDE), geometry], 1)))
         halved = F.pixel_unshuffle(seen, 2)
         half = F.silu(self.half_in(torch.cat([upsample(F.silu(fine), halved.shape[-2:]), halved], 1)))
         return MIDDLE + F.pixel_shuffle(self.half_out(half), 2)

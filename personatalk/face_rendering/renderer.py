@@ -83,15 +83,18 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
 
 
-class Decoder(nn.Module):
-    """A small U-Net that blends the two samples and adds what neither has: shadow, inner mouth, bared skin."""
+class UNet(nn.Module):
+    """Three levels, 1/4, 1/8 and 1/16 of the window, down and up again; networks add what enters and what leaves.
 
-    def __init__(self, config: RendererConfig) -> None:
+    Args:
+        num_in: channels of what `enter`, a 1x1 convolution at 1/4 of the window, takes.
+        widths: channels of the three levels.
+    """
+
+    def __init__(self, num_in: int, widths: tuple[int, int, int]) -> None:
         super().__init__()
-        fine, middle, coarse = config.widths
-        pixels = MAP_STRIDE**2
-        num_prior = NUM_PRIOR_CHANNELS * PRIOR_PIXELS if config.has_texture_prior else 0
-        self.enter = nn.Conv2d((3 + 3 + 4) * pixels + 3 * config.dim + num_prior, fine, 1)
+        fine, middle, coarse = widths
+        self.enter = nn.Conv2d(num_in, fine, 1)
         self.fine_in = ResidualBlock(fine)
         self.down1 = nn.Conv2d(fine, middle, 2, stride=2)
         self.middle_in = ResidualBlock(middle)
@@ -101,7 +104,24 @@ class Decoder(nn.Module):
         self.middle_out = ResidualBlock(middle)
         self.up1 = nn.Conv2d(middle, fine, 1)
         self.fine_out = ResidualBlock(fine)
-        self.leave = nn.Conv2d(fine, 4 * pixels, 3, padding=1)
+
+    def through(self, entered: Tensor) -> Tensor:
+        """Take what `enter` gave, [B, C, h, w], down to 1/4 of its size and up again: the same shape."""
+        fine = self.fine_in(entered)
+        middle = self.middle_in(self.down1(fine))
+        coarse = self.coarse(self.down2(middle))
+        middle = self.middle_out(middle + upsample(self.up2(coarse), middle.shape[-2:]))
+        return self.fine_out(fine + upsample(self.up1(middle), fine.shape[-2:]))
+
+
+class Decoder(UNet):
+    """A small U-Net that blends the two samples and adds what neither has: shadow, inner mouth, bared skin."""
+
+    def __init__(self, config: RendererConfig) -> None:
+        pixels = MAP_STRIDE**2
+        num_prior = NUM_PRIOR_CHANNELS * PRIOR_PIXELS if config.has_texture_prior else 0
+        super().__init__((3 + 3 + 4) * pixels + 3 * config.dim + num_prior, config.widths)
+        self.leave = nn.Conv2d(config.widths[0], 4 * pixels, 3, padding=1)
         zero_parameters(self.leave)
 
     def forward(
@@ -113,11 +133,7 @@ class Decoder(nn.Module):
         if prior is not None:
             maps.append(F.pixel_unshuffle(prior, MAP_STRIDE // PRIOR_STRIDE))
         maps = torch.cat([x.to(query.dtype) for x in maps], 1)
-        fine = self.fine_in(join(self.enter, pixels, maps))
-        middle = self.middle_in(self.down1(fine))
-        coarse = self.coarse(self.down2(middle))
-        middle = self.middle_out(middle + upsample(self.up2(coarse), middle.shape[-2:]))
-        fine = self.fine_out(fine + upsample(self.up1(middle), fine.shape[-2:]))
+        fine = self.through(join(self.enter, pixels, maps))
         residual, lean = self._leave(F.silu(fine)).float().split((3, MAP_STRIDE**2), 1)
         residual = F.avg_pool2d(residual, RESIDUAL_STRIDE // MAP_STRIDE)  # fine detail is the samples' own
         return upsample(residual, target.image.shape[-2:]), F.pixel_shuffle(lean, MAP_STRIDE)

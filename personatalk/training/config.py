@@ -95,17 +95,29 @@ class SyncTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RendererTrainingConfig(TrainingConfig):
+class AdversarialTrainingConfig(TrainingConfig):
+    """A run of a network that makes pictures, with a discriminator of mouths beside it.
+
+    Attributes:
+        adversarial_from: step from which the mouth discriminator's losses count.
+        adversarial_warmup: steps before that in which it is trained already.
+        bfloat16: mixed precision, which GPUs and some processors compute faster.
+    """
+
+    adversarial_from: int = 1500
+    adversarial_warmup: int = 200
+    bfloat16: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererTrainingConfig(AdversarialTrainingConfig):
     """A run of stage 2.
 
     Attributes:
         bank_size: lip references that a training clip offers; the nearest few attend.
         lip_weight: factor on the reconstruction inside the lip region.
-        adversarial_from: step from which the mouth discriminator's losses count.
-        adversarial_warmup: steps before that in which it is trained already.
         disturbed_share: share of targets whose geometry is perturbed, since stage 1's has errors too.
         prior_share: share of targets with a texture prior; a dub may have none.
-        bfloat16: mixed precision, which GPUs and some processors compute faster.
     """
 
     learning_rate: float = 6e-4
@@ -114,11 +126,8 @@ class RendererTrainingConfig(TrainingConfig):
     warmup_steps: int = 100
     bank_size: int = 12
     lip_weight: float = 2.0
-    adversarial_from: int = 1500
-    adversarial_warmup: int = 200
     disturbed_share: float = 0.2
     prior_share: float = 0.9
-    bfloat16: bool = False
     loss_weights: dict[str, float] = field(
         default_factory=lambda: dict(
             reconstruction=1.0, samples=0.3, gradient=0.5, lpips=0.5, adversarial=0.01, matching=0.5
@@ -127,22 +136,13 @@ class RendererTrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InteriorTrainingConfig(TrainingConfig):
-    """A run of the mouth interior.
-
-    Attributes:
-        adversarial_from: step from which the mouth discriminator's losses count.
-        adversarial_warmup: steps before that in which it is trained already.
-        bfloat16: mixed precision, which GPUs and some processors compute faster.
-    """
+class InteriorTrainingConfig(AdversarialTrainingConfig):
+    """A run of the mouth interior."""
 
     learning_rate: float = 1e-3
     batch_size: int = 12
     num_steps: int = 6000
     warmup_steps: int = 100
-    adversarial_from: int = 1500
-    adversarial_warmup: int = 200
-    bfloat16: bool = False
     loss_weights: dict[str, float] = field(
         default_factory=lambda: dict(reconstruction=1.0, gradient=0.5, lpips=1.0, adversarial=0.01, matching=0.5)
     )

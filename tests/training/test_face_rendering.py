@@ -20,15 +20,16 @@ from personatalk.face_rendering.mouth_interior import MouthInterior, MouthInteri
 from personatalk.face_rendering.reference_selection import MIN_GAP_S
 from personatalk.face_rendering.renderer import Target
 from personatalk.metrics.perceptual import EfficientNetLite0, Lpips
-from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.config import InteriorTrainingConfig, RendererTrainingConfig
 from personatalk.training.face_rendering.dataset import RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import AdversarialLoss
 from personatalk.training.face_rendering.interior_dataset import InteriorBatch
-from personatalk.training.face_rendering.interior_train import paint_batch
+from personatalk.training.face_rendering.interior_train import InteriorLosses, paint_batch, validate_interior
 from personatalk.training.face_rendering.train import (
     RendererLosses,
     begin,
     edges,
+    open_run,
     perceptual_difference,
     region_psnr,
     step_difference,
@@ -310,15 +311,40 @@ def test_temporal_batches_hold_pairs_that_share_far_references():
     assert len(singles) == 6 and singles[1][0] != singles[0][0] + 1
 
 
-def test_mouth_interior_learns_a_mouth_by_heart():
-    """One made-up mouth, painted again: the loss falls, and the gap comes nearer to the truth than what was given."""
+def made_up_mouths() -> InteriorBatch:
+    """Two mouths that the maps show as wide open, and grey in what is given of them."""
     random = torch.Generator().manual_seed(0)
     truth = F.interpolate(torch.rand(2, 3, 20, 24, generator=random), size=(160, 192), mode="bilinear")
     maps = torch.zeros(2, 4, 96, 112)
     maps[:, 0, 40:64, 30:80] = maps[:, 3, 40:64, 30:80] = 1
     image = truth.clone()
     image[..., 56:80, 70:120] = 0.5
-    batch = InteriorBatch(image=image, maps=maps, geometry=torch.rand(2, 8, 40, 48, generator=random), truth=truth)
+    return InteriorBatch(image=image, maps=maps, geometry=torch.rand(2, 8, 40, 48, generator=random), truth=truth)
+
+
+def test_losses_and_validation_of_the_mouth_interior_compute_where_the_model_is(lpips, tmp_path):
+    config = InteriorTrainingConfig(adversarial_from=0)
+    model = MouthInterior(MouthInteriorConfig(widths=(8, 8, 8), fine_width=8))
+    state, adversary = open_run(tmp_path, model, config, "cpu")
+    judge = deepcopy(lpips)
+    with fake_cuda():
+        for network in (state.model, state.ema, adversary.discriminator, judge):
+            network.to("cuda")
+        batch = to_device(made_up_mouths(), "cuda")
+        with torch.no_grad():
+            composed, _ = paint_batch(state.model, batch)
+            losses = InteriorLosses(config, judge, None)(state.model, batch, 0)
+            losses |= adversary(composed, batch.truth, batch.geometry)
+        assert losses.keys() == config.loss_weights.keys()
+        assert {loss.device.type for loss in losses.values()} == {"cuda"}
+        with pytest.raises(DataDependentOutputException):  # all was computed: there only is no value to fetch
+            validate_interior(state.ema, [made_up_mouths()], judge)
+
+
+def test_mouth_interior_learns_a_mouth_by_heart():
+    """One made-up mouth, painted again: the loss falls, and the gap comes nearer to the truth than what was given."""
+    batch = made_up_mouths()
+    image, truth = batch.image, batch.truth
     torch.manual_seed(0)
     model = MouthInterior(MouthInteriorConfig(widths=(16, 16, 16), fine_width=16))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)

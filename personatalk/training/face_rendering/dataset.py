@@ -92,6 +92,16 @@ class ClipFrames:
         return self.geometry.pose(t, self.head_vertices[t] + disturbance, self.affines[t])
 
 
+def clips_by_person(corpus: Path, clips: list[Clip]) -> dict[str, list[str]]:
+    """Names of each person's clips that `preprocess` made windows of, those that are too short left out."""
+    by_person: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        path = cache_path(corpus, "windows", clip)
+        if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
+            by_person[clip.person].append(clip.name)
+    return by_person
+
+
 class RendererDataset:
     """Training samples of stage 2, one for each (step, place in the batch).
 
@@ -122,11 +132,7 @@ class RendererDataset:
     ) -> None:
         self.mesh, self.num_lip, self.num_face, self.bank_size = mesh, num_lip, num_face, bank_size
         self.disturbed_share, self.prior_share, self.in_pairs = disturbed_share, prior_share, in_pairs
-        self.by_person: dict[str, list[str]] = defaultdict(list)
-        for clip in clips:
-            path = cache_path(corpus, "windows", clip)
-            if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
-                self.by_person[clip.person].append(clip.name)
+        self.by_person = clips_by_person(corpus, clips)
         self.persons = sorted(self.by_person)
         self.load = lru_cache(maxsize=64)(lambda name: ClipFrames(corpus, name, mesh, has_prior=prior_share > 0))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from personatalk.geometry.mesh import NUM_MAP_CHANNELS
+from personatalk.training.config import AdversarialTrainingConfig
 
 MOUTH_ROWS, MOUTH_COLUMNS = slice(16, 112), slice(40, 152)  # px of the window: lips, chin, part of the cheeks
 
@@ -84,6 +85,17 @@ class AdversarialLoss:
         for ours, true in zip(of_fake, of_real, strict=True):
             matching = matching + (ours.float() - true.float()).abs().mean()
         return {"adversarial": -logits.float().mean(), "matching": matching}
+
+    def losses_at(
+        self, step: int, config: AdversarialTrainingConfig, *, fake: Tensor, real: Tensor, geometry: Tensor
+    ) -> dict[str, Tensor]:
+        """Let the discriminator do its step of a run, and return the generator's losses, 0 before they count."""
+        wait = config.adversarial_from - step
+        if wait <= config.adversarial_warmup:
+            self.learn(fake, real, geometry)
+        if wait > 0:
+            return {"adversarial": fake.new_zeros(()), "matching": fake.new_zeros(())}
+        return self(fake, real, geometry)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights and optimizer."""

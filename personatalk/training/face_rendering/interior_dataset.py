@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +16,8 @@ from personatalk.face_rendering.reference_selection import is_far
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_aperture
-from personatalk.training.corpus import Clip, cache_path
-from personatalk.training.face_rendering.dataset import MIN_CLIP_FRAMES, ClipFrames
+from personatalk.training.corpus import Clip
+from personatalk.training.face_rendering.dataset import ClipFrames, clips_by_person
 
 OPEN_IOD = 0.03  # lip aperture from which a mouth is worth painting
 OPENEST_SHARE = 0.75  # of the samples come from the more open half of a clip's open mouths
@@ -59,11 +58,7 @@ class InteriorDataset:
 
     def __init__(self, corpus: Path, clips: list[Clip], mesh: FaceMesh, *, is_varied: bool = True) -> None:
         self.mesh, self.is_varied = mesh, is_varied
-        self.by_person: dict[str, list[str]] = defaultdict(list)
-        for clip in clips:
-            path = cache_path(corpus, "windows", clip)
-            if path.exists() and len(np.load(path, mmap_mode="r")) >= MIN_CLIP_FRAMES:
-                self.by_person[clip.person].append(clip.name)
+        self.by_person = clips_by_person(corpus, clips)
         self.persons = sorted(self.by_person)
         self.load = lru_cache(maxsize=400)(lambda name: ClipFrames(corpus, name, mesh, has_prior=False))
 

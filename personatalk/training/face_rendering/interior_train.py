@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from personatalk.errors import PersonaTalkError
+from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.mouth_interior import (
     COLUMNS,
     MAP_COLUMNS,
@@ -26,8 +26,8 @@ from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher
 from personatalk.training.face_rendering.discriminator import AdversarialLoss
 from personatalk.training.face_rendering.interior_dataset import InteriorBatch, InteriorDataset
-from personatalk.training.face_rendering.train import gradient_difference, region_psnr
-from personatalk.training.loop import STATE_NAME, TrainState, on_cpu, train
+from personatalk.training.face_rendering.train import gradient_difference, open_run, region_psnr, require_persons
+from personatalk.training.loop import on_cpu, to_device, train
 
 LIP_ROWS, LIP_COLUMNS = slice(24, 88), slice(16, 96)  # px of ROWS and COLUMNS: where mouths are compared
 LIP_ZOOM = 1.25
@@ -59,23 +59,16 @@ class InteriorLosses:
         with torch.autocast(batch.truth.device.type, dtype=torch.bfloat16, enabled=self.config.bfloat16):
             composed, hole = paint_batch(model, batch)
             weight = hole / hole.mean()
-            return {
+            losses = {
                 "reconstruction": ((composed - batch.truth).abs() * weight).mean(),
                 "gradient": gradient_difference(composed, batch.truth, weight),
                 "lpips": self.lpips(enlarged_lips(composed), enlarged_lips(batch.truth)).mean(),
-                **self.adversarial(composed, batch, step),
             }
-
-    def adversarial(self, composed: Tensor, batch: InteriorBatch, step: int) -> dict[str, Tensor]:
-        """Return the two losses by the discriminator, 0 before it counts, and let it do a step of its own."""
-        if self.adversary is None:
-            return {}
-        wait = self.config.adversarial_from - step
-        if wait <= self.config.adversarial_warmup:
-            self.adversary.learn(composed, batch.truth, batch.geometry)
-        if wait > 0:
-            return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
-        return self.adversary(composed, batch.truth, batch.geometry)
+            if self.adversary is not None:
+                losses |= self.adversary.losses_at(
+                    step, self.config, fake=composed, real=batch.truth, geometry=batch.geometry
+                )
+            return losses
 
 
 def enlarged_lips(images: Tensor) -> Tensor:
@@ -94,6 +87,7 @@ def validate_interior(model: MouthInterior, batches: list[InteriorBatch], lpips:
     """
     rows = []
     for batch in batches:
+        batch = to_device(batch, device_of(model))
         composed, hole = paint_batch(model, batch)
         given = torch.lerp(batch.truth, batch.image, hole)
         rows.append(
@@ -149,19 +143,9 @@ def train_interior(
     mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
     training = InteriorDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh)
     held_out = InteriorDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, is_varied=False)
-    for split, dataset in (("train", training), ("val", held_out)):
-        if not dataset.persons:
-            raise PersonaTalkError(f"{corpus} holds no windows of clips of the split {split}; run preprocess first")
+    require_persons(corpus, train=training.persons, val=held_out.persons)
     lpips = Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device)
-    adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
-    model = MouthInterior(model_config).to(device).to(memory_format=torch.channels_last)
-    state = TrainState(
-        model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),
-        extras={"adversary": adversary} if adversary else {},
-    )
-    if (folder / STATE_NAME).exists():
-        state.load(folder / STATE_NAME)
+    state, adversary = open_run(folder, MouthInterior(model_config), config, device)
     losses = InteriorLosses(config, lpips, adversary)
     batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
     train(

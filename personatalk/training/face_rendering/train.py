@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from personatalk.checkpoints import load_into
 from personatalk.errors import PersonaTalkError
@@ -17,12 +17,13 @@ from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
-from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.config import AdversarialTrainingConfig, RendererTrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
 from personatalk.training.loop import STATE_NAME, TrainState, on_cpu, to_device, train
 
+Model = TypeVar("Model", bound=nn.Module)
 MOUTH_ZOOM = 1.5
 VALIDATION_BATCHES, VALIDATION_BATCH = 8, 8
 PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
@@ -72,8 +73,10 @@ class RendererLosses:
             "reconstruction": reconstruction_difference(faces, truth, weight),
             "samples": sample_difference(rendering, truth, mask, lips),
             "gradient": gradient_difference(faces, truth, weight),
-            **self.adversarial(composed, batch, step),
         }
+        if self.adversary is not None:
+            geometry = batch.frames.target.geometry
+            losses |= self.adversary.losses_at(step, self.config, fake=composed, real=truth, geometry=geometry)
         if "temporal" in self.config.loss_weights:
             losses["temporal"] = step_difference(faces, truth, weight)
         if self.perceptual is not None:
@@ -81,17 +84,6 @@ class RendererLosses:
         if self.lpips is not None:
             losses["lpips"] = self.lpips(*(enlarged_mouth(x) for x in (composed, truth, weight))).mean()
         return losses
-
-    def adversarial(self, composed: Tensor, batch: RendererBatch, step: int) -> dict[str, Tensor]:
-        """Return the two losses by the discriminator, 0 before it counts, and let it do a step of its own."""
-        wait = self.config.adversarial_from - step
-        if self.adversary is None:
-            return {}
-        if wait <= self.config.adversarial_warmup:
-            self.adversary.learn(composed, batch.truth, batch.frames.target.geometry)
-        if wait > 0:
-            return {"adversarial": composed.new_zeros(()), "matching": composed.new_zeros(())}
-        return self.adversary(composed, batch.truth, batch.frames.target.geometry)
 
 
 def lip_region(batch: RendererBatch) -> Tensor:
@@ -288,10 +280,19 @@ def datasets_of(
     )
     of_others = [clip for clip in clips if clip.split == "val"]
     held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
-    for split, dataset in (("train", training), ("val", held_out)):
-        if not dataset.persons:
-            raise PersonaTalkError(f"{corpus} holds no windows of clips of the split {split}; run preprocess first")
+    require_persons(corpus, train=training.persons, val=held_out.persons)
     return training, held_out
+
+
+def require_persons(corpus: Path, **persons: list[str]) -> None:
+    """Refuse a corpus that has nobody in a split, each split's persons given by its name.
+
+    Raises:
+        PersonaTalkError: nobody is in a split.
+    """
+    for split, some in persons.items():
+        if not some:
+            raise PersonaTalkError(f"{corpus} holds no windows of clips of the split {split}; run preprocess first")
 
 
 def begin(
@@ -305,6 +306,17 @@ def begin(
     model = DualAttentionRenderer(model_config)
     if start_from:
         load_into(model, start_from)
+    return open_run(folder, model, config, device)
+
+
+def open_run(
+    folder: Path, model: Model, config: AdversarialTrainingConfig, device: torch.device | str
+) -> tuple[TrainState[Model], AdversarialLoss | None]:
+    """Bring a model to a device, with its optimizer, and a discriminator if one is asked for; load a saved state.
+
+    Raises:
+        CheckpointError: the folder's state is of another run.
+    """
     model = model.to(device).to(memory_format=torch.channels_last)
     adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
     state = TrainState(
