@@ -27,7 +27,7 @@ def no_tick() -> None:
 
 
 class Run:
-    """Progress, cancelling and timings of one dub.
+    """Progress, cancelling, timings and processor times of one dub.
 
     Args:
         progress: called with (share done, what is being done).
@@ -41,6 +41,7 @@ class Run:
     ) -> None:
         self.progress, self.should_stop, self.measures_memory = progress, should_stop, measures_memory
         self.timings: dict[str, float] = {}
+        self.processor_s: dict[str, float] = {}
         self.peak_memory_mb: dict[str, int | None] = {}
         self.done, self.name, self.message = 0.0, "", ""
 
@@ -51,9 +52,10 @@ class Run:
         self.step(0, 1)
         if self.measures_memory:
             reset_peak_memory()
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         yield
         self.timings[name] = time.perf_counter() - start
+        self.processor_s[name] = time.process_time() - processor_start
         if self.measures_memory:
             self.peak_memory_mb[name] = peak_memory_mb()
         self.done += SHARES[name]

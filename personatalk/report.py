@@ -51,6 +51,7 @@ def dubbing_report(
         "shots": faces.source.shots,
         "fps": fps,
         "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
+        "processor_s": {name: round(value, 3) for name, value in run.processor_s.items()},
         "peak_memory_mb": run.peak_memory_mb,
         "face_scale_px": round(float(np.median(faces.source.geometry.scale)), 1),
         "lip_aperture": {"mean": round(float(aperture.mean()), 4), "deviation": round(float(aperture.std()), 4)},
