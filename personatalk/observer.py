@@ -13,6 +13,7 @@ from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry_construction.style import Style
+from personatalk.media.picture import Pixels
 from personatalk.stages import DrivenGeometry, Faces
 
 
@@ -49,7 +50,7 @@ class Observer(Protocol):
     def begin(self, scene: Scene) -> None:
         """See the scene before its first frame."""
 
-    def frame(self, position: int, image: np.ndarray, rendered: RenderedFrame) -> None:
+    def frame(self, position: int, image: Pixels, rendered: RenderedFrame) -> None:
         """See a frame: its position, the source's picture [H, W, 3] uint8, and what was made of it."""
 
     def finish(self, report: dict) -> None:

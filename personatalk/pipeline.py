@@ -316,7 +316,7 @@ class DubbingPipeline:
                 passed += not rendered.is_dubbed
                 if record:
                     record.frame(position, image, rendered)
-                writer.write(rendered.image, int(timeline.pts[position]))
+                writer.write(rendered.pixels, int(timeline.pts[position]))
         if passed == len(timeline.order):
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return passed

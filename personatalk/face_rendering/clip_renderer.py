@@ -47,6 +47,7 @@ from personatalk.geometry.face_model import HeadVertices, smoothstep
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry.rasterizer import rasterize
+from personatalk.media.picture import Pixels, with_part
 from personatalk.occlusion.segmentation import Occlusion
 
 FADE_S = 0.16  # s around frames without a face
@@ -59,18 +60,23 @@ class RenderedFrame:
     """A finished frame and how it was made.
 
     Attributes:
-        image: [H, W, 3] uint8.
+        pixels: [H, W, 3] uint8; of a Picture, only the changed part was converted.
         is_dubbed: false where the source was passed through.
         lip_frames: [K] frame numbers of the lip references.
         face_frames: [K] frame numbers of the face references.
         rendering: of the window, batch of one; None where the source was passed through.
     """
 
-    image: np.ndarray
+    pixels: Pixels
     is_dubbed: bool
     lip_frames: np.ndarray
     face_frames: np.ndarray
     rendering: Rendering | None = None
+
+    @property
+    def image(self) -> np.ndarray:
+        """The whole of it: [H, W, 3] uint8."""
+        return np.asarray(self.pixels)
 
 
 class ClipRenderer:
@@ -125,7 +131,7 @@ class ClipRenderer:
         )
 
     @torch.inference_mode()
-    def render(self, position: int, image: np.ndarray) -> RenderedFrame:
+    def render(self, position: int, image: Pixels) -> RenderedFrame:
         """Render one frame.
 
         Args:
@@ -135,7 +141,7 @@ class ClipRenderer:
         nothing, strength = np.zeros(0, int), self._strength(position, image)
         crop = cut_crop(image, self.windows[position]) if strength > 0 else None
         if crop is None:
-            return RenderedFrame(image=image, is_dubbed=False, lip_frames=nothing, face_frames=nothing)
+            return RenderedFrame(pixels=image, is_dubbed=False, lip_frames=nothing, face_frames=nothing)
         ranked = self.rank(position)
         attending = ranked.active()
         pose = self.geometry.pose(position, self.head_vertices[position], self.windows[position])
@@ -143,14 +149,14 @@ class ClipRenderer:
         rendering = self._network(pose.vertices, inputs, attending)
         finished = self._composite(pose, image, crop, attending, rendering, grids=inputs.grids)
         return RenderedFrame(
-            image=finished,
+            pixels=finished,
             is_dubbed=True,
             lip_frames=ranked.lip_frames,
             face_frames=ranked.face_frames,
             rendering=of_all_references(rendering, ranked),
         )
 
-    def _strength(self, position: int, image: np.ndarray) -> float:
+    def _strength(self, position: int, image: Pixels) -> float:
         """How far a frame is dubbed, 0 to 1: what is known of its face, and how much of the window it shows."""
         height, width = image.shape[:2]
         inside = share_in_picture(self.windows[position], width, height)
@@ -164,7 +170,7 @@ class ClipRenderer:
         """Light of the source frame that stands at a position, among those of the references."""
         return int(self.bank.candidates.lights[self.source_indices[position]]) if self.is_same_clip else ANY_LIGHT
 
-    def _inputs(self, pose: FramePose, image: np.ndarray, attending: RankedReferences) -> FrameInputs:
+    def _inputs(self, pose: FramePose, image: Pixels, attending: RankedReferences) -> FrameInputs:
         position, entries = pose.frame, self.bank.entries
         window = warp_image(image, self.windows[position], WINDOW_WIDTH, WINDOW_HEIGHT)
         references = AttendedReferences(
@@ -208,13 +214,13 @@ class ClipRenderer:
     def _composite(
         self,
         pose: FramePose,
-        image: np.ndarray,
+        image: Pixels,
         crop: Crop,
         attending: RankedReferences,
         rendering: Rendering,
         *,
         grids: np.ndarray,
-    ) -> np.ndarray:
+    ) -> Pixels:
         height, width = crop.image.shape[:2]
         on_crop = pose.into(crop.crop_from_image)
         index, barycentric = rasterize(self.mesh.project(on_crop), self.mesh.triangles, height, width)
@@ -239,9 +245,7 @@ class ClipRenderer:
         )
         wanted = wanted_energy([entry.detail for entry in entries], grids, plan.weights, plan.gate, plan.num_lip)
         filled = restore_detail(filled, mask, wanted, crop.window_from_crop)
-        finished = image.copy()
-        finished[crop.top : crop.top + height, crop.left : crop.left + width] = filled
-        return finished
+        return with_part(image, crop.left, crop.top, filled)
 
     def _mask(self, pose: FramePose, index: np.ndarray) -> np.ndarray:
         """Say which pixels of a crop are replaced: [h, w] in [0, 1]; `index` [h, w] is of the driven face."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, apply_affine, invert_affine
+from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, box_of_window, shift_affine
 from personatalk.geometry.mesh import MAP_STRIDE
+from personatalk.media.picture import Pixels, part_of
 
 ONE, LEVELS, PER_STRIDE = np.float32(1), np.float32(255), np.float32(1 / MAP_STRIDE)  # double precision is slower
 LEAST_WEIGHT = np.float32(1e-4)  # of a reference in a pixel
@@ -59,23 +60,18 @@ class Crop:
         return np.array([[1, 0, -self.left], [0, 1, -self.top]], np.float32)
 
 
-def cut_crop(image: np.ndarray, window_from_image: np.ndarray) -> Crop | None:
+def cut_crop(image: Pixels, window_from_image: np.ndarray) -> Crop | None:
     """Cut the window's bounding box out of a frame; None where it lies outside.
 
     Args:
         image: [H, W, 3] uint8.
         window_from_image: [2, 3].
     """
-    corners = np.array([(0, 0), (WINDOW_WIDTH, 0), (0, WINDOW_HEIGHT), (WINDOW_WIDTH, WINDOW_HEIGHT)], np.float32)
-    corners = apply_affine(invert_affine(window_from_image), corners)
-    left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(corners.max(0)), image.shape[1::-1]).astype(int)
+    left, top, right, bottom = box_of_window(image.shape, window_from_image, WINDOW_WIDTH, WINDOW_HEIGHT)
     if right - left < 8 or bottom - top < 8:
         return None
-    window_from_crop = window_from_image.copy()
-    window_from_crop[:, 2] += window_from_image[:, :2] @ np.array((left, top), np.float32)
-    cut = np.ascontiguousarray(image[top:bottom, left:right])
-    return Crop(left=int(left), top=int(top), image=cut, window_from_crop=window_from_crop)
+    cut, window_from_crop = part_of(image, (left, top, right, bottom)), shift_affine(window_from_image, left, top)
+    return Crop(left=left, top=top, image=cut, window_from_crop=window_from_crop)
 
 
 def offsets_in_crop(offsets: np.ndarray, window_from_crop: np.ndarray) -> np.ndarray:

@@ -101,11 +101,11 @@ class ReferenceBank:
     @torch.inference_mode()
     def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
         index, candidates = frame.index, self.candidates
-        crop = cut_crop(frame.image, self._windows[index])
-        height, width = frame.image.shape[:2]
+        crop = cut_crop(frame.pixels, self._windows[index])
+        height, width = frame.pixels.shape[:2]
         if crop is None or share_in_picture(self._windows[index], width, height) < MIN_IN_PICTURE:
             return
-        window = warp_image(frame.image, self._windows[index], WINDOW_WIDTH, WINDOW_HEIGHT)
+        window = warp_image(frame.pixels, self._windows[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         pose = self.geometry.pose(index, self._head_vertices[index], self._windows[index])
         if index in candidates.texture_frames:
             self._textures[index] = texture_frame(index, window, self.mesh.project(pose))

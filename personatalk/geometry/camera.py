@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 
 from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.media.picture import Box, Picture, Pixels
 
 WINDOW_WIDTH, WINDOW_HEIGHT = 192, 160  # px
 WINDOW_SCALE = 96.0  # px per IOD
+MARGIN_PX = 2  # around what a window sees: its outermost samples lie between pixels
 WINDOW_CENTRE = (0.0, 0.93, -0.15)  # IOD, head space: between the mouth and the chin
 
 
@@ -57,13 +59,39 @@ def scale_affine(affine: np.ndarray, factor: float) -> np.ndarray:
     return affine * np.float32(factor)
 
 
-def warp_image(image: np.ndarray, target_from_image: np.ndarray, width: int, height: int) -> np.ndarray:
+def box_of_window(
+    image_shape: tuple[int, ...], window_from_image: np.ndarray, width: int, height: int, *, margin: int = 0
+) -> Box:
+    """Find the part of an image that a window sees: px, left, top, right, bottom; it may be empty.
+
+    Args:
+        image_shape: (H, W, ...).
+        window_from_image: [2, 3].
+        width: px of the window.
+        height: px of the window.
+        margin: px around it.
+    """
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float32)
+    corners = apply_affine(invert_affine(window_from_image), corners)
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int) - margin, 0).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + margin, image_shape[1::-1]).tolist()
+    return left, top, right, bottom
+
+
+def shift_affine(target_from_image: np.ndarray, left: float, top: float) -> np.ndarray:
+    """Make [2, 3] target_from_image a map from the part of the image that begins at left and top, px."""
+    shifted = target_from_image.copy()
+    shifted[:, 2] += target_from_image[:, :2] @ np.array((left, top), np.float32)
+    return shifted
+
+
+def warp_image(image: Pixels, target_from_image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resample an image into a window.
 
     Shrinking averages over the pixels that fall together, so that nothing aliases.
 
     Args:
-        image: [H, W, 3] uint8.
+        image: [H, W, 3] uint8; of a Picture, only what the window sees is converted.
         target_from_image: [2, 3].
         width: px of the window.
         height: px of the window.
@@ -71,12 +99,17 @@ def warp_image(image: np.ndarray, target_from_image: np.ndarray, width: int, hei
     Returns:
         [height, width, 3] uint8; the border is repeated outside the image.
     """
+    if isinstance(image, Picture):
+        left, top, right, bottom = box_of_window(image.shape, target_from_image, width, height, margin=MARGIN_PX)
+        if left < right and top < bottom:
+            part = image.part((left, top, right, bottom))
+            return warp_image(part, shift_affine(target_from_image, left, top), width, height)
     gain = float(np.sqrt(abs(np.linalg.det(target_from_image[:, :2]))))
     oversample = int(np.clip(np.ceil(1 / gain - 0.25), 1, 8)) if gain < 1 else 1
     affine = scale_affine(target_from_image, oversample).astype(np.float64)
     affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the centre of the first pixel
     warped = cv2.warpAffine(
-        image,
+        np.asarray(image),
         affine,
         (width * oversample, height * oversample),
         flags=cv2.INTER_LINEAR,

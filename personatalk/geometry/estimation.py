@@ -88,7 +88,7 @@ def refine_fit(
 
     def cut_frames() -> Iterator[Frame]:
         for frame in read_ahead(read_frames(video)):
-            windows.append(frame.image)
+            windows.append(frame.pixels)
             if watcher:
                 watcher.cut(frame)
             yield frame

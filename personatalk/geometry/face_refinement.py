@@ -25,6 +25,7 @@ from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.geometry.tracking import FaceTrack
+from personatalk.media.picture import Pixels
 from personatalk.progress import Tick, no_tick
 
 ROUNDS = 2
@@ -52,7 +53,7 @@ class GreyWindows:
     def __len__(self) -> int:
         return len(self._encoded)
 
-    def append(self, image: np.ndarray) -> None:
+    def append(self, image: Pixels) -> None:
         """Take the window out of the next frame [H, W, 3] uint8."""
         window = warp_image(image, self.window_from_image[len(self)], WINDOW_WIDTH, WINDOW_HEIGHT)
         grey = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)

@@ -23,6 +23,7 @@ from personatalk.inspection.portrait import (
     fade_outside,
     portrait_from_image,
 )
+from personatalk.media.picture import Pixels
 from personatalk.metrics.image import seam_gradient_ratio
 from personatalk.observer import Scene
 from personatalk.persons.embedding import cut_face_chip
@@ -81,14 +82,14 @@ class Recorder:
             )
             self._write(f"reference_{index:06d}", picture)
 
-    def frame(self, position: int, image: np.ndarray, rendered: RenderedFrame) -> None:
+    def frame(self, position: int, image: Pixels, rendered: RenderedFrame) -> None:
         """Keep a frame, if it is one of the evenly spaced ones."""
         row = int(np.searchsorted(self._kept, position))
         if row == len(self._kept) or self._kept[row] != position:
             return
         affine = self._portraits[position]
         self._write(f"source_{position:06d}", self._cut(image, affine, (0, 0, PORTRAIT_WIDTH, PORTRAIT_HEIGHT)))
-        self._write(f"dubbed_{position:06d}", self._cut(rendered.image, affine, WINDOW_BOX))
+        self._write(f"dubbed_{position:06d}", self._cut(rendered.pixels, affine, WINDOW_BOX))
         rendering = rendered.rendering
         if rendering is None:
             return
@@ -101,7 +102,7 @@ class Recorder:
             self._append(f"{kind}_weights", row, sample.weights[0].half().cpu().numpy())
             self._append(f"{kind}_offsets", row, sample.offsets[0].half().cpu().numpy())
         if position in self._judged:
-            self._judge(position, image, rendered.image)
+            self._judge(position, np.asarray(image), rendered.image)
 
     def finish(self, report: dict) -> None:
         """Complete the recording; without this it cannot be loaded."""
@@ -119,7 +120,7 @@ class Recorder:
         (self.folder / "recording.json").write_text(json.dumps(facts | {"report": report}, indent=2) + "\n")
         del self._scene
 
-    def _cut(self, image: np.ndarray, portrait_from_image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    def _cut(self, image: Pixels, portrait_from_image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
         """Cut a box of the portrait out of a frame, at most at the frame's own resolution."""
         left, top, right, bottom = box
         width, height = round((right - left) * self._fineness), round((bottom - top) * self._fineness)

@@ -82,12 +82,8 @@ class ColourConverter:
 
     def rgb(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
         """Return uint8 [height, width, 3] for a decoded frame, scaled if its size differs."""
-        is_plain = picture.format.name in ("yuv420p", "yuvj420p") and (picture.width, picture.height) == (width, height)
-        if is_plain and pixel_format(width, height) == "yuv420p":
-            image = np.empty((height, width, 3), np.uint8)
-            y, u, v = (_plane(plane) for plane in picture.planes)
-            _rgb_from_yuv420(y, u, v, image, self._to_rgb, self._black)
-            return image
+        if self.is_direct(picture) and (picture.width, picture.height) == (width, height):
+            return self.rgb_part(picture, (0, 0, width, height))
         return self._sws.reformat(
             picture,
             width=width,
@@ -98,15 +94,43 @@ class ColourConverter:
             interpolation=SWS_FLAGS,
         ).to_ndarray()
 
+    def is_direct(self, picture: av.VideoFrame) -> bool:
+        """Whether a decoded frame is converted by compiled loops, which can do a part of it."""
+        is_planar = picture.format.name in ("yuv420p", "yuvj420p")
+        return is_planar and pixel_format(picture.width, picture.height) == "yuv420p"
+
+    def rgb_part(self, picture: av.VideoFrame, box: tuple[int, int, int, int]) -> np.ndarray:
+        """Return uint8 [h, w, 3] for a part of a decoded frame that `is_direct`: left, top, right, bottom, all even."""
+        left, top, right, bottom = box
+        image = np.empty((bottom - top, right - left, 3), np.uint8)
+        luma, blue, red = map(_rows, picture.planes)
+        _rgb_from_yuv420(luma, blue, red, image, left, top, self._to_rgb, self._black)
+        return image
+
+    def is_like(self, other: ColourConverter) -> bool:
+        """Whether what another converter reads can be written by this one without converting it."""
+        both_8_bits = self._bit_depth == other._bit_depth == 8
+        return both_8_bits and (self._matrix, self._range) == (other._matrix, other._range)
+
+    def yuv_over(self, picture: av.VideoFrame, left: int, top: int, image: np.ndarray) -> av.VideoFrame:
+        """Return the frame to encode for a decoded one that `is_direct`, with a part replaced by uint8 [h, w, 3].
+
+        All sizes are even.
+        """
+        whole, luma, blue, red = _planes(picture.width, picture.height)
+        for written, read in zip((luma, blue, red), picture.planes, strict=True):
+            written[:] = _rows(read)[: read.height, : read.width]
+        _yuv420_from_rgb(np.ascontiguousarray(image), luma, blue, red, left, top, self._to_yuv, self._black)
+        return av.VideoFrame.from_ndarray(whole, format="yuv420p")
+
     def yuv(self, image: np.ndarray) -> av.VideoFrame:
         """Return the frame to encode, in its `pixel_format`, for uint8 [H, W, 3]."""
         height, width = image.shape[:2]
         output_format = pixel_format(width, height, self._bit_depth)
         if output_format == "yuv420p":
-            planes = np.empty((height * 3 // 2, width), np.uint8)
-            chroma = planes[height:].reshape(2, height // 2, width // 2)
-            _yuv420_from_rgb(image, planes[:height], chroma[0], chroma[1], self._to_yuv, self._black)
-            return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            whole, luma, blue, red = _planes(width, height)
+            _yuv420_from_rgb(np.ascontiguousarray(image), luma, blue, red, 0, 0, self._to_yuv, self._black)
+            return av.VideoFrame.from_ndarray(whole, format="yuv420p")
         return self._sws.reformat(
             av.VideoFrame.from_ndarray(image, format="rgb24"),
             format=output_format,
@@ -116,9 +140,16 @@ class ColourConverter:
         )
 
 
-def _plane(plane: VideoPlane) -> np.ndarray:
-    """View a plane, uint8 [H, W], without the padding of its rows."""
-    return np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+def _rows(plane: VideoPlane) -> np.ndarray:
+    """View a plane, uint8, at least [H, W]: rows are padded."""
+    return np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)
+
+
+def _planes(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Make room for a frame of 4:2:0: uint8 [H * 3 / 2, W], and luma, blue and red difference within."""
+    whole = np.empty((height * 3 // 2, width), np.uint8)
+    blue, red = whole[height:].reshape(2, height // 2, width // 2)
+    return whole, whole[:height], blue, red
 
 
 def _coefficients(matrix: Colorspace, colour_range: ColorRange) -> tuple[np.ndarray, np.ndarray, np.float32]:
@@ -139,10 +170,8 @@ def _clipped(value: np.float32) -> np.uint8:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _rgb_from_yuv420(
-    luma: np.ndarray, blue: np.ndarray, red: np.ndarray, image: np.ndarray, to_rgb: np.ndarray, black: np.float32
-) -> None:
-    """Fill image [H, W, 3] from luma [H, W] and chroma [H / 2, W / 2].
+def _rgb_from_yuv420(luma, blue, red, image, left, top, to_rgb, black):
+    """Fill image [h, w, 3] from luma [H, W] and chroma [H / 2, W / 2], where it begins at left and top, both even.
 
     Single precision and one channel at a time let the compiler vectorise; half a level is added to round.
     """
@@ -153,14 +182,16 @@ def _rgb_from_yuv420(
     line = np.empty((3, width), np.uint8)
     for row in range(height):
         if row % 2 == 0:
+            blue_row, red_row = blue[(top + row) >> 1, left >> 1 :], red[(top + row) >> 1, left >> 1 :]
             for x in range(width):
-                u, v = np.float32(blue[row >> 1, x >> 1]) - middle, np.float32(red[row >> 1, x >> 1]) - middle
+                u, v = np.float32(blue_row[x >> 1]) - middle, np.float32(red_row[x >> 1]) - middle
                 parts[0, x] = red_v * v - scale * black + half
                 parts[1, x] = green_u * u + green_v * v - scale * black + half
                 parts[2, x] = blue_u * u - scale * black + half
+        luma_row = luma[top + row, left:]
         for channel in range(3):
             for x in range(width):
-                line[channel, x] = _clipped(scale * np.float32(luma[row, x]) + parts[channel, x])
+                line[channel, x] = _clipped(scale * np.float32(luma_row[x]) + parts[channel, x])
         for x in range(width):
             image[row, x, 0] = line[0, x]
             image[row, x, 1] = line[1, x]
@@ -168,10 +199,8 @@ def _rgb_from_yuv420(
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _yuv420_from_rgb(
-    image: np.ndarray, luma: np.ndarray, blue: np.ndarray, red: np.ndarray, to_yuv: np.ndarray, black: np.float32
-) -> None:
-    """Fill luma [H, W] and chroma [H / 2, W / 2] from image [H, W, 3]."""
+def _yuv420_from_rgb(image, luma, blue, red, left, top, to_yuv, black):
+    """Fill luma [H, W] and chroma [H / 2, W / 2], from left and top on, both even, from image [h, w, 3]."""
     height, width = image.shape[:2]
     middle, quarter, black = np.float32(128.5), np.float32(0.25), black + np.float32(0.5)
     y_r, y_g, y_b = to_yuv[0]
@@ -185,13 +214,16 @@ def _yuv420_from_rgb(
                 lines[k, 0, x] = image[row + k, x, 0]
                 lines[k, 1, x] = image[row + k, x, 1]
                 lines[k, 2, x] = image[row + k, x, 2]
+            luma_row = luma[top + row + k, left:]
             for x in range(width):
-                luma[row + k, x] = _clipped(y_r * lines[k, 0, x] + y_g * lines[k, 1, x] + y_b * lines[k, 2, x] + black)
+                value = y_r * lines[k, 0, x] + y_g * lines[k, 1, x] + y_b * lines[k, 2, x] + black
+                luma_row[x] = _clipped(value)
         for c in range(3):
             for x in range(width // 2):
                 pair = lines[0, c, 2 * x] + lines[0, c, 2 * x + 1]
                 means[c, x] = (pair + lines[1, c, 2 * x] + lines[1, c, 2 * x + 1]) * quarter
+        blue_row, red_row = blue[(top + row) >> 1, left >> 1 :], red[(top + row) >> 1, left >> 1 :]
         for x in range(width // 2):
             r, g, b = means[0, x], means[1, x], means[2, x]
-            blue[row >> 1, x] = _clipped(u_r * r + u_g * g + u_b * b + middle)
-            red[row >> 1, x] = _clipped(v_r * r + v_g * g + v_b * b + middle)
+            blue_row[x] = _clipped(u_r * r + u_g * g + u_b * b + middle)
+            red_row[x] = _clipped(v_r * r + v_g * g + v_b * b + middle)

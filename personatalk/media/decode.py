@@ -20,6 +20,7 @@ from personatalk.errors import MediaError
 from personatalk.media.colour import FULL_RANGE, ColourConverter, ColourTags
 from personatalk.media.container import decoded, open_media
 from personatalk.media.hdr import MasteringMetadata, mastering_metadata
+from personatalk.media.picture import Picture, Pixels
 
 DEFAULT_FPS = Fraction(25)
 INDEXED_FORMATS = ("mov,mp4", "matroska", "avi")  # others have no index to seek by: they are read from the start
@@ -72,16 +73,21 @@ class Frame:
     Attributes:
         index: counts from 0 at the first frame read.
         time: s since the video's first frame.
-        image: uint8 [H, W, 3] RGB, upright.
+        pixels: uint8 [H, W, 3] RGB, upright; where it can be, converted only as it is looked at.
         pts: ticks since the video's first frame.
         time_base: s per tick.
     """
 
     index: int
     time: float
-    image: np.ndarray
+    pixels: Pixels
     pts: int
     time_base: Fraction
+
+    @property
+    def image(self) -> np.ndarray:
+        """The whole of it: uint8 [H, W, 3] RGB, upright."""
+        return np.asarray(self.pixels)
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -148,8 +154,8 @@ def read_frames(path: Path, start_time: float = 0.0, *, only: Collection[int] | 
             if last is not None and index > last:
                 return
             if only is None or index in only:
-                image = _upright_rgb(picture, info, converter)
-                yield Frame(index=index, time=time, image=image, pts=pts, time_base=info.time_base)
+                pixels = _upright_rgb(picture, info, converter)
+                yield Frame(index=index, time=time, pixels=pixels, pts=pts, time_base=info.time_base)
 
 
 def _timed(pictures: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
@@ -222,8 +228,11 @@ def _orientation(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     return 0, (-1 if b < 0 else 1), (-1 if c < 0 else 1), 0
 
 
-def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: ColourConverter) -> np.ndarray:
+def _upright_rgb(picture: av.VideoFrame, info: VideoInfo, converter: ColourConverter) -> Pixels:
     a, b, c, d = info.orientation
+    is_upright = (a, b, c, d) == (1, 0, 0, 1) and (picture.width, picture.height) == (info.width, info.height)
+    if is_upright and converter.is_direct(picture):
+        return Picture(picture, converter)
     width, height = (info.width, info.height) if a else (info.height, info.width)
     image = converter.rgb(picture, width, height)  # a file may change its size midway; the first frame's counts
     upright = image[:: d or 1, :: a or 1] if a else image.transpose(1, 0, 2)[:: b or 1, :: c or 1]

@@ -20,6 +20,7 @@ from personatalk.media.colour import HD_HEIGHT, ColourConverter, ColourTags, pix
 from personatalk.media.container import open_media
 from personatalk.media.decode import probe_video, video_stream
 from personatalk.media.extras import add_chapters, add_language, add_subtitles, add_tags
+from personatalk.media.picture import Pixels, to_yuv
 from personatalk.media.sound import add_sound, audio_stream
 from personatalk.media.targets import PartialFile, cannot_write, check_target
 
@@ -109,7 +110,7 @@ class VideoWriter:
             raise
         return self
 
-    def write(self, image: np.ndarray, pts: int) -> None:
+    def write(self, image: Pixels, pts: int) -> None:
         """Add a frame.
 
         Args:
@@ -191,8 +192,8 @@ class VideoWriter:
         context.thread_count = 0
         return stream
 
-    def _yuv(self, image: np.ndarray) -> av.VideoFrame:
-        frame = self._converter.yuv(np.ascontiguousarray(image))
+    def _yuv(self, image: Pixels) -> av.VideoFrame:
+        frame = to_yuv(image, self._converter)
         frame.colorspace, frame.color_range = self._colour.matrix, self._colour.range
         frame.color_primaries, frame.color_trc = self._colour.primaries, self._colour.transfer
         return frame

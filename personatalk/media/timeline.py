@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.media import read_frames
+from personatalk.media.picture import Pixels
 
 BLOCK_FRAMES = 24  # frames held while a video is played backwards
 END_TOLERANCE_S = 1e-6  # a frame that would start at the end, but for rounding, is none
@@ -124,7 +125,7 @@ def hold(count: int, needed: int) -> np.ndarray:
 FILLING = {"audio": bounce, "loop": loop, "hold": hold}
 
 
-def read_in_order(video: Path, timeline: Timeline) -> Iterator[np.ndarray]:
+def read_in_order(video: Path, timeline: Timeline) -> Iterator[Pixels]:
     """Read frames in the timeline's order, forwards as a stream, backwards in small blocks."""
     is_new = np.diff(timeline.order, prepend=-1) != 0
     repeats = np.diff(np.flatnonzero(is_new), append=len(is_new))
@@ -133,7 +134,7 @@ def read_in_order(video: Path, timeline: Timeline) -> Iterator[np.ndarray]:
             yield image
 
 
-def _read_changing(video: Path, timeline: Timeline, order: np.ndarray) -> Iterator[np.ndarray]:
+def _read_changing(video: Path, timeline: Timeline, order: np.ndarray) -> Iterator[Pixels]:
     """Read frames in an order in which none follows itself."""
     steps = np.diff(order)
     jumps = np.flatnonzero(np.abs(steps) != 1) + 1
@@ -149,7 +150,7 @@ def _read_changing(video: Path, timeline: Timeline, order: np.ndarray) -> Iterat
             yield from reversed(list(_read_range(video, timeline, low, high)))
 
 
-def _read_range(video: Path, timeline: Timeline, first: int, last: int) -> Iterator[np.ndarray]:
+def _read_range(video: Path, timeline: Timeline, first: int, last: int) -> Iterator[Pixels]:
     """Read the frames first..last of a video."""
     start = float(timeline.source_times[first])
     frames = read_frames(video, start_time=start) if first else read_frames(video)
@@ -160,5 +161,5 @@ def _read_range(video: Path, timeline: Timeline, first: int, last: int) -> Itera
         if number > last:
             return
         if number >= first:
-            yield frame.image
+            yield frame.pixels
         number += 1

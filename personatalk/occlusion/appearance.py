@@ -16,6 +16,7 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import LIPS
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.media.picture import Pixels
 
 SHRINK = 2  # colours are looked at at half the window's size
 WIDTH, HEIGHT = WINDOW_WIDTH // SHRINK, WINDOW_HEIGHT // SHRINK
@@ -48,11 +49,11 @@ class ColourWindows:
     def __len__(self) -> int:
         return len(self._encoded)
 
-    def append(self, image: np.ndarray) -> None:
+    def append(self, image: Pixels) -> None:
         """Take the window out of the next frame [H, W, 3] uint8."""
         self.append_window(self.cut(image, len(self)))
 
-    def cut(self, image: np.ndarray, frame: int) -> np.ndarray:
+    def cut(self, image: Pixels, frame: int) -> np.ndarray:
         """Take a frame's window [80, 96, 3] uint8 out of it."""
         return warp_image(image, self.window_from_image[frame], WIDTH, HEIGHT)
 

@@ -16,6 +16,7 @@ from personatalk.geometry.camera import apply_affine, warp_image
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FACE_OVAL
 from personatalk.geometry.mediapipe_graphs import open_graph
+from personatalk.media.picture import Pixels
 
 if TYPE_CHECKING:
     from mediapipe.python.solutions.hands import Hands
@@ -67,7 +68,7 @@ class HandTracker:
 
         return open_graph(lambda: Hands(static_image_mode=True, max_num_hands=2, model_complexity=0))
 
-    def look(self, frame: int, image: np.ndarray) -> None:
+    def look(self, frame: int, image: Pixels) -> None:
         """Look at the next frame [H, W, 3] uint8."""
         if frame >= len(self._geometry) or not self._geometry.valid[frame]:
             return

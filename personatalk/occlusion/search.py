@@ -48,11 +48,11 @@ class OcclusionSearch:
 
     def cut(self, frame: Frame) -> None:
         """Keep the lower face of a frame."""
-        self._colours.append(frame.image)
+        self._colours.append(frame.pixels)
 
     def look(self, frame: Frame) -> None:
         """FrameAppearance for hands."""
-        self._hands.look(frame.index, frame.image)
+        self._hands.look(frame.index, frame.pixels)
 
     def find(self, refined: FaceGeometry, mesh: FaceMesh, *, tick: Tick = no_tick) -> Occlusion:
         """Find what stands in front of a face of refined geometry; `tick` is called for each valid frame."""

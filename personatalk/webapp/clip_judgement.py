@@ -10,6 +10,7 @@ from personatalk.face_rendering.clip_renderer import RenderedFrame
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mouth import lip_aperture
+from personatalk.media.picture import Pixels
 from personatalk.observer import Observer, Scene
 from personatalk.webapp import strings
 
@@ -75,7 +76,7 @@ class ClipJudge:
         if self._other:
             self._other.begin(scene)
 
-    def frame(self, position: int, image: np.ndarray, rendered: RenderedFrame) -> None:
+    def frame(self, position: int, image: Pixels, rendered: RenderedFrame) -> None:
         """Pass a frame on."""
         if self._other:
             self._other.frame(position, image, rendered)

@@ -155,7 +155,7 @@ def test_what_is_judged_is_what_a_dub_renders(mesh):
     vertices = HeadVertices(mesh.face_model, geometry.template, geometry.expression)
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)[geometry.valid]
     references = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, demanded))
-    frames = (Frame(index=i, time=i / 25, image=images[i], pts=i, time_base=Fraction(1, 25)) for i in range(75))
+    frames = (Frame(index=i, time=i / 25, pixels=images[i], pts=i, time_base=Fraction(1, 25)) for i in range(75))
     references.gather(frames, model)
     dub = ClipRenderer(model, mesh, geometry, vertices, references)
     painted = renderer_method(model, mesh)(clip, run)

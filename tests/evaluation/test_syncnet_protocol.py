@@ -32,7 +32,7 @@ def test_boxes_are_held_where_no_face_is_found_and_crops_show_the_chin():
     np.testing.assert_allclose(boxes, np.broadcast_to([120, 120, 20], (30, 3)), atol=0.5)
     image = np.zeros((200, 200, 3), np.uint8)
     image[:, :, 0] = np.arange(200)[:, None]  # red is the row
-    frames = [Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i in range(30)]
+    frames = [Frame(index=i, time=i / 25, pixels=image, pts=i, time_base=Fraction(1, 25)) for i in range(30)]
     crops = crop_faces(frames, np.array([[120.0, 120.0, 20.0]] * 30), np.arange(30) / 25)
     assert crops.shape == (30, 224, 224, 3)
     assert abs(int(crops[0, 0, 112, 2]) - 100) <= 1 and abs(int(crops[0, -1, 112, 2]) - 155) <= 1  # blue comes first

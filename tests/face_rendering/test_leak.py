@@ -48,7 +48,7 @@ def prepare(scene, pictures, *, is_blended: bool = False) -> ClipRenderer:
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
     references = ReferenceBank(mesh, geometry, choose_candidates(geometry, mesh, demanded))
     frames = (
-        Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
+        Frame(index=i, time=i / 25, pixels=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
     references.gather(frames, model)
     return ClipRenderer(model, mesh, geometry, vertices, references, source_vertices=vertices if is_blended else None)

@@ -67,7 +67,7 @@ def dub(mesh, geometry, shown, *, interior, usable=None) -> ClipRenderer:
     demanded = lip_descriptors(vertices, geometry.template, geometry.rotation)
     source = geometry if usable is None else replace(geometry, valid=geometry.valid & usable)
     bank = ReferenceBank(mesh, source, choose_candidates(source, mesh, demanded))
-    frames = (Frame(index=i, time=i / 25, image=im, pts=i, time_base=Fraction(1, 25)) for i, im in enumerate(shown))
+    frames = (Frame(index=i, time=i / 25, pixels=im, pts=i, time_base=Fraction(1, 25)) for i, im in enumerate(shown))
     renderer = tiny_renderer()
     bank.gather(frames, renderer)
     return ClipRenderer(renderer, mesh, geometry, vertices, bank, interior=interior)

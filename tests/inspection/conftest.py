@@ -65,7 +65,7 @@ def record_run(folder: Path, max_frames: int = 20) -> dict[int, object]:
     demanded = lip_descriptors(vertices, posed.template, posed.rotation)
     references = ReferenceBank(mesh, source, choose_candidates(source, mesh, demanded))
     frames = (
-        Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
+        Frame(index=i, time=i / 25, pixels=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(pictures)
     )
     references.gather(frames, model)
     own = mesh.face_model.vertices(source.template, source.expression)

@@ -157,7 +157,7 @@ def dub(scene, images, occlusion, position):
         mesh, geometry, choose_candidates(geometry, mesh, demanded, is_occluded=occlusion.is_occluded)
     )
     frames = (
-        Frame(index=i, time=i / 25, image=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(images)
+        Frame(index=i, time=i / 25, pixels=image, pts=i, time_base=Fraction(1, 25)) for i, image in enumerate(images)
     )
     references.gather(frames, model)
     clip = ClipRenderer(model, mesh, geometry, vertices, references, occlusion=occlusion)

@@ -1,0 +1,103 @@
+"""A decoded frame that is converted to RGB only where it is looked at, and written back with the rest as it was."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TypeAlias
+
+import av
+import numpy as np
+
+from personatalk.media.colour import ColourConverter
+
+Box: TypeAlias = tuple[int, int, int, int]  # px: left, top, right, bottom
+
+
+class Picture:
+    """A decoded frame, in place of an array [H, W, 3] uint8 RGB; NumPy's functions take it as one.
+
+    A face fills a small part of most frames, and converting a whole one takes longer than decoding it.
+
+    Args:
+        frame: of a format that the converter converts itself.
+        converter: of the video.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, frame: av.VideoFrame, converter: ColourConverter) -> None:
+        self.frame, self.converter = frame, converter
+        self.shape = (frame.height, frame.width, 3)
+
+    @cached_property
+    def _whole(self) -> np.ndarray:
+        return self.converter.rgb(self.frame, self.frame.width, self.frame.height)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._whole, dtype, copy=copy)
+
+    def part(self, box: Box) -> np.ndarray:
+        """Return [h, w, 3] uint8, what lies in a box inside of the picture."""
+        if "_whole" in vars(self):
+            return part_of(self._whole, box)
+        left, top, right, bottom = box
+        even_left, even_top = left - left % 2, top - top % 2  # two by two pixels share a chroma sample
+        even = even_left, even_top, right + right % 2, bottom + bottom % 2
+        image = self.converter.rgb_part(self.frame, even)
+        return np.ascontiguousarray(image[top - even_top : bottom - even_top, left - even_left : right - even_left])
+
+
+class ChangedPicture:
+    """A picture of which a part was replaced, in place of an array [H, W, 3] uint8 RGB.
+
+    Args:
+        below: the picture.
+        left: px, of the part.
+        top: px, of the part.
+        changed: [h, w, 3] uint8, what the part becomes.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, below: Picture, left: int, top: int, changed: np.ndarray) -> None:
+        self.below, self.left, self.top, self.changed = below, left, top, changed
+        self.shape = below.shape
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(with_part(np.asarray(self.below), self.left, self.top, self.changed), dtype)
+
+    def yuv(self, converter: ColourConverter) -> av.VideoFrame:
+        """Return the frame to encode: the samples of the picture, but for the part."""
+        if not converter.is_like(self.below.converter):
+            return converter.yuv(np.asarray(self))
+        height, width = self.changed.shape[:2]
+        left, top = self.left - self.left % 2, self.top - self.top % 2
+        right, bottom = self.left + width, self.top + height
+        box = left, top, right + right % 2, bottom + bottom % 2
+        whole_blocks = with_part(self.below.part(box), self.left - left, self.top - top, self.changed)
+        return converter.yuv_over(self.below.frame, left, top, np.asarray(whole_blocks))
+
+
+Pixels: TypeAlias = np.ndarray | Picture | ChangedPicture  # [H, W, 3] uint8 RGB
+
+
+def part_of(image: Pixels, box: Box) -> np.ndarray:
+    """Return [h, w, 3] uint8, what lies in a box inside of an image."""
+    if isinstance(image, Picture):
+        return image.part(box)
+    left, top, right, bottom = box
+    return np.ascontiguousarray(np.asarray(image)[top:bottom, left:right])
+
+
+def with_part(image: Pixels, left: int, top: int, changed: np.ndarray) -> Pixels:
+    """Return an image with a part of it replaced by [h, w, 3] uint8; the image itself stays as it is."""
+    if isinstance(image, Picture):
+        return ChangedPicture(image, left, top, changed)
+    whole = np.array(image)
+    whole[top : top + changed.shape[0], left : left + changed.shape[1]] = changed
+    return whole
+
+
+def to_yuv(image: Pixels, converter: ColourConverter) -> av.VideoFrame:
+    """Return the frame to encode for an image."""
+    return image.yuv(converter) if isinstance(image, ChangedPicture) else converter.yuv(np.asarray(image))
