@@ -8,22 +8,19 @@ import os
 import signal
 import sys
 from pathlib import Path
-
-import gradio as gr
+from typing import TYPE_CHECKING
 
 from personatalk.checkpoints import cache_folder
 from personatalk.errors import AdapterError
 
 try:
-    from personatalk.webapp import build_demo
+    from personatalk.webapp.limits import Limits
 except AdapterError as error:  # a library of the system is missing; the sentence says which
     print(f"{Path(__file__).name}: {error}", file=sys.stderr)
     sys.exit(2)
 
-from personatalk.webapp.gpu import default_device
-from personatalk.webapp.jobs import open_workplaces
-from personatalk.webapp.limits import Limits
-from personatalk.webapp.theme import CSS, HEAD, THEME
+if TYPE_CHECKING:
+    import gradio as gr
 
 LIMITS = Limits()
 QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Limits.queue besides
@@ -50,6 +47,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
     """Serve the page: one run at a time, a queue of bounded length, nothing shared or kept."""
+    from personatalk.webapp.theme import CSS, HEAD, THEME
+
     return demo.queue(max_size=QUEUED_EVENTS).launch(
         server_name=host,
         server_port=port,
@@ -69,6 +68,11 @@ def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) 
 
 def main(arguments: list[str] | None = None) -> None:
     """Load the shipped weights and serve the page."""
+    # here, since its worker processes read this file too, and need none of it
+    from personatalk.webapp import build_demo
+    from personatalk.webapp.gpu import default_device
+    from personatalk.webapp.jobs import open_workplaces
+
     parsed = parse_arguments(arguments)
     device = parsed.device or default_device()  # first: a GPU is only lent if its package is imported before CUDA
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed

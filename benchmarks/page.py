@@ -43,10 +43,11 @@ def measure(chromium: str, folder: Path) -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     import app
+    from personatalk.webapp import build_demo
     from personatalk.webapp.jobs import open_workplaces
 
     started = time.perf_counter()
-    demo = app.build_demo(open_workplaces(None), cache=folder / "cache")
+    demo = build_demo(open_workplaces(None), cache=folder / "cache")
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     figures = {"server_ready": time.perf_counter() - started}
     with sync_playwright() as playwright:

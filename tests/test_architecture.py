@@ -28,10 +28,10 @@ ROOMS = {
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "clip_judgement",
-               "run_summary", "kernels", "sync_judge", "face_choice", "preview", "analysis", "known_faces", "jobs",
-               "service", "examples", "messages", "input_form", "result_view", "run_controls", "example_buttons",
-               "panels", "panel_geometry", "panel_style", "panel_references", "panel_attention", "panel_stages",
-               "endpoints", "layout"],
+               "run_summary", "kernels", "sync_judge", "face_choice", "preview", "analysis", "known_faces",
+               "looking", "jobs", "service", "examples", "messages", "input_form", "result_view", "run_controls",
+               "example_buttons", "panels", "panel_geometry", "panel_style", "panel_references", "panel_attention",
+               "panel_stages", "endpoints", "layout"],
     "cli": None, "__main__": [],
 }  # fmt: skip
 ORDER = list(ROOMS)

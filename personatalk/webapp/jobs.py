@@ -13,23 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
-from personatalk.media import VideoInfo, probe_video, read_audio
-from personatalk.media.excerpt import cut_video, write_wave
+from personatalk.media import probe_video
+from personatalk.media.excerpt import cut_video
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import DubbingPipeline
 from personatalk.progress import Progress, Run
 from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.clip_judgement import ClipJudge
-from personatalk.webapp.face_choice import find_faces
 from personatalk.webapp.gpu import lends_gpu, on_gpu
 from personatalk.webapp.kernels import are_compiled, with_kernel_note
 from personatalk.webapp.known_faces import are_known, remembering
-from personatalk.webapp.limits import Limits
+from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.preview import Job, preview_of
 from personatalk.webapp.run_summary import summarise, without_folders
 from personatalk.webapp.sync_judge import SyncJudge
@@ -155,10 +152,6 @@ def in_this_process(pipeline: DubbingPipeline, judge: SyncJudge | None = None) -
     return SameProcess(Studio(pipeline=pipeline, judge=judge), books_gpu=True), SameProcess(None)
 
 
-def prepare_nothing() -> None:
-    """Prepare a process that looks at files."""
-
-
 def do_nothing(studio: Studio | None, **_: object) -> None:
     """Return as soon as the process is ready."""
 
@@ -247,40 +240,3 @@ def measure_clip(
 ) -> dict:
     """Measure a clip without dubbing it; see `analyse` of the module `analysis`."""
     return analyse(studio.pipeline, clip, speech, options, Run(progress, should_stop))
-
-
-def look_at(
-    _studio: None, limits: Limits, clips: dict[Path, str], speech: Path | None, **_: object
-) -> tuple[list[VideoInfo], float | None]:
-    """Refuse files that are too large, too long or cannot be read.
-
-    Args:
-        limits: of what is accepted.
-        clips: videos, with what the page calls them.
-        speech: a sound.
-
-    Returns:
-        what the clips are, in order, and the seconds of speech; None without one.
-
-    Raises:
-        MediaError: what is wrong, and what to do.
-    """
-    for path, kind in clips.items():
-        limits.check_clip(path, kind)
-    spoken = limits.check_speech(speech) if speech else None
-    return [probe_video(path) for path in clips], spoken
-
-
-def look_for_faces(_studio: None, clip: Path, **_: object) -> tuple[np.ndarray, np.ndarray]:
-    """Find the faces in a clip's first frame, as `find_faces`."""
-    return find_faces(clip)
-
-
-def take_sound_of(_studio: None, video: Path, sound: Path, *, limits: Limits, sample_rate: int, **_: object) -> None:
-    """Write the sound of a video to a WAV file.
-
-    Raises:
-        MediaError: it has none, or goes beyond a limit.
-    """
-    limits.check_speech(video)
-    write_wave(sound, read_audio(video, sample_rate))

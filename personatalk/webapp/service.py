@@ -18,10 +18,11 @@ from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
-from personatalk.webapp.jobs import Outcome, Workplace, look_at, look_for_faces, make_dub, measure_clip, take_sound_of
+from personatalk.webapp.jobs import Outcome, Workplace, make_dub, measure_clip
 from personatalk.webapp.kernels import are_compiled
 from personatalk.webapp.known_faces import are_known
 from personatalk.webapp.limits import Limits
+from personatalk.webapp.looking import look_at, look_for_faces, take_sound_of
 from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job
 from personatalk.webapp.run_queue import RunQueue, Wait
 from personatalk.webapp.run_summary import name_files_as_the_page_does

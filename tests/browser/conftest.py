@@ -6,6 +6,7 @@ import pytest
 
 import app
 from browser.visiting import ARTIFACTS, CHROMIUM, FLAGS, SIZES
+from personatalk.webapp import build_demo
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def visit(browser):
 def url(tmp_path_factory):
     from personatalk.webapp.jobs import open_workplaces
 
-    demo = app.build_demo(open_workplaces(None), cache=tmp_path_factory.mktemp("cache"))
+    demo = build_demo(open_workplaces(None), cache=tmp_path_factory.mktemp("cache"))
     _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
     yield url
     demo.close()
@@ -56,7 +57,7 @@ def serve():
     demos = []
 
     def start(pipeline) -> str:
-        demos.append(app.build_demo(pipeline))
+        demos.append(build_demo(pipeline))
         return app.launch(demos[-1], host="127.0.0.1", port=None, block=False)[1]
 
     yield start

@@ -26,7 +26,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.face_model import FaceModel
 from personatalk.media.excerpt import cut_sound, cut_video
 from personatalk.pipeline import DubbingPipeline
-from personatalk.webapp import strings
+from personatalk.webapp import build_demo, strings
 from personatalk.webapp.limits import Limits
 
 ENDPOINTS = ["/dub", "/preview"]
@@ -38,7 +38,7 @@ def serve(tmp_path, monkeypatch):
     demos = []
 
     def start(pipeline, limits: Limits | None = None) -> Client:
-        demo = app.build_demo(pipeline, limits=limits)
+        demo = build_demo(pipeline, limits=limits)
         _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
         demos.append(demo)
         return Client(url, verbose=False, download_files=tmp_path / "downloaded")

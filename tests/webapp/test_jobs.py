@@ -2,63 +2,49 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
-from conftest import CopyPipeline, write_clip, write_speech
+from conftest import write_clip, write_speech
+from deadly_jobs import fail_to_prepare, prepare_deadly_probing, prepare_studio
 from gradio.utils import deep_hash
 
 from personatalk.errors import CheckpointError, MediaError, WorkerDiedError
-from personatalk.media import probe_video
 from personatalk.options import DubbingOptions
-from personatalk.webapp import limits as limits_module
-from personatalk.webapp.jobs import Studio, prepare_nothing
 from personatalk.webapp.limits import Limits
+from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.service import DubbingService, Request
 from personatalk.webapp.sessions import Sessions
 from personatalk.webapp.time_estimate import TimeEstimator
 from personatalk.worker import Worker
 
-
-def probe_or_die(path):
-    """Stands for a decoder that does not survive a file."""
-    if "deadly" in path.name:
-        ctypes.string_at(0)
-    return probe_video(path)
-
-
-def prepare_deadly_probing() -> None:
-    limits_module.probe_video = probe_or_die
-
-
-class DeadlyPipeline(CopyPipeline):
-    """Dies of a clip, by its length, as decoders do of what is in it."""
-
-    def dub(self, video, *arguments, **keywords):
-        if probe_video(video).num_frames == 7:
-            ctypes.string_at(0)
-        result = super().dub(video, *arguments, **keywords)
-        result.report["process"] = os.getpid()
-        return result
+ROOT = Path(__file__).parents[2]
+STARTING = """
+import runpy, sys
+runpy.run_path("app.py", run_name="__mp_main__")  # as multiprocessing does in a new process
+import personatalk.webapp.looking
+print({heavy} & sys.modules.keys())
+import personatalk.webapp.jobs
+print({heavy} & sys.modules.keys())
+"""
 
 
-def prepare_studio() -> Studio:
-    return Studio(pipeline=DeadlyPipeline())
-
-
-def fail_to_prepare(message: str) -> None:
-    raise CheckpointError(message)
+@pytest.fixture(scope="module")
+def workers():
+    dubbing, looking = Worker(prepare_studio), Worker(prepare_deadly_probing)
+    yield dubbing, looking
+    dubbing.close()
+    looking.close()
 
 
 @pytest.fixture
-def service(tmp_path):
-    dubbing, looking = Worker(prepare_studio), Worker(prepare_deadly_probing)
-    yield DubbingService(dubbing, looking, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
-    dubbing.close()
-    looking.close()
+def service(workers, tmp_path):
+    return DubbingService(*workers, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
 
 
 @pytest.fixture
@@ -103,3 +89,12 @@ def test_a_process_that_cannot_be_prepared_says_why():
                 worker.call(prepare_nothing)
     finally:
         worker.close()
+
+
+def test_workers_start_without_what_they_do_not_need():
+    """Neither of them builds the page, and the one that looks at files has no networks."""
+    heavy = {"torch", "gradio", "matplotlib", "mcp"}
+    ended = subprocess.run(
+        [sys.executable, "-c", STARTING.format(heavy=heavy)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines() == ["set()", "{'torch'}"], ended.stderr

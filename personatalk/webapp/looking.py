@@ -1,0 +1,56 @@
+"""What the page's second process does: it looks at files while the first one dubs.
+
+It starts with the page and reads files that may end it, so that what it imports is little: no networks, no Gradio.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from personatalk.media import VideoInfo, probe_video, read_audio
+from personatalk.media.excerpt import write_wave
+from personatalk.webapp.face_choice import find_faces
+from personatalk.webapp.limits import Limits
+
+
+def prepare_nothing() -> None:
+    """Prepare a process that looks at files."""
+
+
+def look_at(
+    _studio: None, limits: Limits, clips: dict[Path, str], speech: Path | None, **_: object
+) -> tuple[list[VideoInfo], float | None]:
+    """Refuse files that are too large, too long or cannot be read.
+
+    Args:
+        limits: of what is accepted.
+        clips: videos, with what the page calls them.
+        speech: a sound.
+
+    Returns:
+        what the clips are, in order, and the seconds of speech; None without one.
+
+    Raises:
+        MediaError: what is wrong, and what to do.
+    """
+    for path, kind in clips.items():
+        limits.check_clip(path, kind)
+    spoken = limits.check_speech(speech) if speech else None
+    return [probe_video(path) for path in clips], spoken
+
+
+def look_for_faces(_studio: None, clip: Path, **_: object) -> tuple[np.ndarray, np.ndarray]:
+    """Find the faces in a clip's first frame, as `find_faces`."""
+    return find_faces(clip)
+
+
+def take_sound_of(_studio: None, video: Path, sound: Path, *, limits: Limits, sample_rate: int, **_: object) -> None:
+    """Write the sound of a video to a WAV file.
+
+    Raises:
+        MediaError: it has none, or goes beyond a limit.
+    """
+    limits.check_speech(video)
+    write_wave(sound, read_audio(video, sample_rate))
