@@ -251,7 +251,7 @@ def search(path: Path, frames: Frames) -> Shots:
         container.mux(stream.encode(None))
     detector = ShotDetector(FPS)
     for frame in read_frames(path):
-        detector.add(frame.image)
+        detector.add(frame.pixels)
     return detector.finish()
 
 

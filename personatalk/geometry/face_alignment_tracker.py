@@ -11,6 +11,7 @@ from personatalk.errors import AdapterError
 from personatalk.geometry.face_model import EYE_CORNERS, FaceModel
 from personatalk.geometry.sparse_landmarks import RIGID, SparseFitter
 from personatalk.geometry.tracking import choose_face
+from personatalk.media.picture import Pixels
 
 EYE_LIDS = ((160, 158, 153, 144), (385, 387, 373, 380))  # the person's right eye, left eye
 IRIS_RADIUS_IOD = 0.065  # 11.7 mm across, where the outer eye corners are 90 mm apart
@@ -73,7 +74,7 @@ class FaceAlignmentTracker:
         """Let go of the networks."""
         del self._network
 
-    def track(self, image: np.ndarray) -> np.ndarray | None:
+    def track(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
         landmarks = self.follow(image) if self.is_placed else None
         if landmarks is None:
@@ -92,23 +93,24 @@ class FaceAlignmentTracker:
         """Follow the face in a box [4] px: left, top, right, bottom."""
         self._box, self._age = box, 0
 
-    def follow(self, image: np.ndarray) -> np.ndarray | None:
+    def follow(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where the box shows no face."""
         landmarks = self._landmarks_in_box(image)
         if landmarks is None:
             self._box = None
         return landmarks
 
-    def detect(self, image: np.ndarray) -> np.ndarray:
+    def detect(self, image: Pixels) -> np.ndarray:
         """Find all faces of an image: [N, 4] px, left, top, right, bottom; the largest first."""
-        boxes = np.array(self._network.face_detector.detect_from_image(image), np.float64).reshape(-1, 5)[:, :4]
+        found = self._network.face_detector.detect_from_image(np.asarray(image))
+        boxes = np.array(found, np.float64).reshape(-1, 5)[:, :4]
         return boxes[np.argsort(boxes[:, 0] - boxes[:, 2], kind="stable")]
 
-    def _landmarks_in_box(self, image: np.ndarray) -> np.ndarray | None:
+    def _landmarks_in_box(self, image: Pixels) -> np.ndarray | None:
         if self._box is None:
             return None
         detected = np.append(self._box, 1.0)
-        points = np.array(self._network.get_landmarks_from_image(image, [detected])[0], np.float64)
+        points = np.array(self._network.get_landmarks_from_image(np.asarray(image), [detected])[0], np.float64)
         points[:, :2] += PIXEL_CENTRE
         vertices = self._fitter.fit(points)
         if vertices is None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from personatalk.geometry.mediapipe_graphs import open_graph, restart_graph
+from personatalk.media.picture import Pixels, part_of
 
 NUM_LANDMARKS = 478  # MediaPipe Face Mesh with refined lips and irises
 DETECTION_CONFIDENCE = 0.5
@@ -53,14 +54,14 @@ class FaceTrack:
 class LandmarkTracker(Protocol):
     """Follows one face: is given the frames of a video in order."""
 
-    def track(self, image: np.ndarray) -> np.ndarray | None:
+    def track(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
 
 
 class FaceFinder(Protocol):
     """Finds the faces of an image."""
 
-    def detect(self, image: np.ndarray) -> np.ndarray:
+    def detect(self, image: Pixels) -> np.ndarray:
         """Return [N, 4] px, left, top, right, bottom, of an RGB image uint8 [H, W, 3]; the largest first."""
         ...
 
@@ -76,7 +77,7 @@ class FaceFollower(Protocol):
     def begin(self, box: np.ndarray) -> None:
         """Look for the face around a box [4] px: left, top, right, bottom."""
 
-    def follow(self, image: np.ndarray) -> np.ndarray | None:
+    def follow(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for the next RGB image uint8 [H, W, 3], or None where the face is lost."""
 
 
@@ -94,20 +95,21 @@ class MediaPipeDetector:
         """Free the network."""
         self._detector.close()
 
-    def detect(self, image: np.ndarray) -> np.ndarray:
+    def detect(self, image: Pixels) -> np.ndarray:
         """Find all faces of an image.
 
         Returns:
             [N, 4] px: left, top, right, bottom; the largest first.
         """
-        boxes = self._boxes_in(image)
+        whole = np.asarray(image)
+        boxes = self._boxes_in(whole)
         if not len(boxes):  # a face that fills the picture is only found with room around it
             bottom, right = (int(ROOM * size) for size in image.shape[:2])
-            boxes = self._boxes_in(cv2.copyMakeBorder(image, bottom, bottom, right, right, cv2.BORDER_CONSTANT))
+            boxes = self._boxes_in(cv2.copyMakeBorder(whole, bottom, bottom, right, right, cv2.BORDER_CONSTANT))
             boxes -= np.array((right, bottom, right, bottom), np.float32)
         if not len(boxes):  # nor are all that stand on their head
             size = np.array(image.shape[1::-1] * 2, np.float32)
-            boxes = size - self._boxes_in(turned(image))[:, [2, 3, 0, 1]]
+            boxes = size - self._boxes_in(turned(whole))[:, [2, 3, 0, 1]]
         return boxes
 
     def _boxes_in(self, image: np.ndarray) -> np.ndarray:
@@ -156,7 +158,7 @@ class MediaPipeFollower:
         self._window, self._is_turned = (int(left), int(top), side), None
         restart_graph(self._mesh)
 
-    def follow(self, image: np.ndarray) -> np.ndarray | None:
+    def follow(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where the window shows no face."""
         if self._window is None:
             return None
@@ -207,7 +209,7 @@ class MediaPipeTracker:
         self._detector.close()
         self._follower.close()
 
-    def track(self, image: np.ndarray) -> np.ndarray | None:
+    def track(self, image: Pixels) -> np.ndarray | None:
         """Return [478, 3] px for an RGB image uint8 [H, W, 3], or None where there is no face."""
         landmarks = self._follower.follow(image)
         if landmarks is None:
@@ -220,7 +222,7 @@ class MediaPipeTracker:
             self._point = tuple(landmarks[:, :2].mean(0))
         return landmarks
 
-    def detect(self, image: np.ndarray) -> np.ndarray:
+    def detect(self, image: Pixels) -> np.ndarray:
         """Find all faces of an image: [N, 4] px, left, top, right, bottom; the largest first."""
         return self._detector.detect(image)
 
@@ -255,7 +257,7 @@ def choose_face(boxes: np.ndarray, point: tuple[float, float] | None) -> int:
 
 
 def track_face(
-    frames: Iterable[tuple[float, np.ndarray]], tracker: LandmarkTracker, *, width: int, height: int
+    frames: Iterable[tuple[float, Pixels]], tracker: LandmarkTracker, *, width: int, height: int
 ) -> FaceTrack:
     """Follow one face through a stream of frames, holding none of them.
 
@@ -278,13 +280,13 @@ def track_face(
     )
 
 
-def _cut(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+def _cut(image: Pixels, left: int, top: int, side: int) -> np.ndarray:
     """Cut a square out of an image, black where it lies outside."""
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
-        return np.ascontiguousarray(image[top : top + side, left : left + side])
+        return part_of(image, (left, top, left + side, top + side))
     square = np.zeros((side, side, 3), np.uint8)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     if x0 < x1 and y0 < y1:
-        square[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+        square[y0 - top : y1 - top, x0 - left : x1 - left] = part_of(image, (x0, y0, x1, y1))
     return square

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import av
+import cv2
 import numba
 import numpy as np
 from av.video.plane import VideoPlane
@@ -106,6 +107,17 @@ class ColourConverter:
         luma, blue, red = map(_rows, picture.planes)
         _rgb_from_yuv420(luma, blue, red, image, left, top, self._to_rgb, self._black)
         return image
+
+    def rgb_shrunk(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Return float32 [height, width, 3] in [0, 255], a decoded frame that `is_direct` averaged over many pixels."""
+        step = max(1, min(picture.height // (2 * height), picture.width // (2 * width)))
+        small = np.empty((height, width, 3), np.float32)
+        for channel, plane in enumerate(picture.planes):
+            every = max(1, step // 2) if channel else step  # chroma is half as fine
+            samples = _rows(plane)[: plane.height : every, : plane.width : every]
+            small[..., channel] = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
+        small -= np.array((self._black, 128, 128), np.float32)
+        return np.clip(small @ self._to_rgb.T, 0, 255)
 
     def is_like(self, other: ColourConverter) -> bool:
         """Whether what another converter reads can be written by this one without converting it."""

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 import av
+import cv2
 import numpy as np
 
 from personatalk.media.colour import ColourConverter
@@ -45,6 +46,10 @@ class Picture:
         even = even_left, even_top, right + right % 2, bottom + bottom % 2
         image = self.converter.rgb_part(self.frame, even)
         return np.ascontiguousarray(image[top - even_top : bottom - even_top, left - even_left : right - even_left])
+
+    def shrunk(self, width: int, height: int) -> np.ndarray:
+        """Return float32 [height, width, 3] in [0, 255], averaged over many pixels."""
+        return self.converter.rgb_shrunk(self.frame, width, height)
 
 
 class ChangedPicture:
@@ -87,6 +92,15 @@ def part_of(image: Pixels, box: Box) -> np.ndarray:
         return image.part(box)
     left, top, right, bottom = box
     return np.ascontiguousarray(np.asarray(image)[top:bottom, left:right])
+
+
+def shrunk(image: Pixels, width: int, height: int) -> np.ndarray:
+    """Return float32 [height, width, 3] in [0, 255], an image averaged over many pixels, though not over all."""
+    if isinstance(image, Picture):
+        return image.shrunk(width, height)
+    step = max(1, min(image.shape[0] // (2 * height), image.shape[1] // (2 * width)))
+    small = cv2.resize(np.asarray(image)[::step, ::step], (width, height), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
 
 
 def with_part(image: Pixels, left: int, top: int, changed: np.ndarray) -> Pixels:

@@ -14,6 +14,8 @@ import cv2
 import numba
 import numpy as np
 
+from personatalk.media.picture import Pixels, shrunk
+
 WIDTH, HEIGHT = 64, 40  # px, of the frames that are compared
 BLOCK = 8  # px
 SEARCH = 6  # px in each direction, about a tenth of the picture
@@ -95,7 +97,7 @@ class ShotDetector:
         self._dissolve: tuple[tuple[int, float], int, int] | None = None  # the best of those that overlap
         self._num_frames = 0
 
-    def add(self, image: np.ndarray) -> bool:
+    def add(self, image: Pixels) -> bool:
         """Take the next frame, uint8 [H, W, 3] RGB; true where a shot may begin, which is judged a second later."""
         frame = _reduced(image, self._num_frames)
         self._num_frames += 1
@@ -222,13 +224,9 @@ def mixture(middle: np.ndarray, early: np.ndarray, late: np.ndarray) -> tuple[fl
     return share, float(np.sqrt(rest @ rest / length))
 
 
-def _reduced(image: np.ndarray, index: int) -> _Small | None:
+def _reduced(image: Pixels, index: int) -> _Small | None:
     """Reduce a frame; None if it shows nothing, as in the black of a fade."""
-    height, width = image.shape[:2]
-    step = max(1, min(height // (2 * HEIGHT), width // (2 * WIDTH)))
-    red, green, blue = cv2.split(
-        cv2.resize(image[::step, ::step], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-    )
+    red, green, blue = cv2.split(shrunk(image, WIDTH, HEIGHT))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     contrast = float(luma.std())
     if contrast < MIN_CONTRAST:

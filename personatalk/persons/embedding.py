@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.checkpoints import DEFAULT_FOLDER, load_frozen
+from personatalk.media.picture import Pixels
 
 # in two files because the host takes none over 10 MB
 FACE_FILES = ("dlib_face_resnet_1.safetensors", "dlib_face_resnet_2.safetensors")
@@ -70,7 +71,7 @@ class FaceEmbedder(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def cut_face_chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def cut_face_chip(image: Pixels, landmarks: np.ndarray) -> np.ndarray:
     """Cut the upright face that `FaceEmbedder` expects.
 
     Args:
@@ -84,7 +85,7 @@ def cut_face_chip(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """
     affine = chip_from_image(landmarks)
     affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5  # cv2 counts from the middle of the first pixel
-    return cv2.warpAffine(image, affine, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(np.asarray(image), affine, (CHIP_PX, CHIP_PX), flags=cv2.INTER_LINEAR)
 
 
 def chip_from_image(landmarks: np.ndarray) -> np.ndarray:

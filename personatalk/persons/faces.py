@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from personatalk.geometry.tracking import NUM_LANDMARKS, FaceFinder, FaceFollower
+from personatalk.media.picture import Pixels
 from personatalk.persons.embedding import cut_face_chip
 
 SCAN_S = 0.4  # s between looks for further faces; the detector takes as long as it does to follow a face
@@ -104,7 +105,7 @@ class FacesTracker:
         self._scan, self._chip, self._lost, self._bridge = (
             max(1, round(fps * seconds)) for seconds in (SCAN_S, CHIP_S, LOST_S, BRIDGE_S)
         )
-        self._before: np.ndarray | None = None  # the frame before
+        self._before: Pixels | None = None  # the frame before
         self._idle: list[FaceFollower] = []
         self._followed: list[_Followed] = []
         self._runs: list[FaceRun] = []
@@ -114,7 +115,7 @@ class FacesTracker:
         """All that were opened."""
         return [*self._idle, *(face.follower for face in self._followed)]
 
-    def add(self, index: int, image: np.ndarray, *, may_be_cut: bool = False) -> None:
+    def add(self, index: int, image: Pixels, *, may_be_cut: bool = False) -> None:
         """Look at the next frame, uint8 [H, W, 3] RGB.
 
         Args:
@@ -147,7 +148,7 @@ class FacesTracker:
             self._end(face)
         return sorted(self._runs, key=lambda run: run.first)
 
-    def _find_again(self, face: _Followed, boxes: list[np.ndarray], image: np.ndarray) -> np.ndarray | None:
+    def _find_again(self, face: _Followed, boxes: list[np.ndarray], image: Pixels) -> np.ndarray | None:
         """Look for a lost face near where it was; the box that it is found in is taken out of `boxes`."""
         near = [i for i, box in enumerate(boxes) if _distance(box, face.box) < NEAR]
         if not near:
@@ -155,7 +156,7 @@ class FacesTracker:
         face.follower.begin(boxes.pop(min(near, key=lambda i: _distance(boxes[i], face.box))))
         return face.follower.follow(image)
 
-    def _begin(self, index: int, box: np.ndarray, image: np.ndarray) -> None:
+    def _begin(self, index: int, box: np.ndarray, image: Pixels) -> None:
         if len(self._followed) >= MAX_FACES or box[2] - box[0] < MIN_WIDTH_PX:
             return
         follower = self._idle.pop() if self._idle else self._open()
@@ -168,7 +169,7 @@ class FacesTracker:
         self._followed.append(face)
         self._keep(face, index, image, landmarks)
 
-    def _keep(self, face: _Followed, index: int, image: np.ndarray, landmarks: np.ndarray | None) -> None:
+    def _keep(self, face: _Followed, index: int, image: Pixels, landmarks: np.ndarray | None) -> None:
         face.landmarks += (self.MISSING if landmarks is None else landmarks.astype(np.float32)).tobytes()
         if landmarks is None:
             if not face.missing and self._before is not None:
@@ -202,13 +203,15 @@ class FacesTracker:
         self._runs.append(face.run())
 
 
-def cut_patch(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+def cut_patch(image: Pixels, box: np.ndarray) -> np.ndarray:
     """[96, 96] float32: grey, REGION as large as a box [4] px, around it."""
     fine = 4 * PATCH_PX  # so that nothing flickers when it is shrunk
     gain = fine / (REGION * max(box[2] - box[0], box[3] - box[1]))
     shift = fine / 2 - gain * (box[:2] + box[2:]) / 2
     affine = np.array(((gain, 0, shift[0]), (0, gain, shift[1])))
-    patch = cv2.warpAffine(image, affine, (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    patch = cv2.warpAffine(
+        np.asarray(image), affine, (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
 

@@ -177,7 +177,7 @@ def find_persons(video: Path, face_model: FaceModel, *, tracker: str = "mediapip
                 step(frame.index, info.num_frames)
             times.append(frame.time)
             pts.append(frame.pts)
-            faces.add(frame.index, frame.image, may_be_cut=may_be_cut)
+            faces.add(frame.index, frame.pixels, may_be_cut=may_be_cut)
         runs, found = faces.finish(), shots.finish()
     return _cast(runs, found, np.array(times, np.float64), np.array(pts, np.int64), info)
 
@@ -236,7 +236,7 @@ def follow_face(
 def _watched(video: Path, shots: ShotDetector) -> Iterator[tuple[Frame, bool]]:
     """Frames, and whether another shot may begin with them."""
     for frame in read_frames(video):
-        yield frame, shots.add(frame.image)
+        yield frame, shots.add(frame.pixels)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image
 from personatalk.media import VideoWriter, read_frames
 from personatalk.media.colour import ColourConverter, ColourTags
-from personatalk.media.picture import ChangedPicture, Picture, part_of, to_yuv, with_part
+from personatalk.media.picture import ChangedPicture, Picture, part_of, shrunk, to_yuv, with_part
 
 HEIGHT, WIDTH = 60, 90
 
@@ -74,6 +74,17 @@ def test_another_format_is_converted_as_a_whole(picture):
     changed = with_part(picture, 4, 4, np.zeros((8, 8, 3), np.uint8))
     full = ColourConverter(ColourTags(range=2), HEIGHT)
     assert np.array_equal(planes_of(to_yuv(changed, full))[0], planes_of(full.yuv(np.asarray(changed)))[0])
+
+
+def test_a_shrunk_picture_is_that_of_the_array(converter):
+    ramp = np.linspace(60, 180, 192, dtype=np.float32)
+    luma = np.clip(ramp[None] + np.linspace(-20, 20, 160)[:, None], 0, 255).astype(np.uint8)
+    chroma = [np.full((80, 96), level, np.uint8) for level in (110, 150)]
+    samples = np.concatenate([luma.ravel(), *(plane.ravel() for plane in chroma)]).reshape(240, 192)
+    picture = Picture(av.VideoFrame.from_ndarray(samples, format="yuv420p"), converter)
+    of_picture, of_array = shrunk(picture, 48, 40), shrunk(np.asarray(picture), 48, 40)
+    assert of_picture.shape == of_array.shape == (40, 48, 3) and of_array.std() > 20
+    assert np.abs(of_picture - of_array).max() < 2.5
 
 
 def test_arrays_are_images_too():
