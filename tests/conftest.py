@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401 (loads Triton's LLVM; after Mesa's, which OpenGL loads, that would crash)
 
+from personatalk.concurrency import one_thread
 from personatalk.errors import CancelledError, MediaError, NoFaceError
 from personatalk.media import probe_video, read_audio
 
@@ -58,6 +59,13 @@ def own_cache(tmp_path_factory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("PERSONATALK_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def on_one_thread() -> Iterator[None]:
+    """Compute small networks on one thread: two of PyTorch's wait for each other, for long where cores are busy."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_corrections_that_close_wide_mouths_change_nothing(scene, monkeypatch):
     geometry = fit_track(track, mesh.face_model)
     opening = lip_aperture(mesh.face_model.vertices(geometry.template, geometry.expression))
 
-    def closing(geometry, windows, mesh, frames, near, tick):
+    def closing(geometry, windows, mesh, frames, near, *, tick):
         towards_middle = mesh.face_model.mean[near, 1] - mesh.face_model.mean[list(LIPS), 1].mean()
         return np.stack([np.zeros((len(frames), near.sum())), np.multiply.outer(-opening, towards_middle) * 100], -1)
 

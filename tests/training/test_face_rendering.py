@@ -38,6 +38,8 @@ from personatalk.training.face_rendering.train import (
 from personatalk.training.loop import STATE_NAME, to_device, train
 from personatalk.training.losses import weighted_sum
 
+pytestmark = pytest.mark.usefixtures("on_one_thread")
+
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
 WEIGHTS = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1, "adversarial": 0.01, "matching": 1}
@@ -359,4 +361,4 @@ def test_mouth_interior_learns_a_mouth_by_heart():
     given = float(((image - truth).abs() * hole).sum() / hole.sum() / 3)
     assert errors[-1] < 0.5 * errors[0] and errors[-1] < 0.5 * given
     outside = (composed - truth).abs() * (1 - hole)
-    assert float(outside.max()) == 0
+    assert outside.max().item() == 0
