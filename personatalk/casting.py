@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,40 @@ from personatalk.speech.sync_network import Synchrony, SyncNetwork, measure_sync
 HEARD_S = 60.0  # of a clip's sound that tell who speaks
 MIN_SECONDS, MIN_WIDTH_PX = 0.95, 60.0  # of a face that can be dubbed
 MAX_TURN_DEG = 62.0  # where a dub has faded back to the source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A face of a video and what it shall say.
+
+    Attributes:
+        audio: the speech.
+        options: of the dub; they name the face.
+    """
+
+    audio: Path
+    options: DubbingOptions
+
+
+def roles_of(audio: Path | Mapping[int, Path], options: DubbingOptions) -> list[Role]:
+    """Give each face its speech.
+
+    Args:
+        audio: one speech for the face that the options name, or a speech for each of several numbers of
+            `personatalk faces`.
+        options: of the dub.
+
+    Raises:
+        OptionError: no speech, a number that is none, or options that are of one face only.
+    """
+    if not isinstance(audio, Mapping):
+        return [Role(audio=Path(audio), options=options)]
+    if not audio:
+        raise OptionError("no face has a speech; give at least one")
+    for name in ("face", "face_point", "reference_video"):
+        if getattr(options, name) is not None:
+            raise OptionError(f"{name} is of one face, and cannot go together with a speech for each of several")
+    return [Role(audio=Path(path), options=replace(options, face=face)) for face, path in audio.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +163,12 @@ def reason_against(person: Person, turn_deg: float | None = None) -> str | None:
     return None
 
 
-def persons_report(cast: Cast, dubbed: Person | None) -> list[dict[str, Any]]:
-    """Say of everybody whether they are dubbed, and why not; ready for JSON."""
+def persons_report(cast: Cast, dubbed: Sequence[Person | None]) -> list[dict[str, Any]]:
+    """Say of everybody whether they are among those who are dubbed, and why not; ready for JSON."""
     told = []
     for number, person in enumerate(cast.persons):
-        reason = None if person is dubbed else reason_against(person) or "another person was chosen"
+        is_dubbed = any(person is other for other in dubbed)
+        reason = None if is_dubbed else reason_against(person) or "another person was chosen"
         told.append(
             {
                 "number": number,

@@ -14,7 +14,7 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry_construction.style import Style
 from personatalk.media.picture import Pixels
-from personatalk.stages import DrivenGeometry, Faces
+from personatalk.stages import FaceDub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +57,17 @@ class Observer(Protocol):
         """See the report of a run that went well."""
 
 
-def scene_of(
-    mesh: FaceMesh, faces: Faces, driven: DrivenGeometry, bank: ReferenceBank, *, waveform: np.ndarray
-) -> Scene:
+def scene_of(mesh: FaceMesh, dub: FaceDub) -> Scene:
     """Put together what an observer is shown before the first frame."""
+    faces, driven = dub.faces, dub.driven
     return Scene(
         mesh=mesh,
         source=faces.source.geometry,
         posed=driven.posed,
         style=driven.style,
         order=driven.timeline.order,
-        bank=bank,
-        waveform=waveform,
+        bank=dub.bank,
+        waveform=dub.speech.waveform,
         video=faces.source.video,
         reference_video=faces.reference.video,
     )

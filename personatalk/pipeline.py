@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from personatalk.casting import Listener, choose_person, persons_report
+from personatalk.casting import Listener, Role, choose_person, persons_report, roles_of
 from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.devices import resolve_device
 from personatalk.errors import CheckpointError, MediaError, NoFaceError
-from personatalk.face_rendering.clip_renderer import ClipRenderer
+from personatalk.face_rendering.clip_renderer import ClipRenderer, RenderedFrame
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.mouth_interior import MouthInterior, load_mouth_interior
 from personatalk.face_rendering.precision import fastest_precision
@@ -32,7 +32,8 @@ from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import Speaker, SpeakerCalibrator, speaker_by_motion
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
-from personatalk.media.excerpt import cut_sound
+from personatalk.media.excerpt import cut_sound, mix_sounds
+from personatalk.media.picture import Pixels
 from personatalk.media.sameness import same_media
 from personatalk.media.still import is_still, still_clip
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
@@ -44,7 +45,7 @@ from personatalk.progress import Progress, Run
 from personatalk.report import dubbing_report
 from personatalk.speech.encoders import SpeechEncoder, load_speech_encoder
 from personatalk.speech.sync_network import load_sync_network
-from personatalk.stages import SAMPLE_RATE, DrivenGeometry, DubbingResult, Faces, SourceFace, Speech
+from personatalk.stages import SAMPLE_RATE, DrivenGeometry, DubbingResult, FaceDub, Faces, SourceFace, Speech
 
 MIN_FRAMES, MIN_SECONDS = 24, 0.95  # that show the face; fewer leave no reference far enough from the frame it serves
 
@@ -84,7 +85,7 @@ class DubbingPipeline:
     def dub(
         self,
         video: Path,
-        audio: Path,
+        audio: Path | Mapping[int, Path],
         output: Path,
         options: DubbingOptions | None = None,
         *,
@@ -97,12 +98,14 @@ class DubbingPipeline:
 
         Args:
             video: any clip of a person speaking, or a still image, which then stands as long as the speech lasts.
-            audio: any speech; a video's sound may serve.
+            audio: any speech; a video's sound may serve. To dub several faces at once, a speech for each of some
+                numbers of `personatalk faces`; they are heard together.
             output: .mp4 to write.
             options: choices; see DubbingOptions.
             progress: told (share done, what is being done).
             should_stop: asked often; true ends the run with CancelledError and leaves no file.
-            record: looks on; inspection.Recorder keeps everything for the researcher.
+            record: looks on; inspection.Recorder keeps everything for the researcher. Of several faces it sees the
+                first.
             stretch: (start, end) s; only this part of the output is rendered and written, as it is in the whole.
 
         Raises:
@@ -111,61 +114,84 @@ class DubbingPipeline:
         options, video = options or DubbingOptions(), Path(video)
         check_refinement(options.refine)
         run = Run(progress, should_stop, measures_memory=record is not None)
-        check_target(output, [path for path in (video, audio, options.style_video, options.reference_video) if path])
-        if is_still(video):
-            with still_clip(video, len(read_audio(audio, SAMPLE_RATE)) / SAMPLE_RATE) as clip:
-                return self.dub(
-                    clip, audio, output, options,
-                    progress=progress, should_stop=should_stop, record=record, stretch=stretch,
-                )  # fmt: skip
-        fps = float(probe_video(video).fps)
-        with run.stage("listen", "encoding the speech"):
-            speech = self.encode_speech(audio)
-        faces = self.read_faces(video, options, run)
-        if faces.is_same_clip:
-            check_length(faces.source)
-        with run.stage("geometry", "driving the geometry"):
-            driven = self.drive(faces, speech, options, run)
-        with run.stage("references", "selecting references"):
-            bank = self.select_references(faces, driven, options, run)
-        if stretch:
-            kept = driven.timeline.positions(*stretch)
-            stretch = driven.timeline.seconds(kept)
-            driven, speech = driven.part(kept), speech.between(*stretch)
-        with run.stage("render", "rendering"), sound_of(audio, stretch) as sound:
-            if record:
-                record.begin(scene_of(self.mesh, faces, driven, bank, waveform=speech.waveform))
-            clip, timeline = self.clip_renderer(faces, driven, bank), driven.timeline
-            with VideoWriter(output, source=video, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
-                passed = self.render(clip, timeline, video, writer, run, record=record)
-        report = dubbing_report(faces, driven, bank, options, run, passed=passed, fps=fps, precision=clip.precision)
-        report["lost"] = what_is_lost(video, audio, keeps_timeline=driven.timeline.end_pts is None)
+        roles = roles_of(audio, options)
+        sounds = [role.audio for role in roles]
+        check_target(output, [path for path in (video, *sounds, options.style_video, options.reference_video) if path])
+        with moving(video, sounds) as clip:
+            fps = float(probe_video(clip).fps)
+            dubs = self.prepare(clip, roles, run)
+            if stretch:
+                kept = dubs[0].driven.timeline.positions(*stretch)
+                stretch = dubs[0].driven.timeline.seconds(kept)
+                dubs = [dub.part(kept, stretch) for dub in dubs]
+            with run.stage("render", "rendering"), sound_of(sounds, stretch) as sound:
+                if record:
+                    record.begin(scene_of(self.mesh, dubs[0]))
+                renderers = [self.clip_renderer(dub.faces, dub.driven, dub.bank) for dub in dubs]
+                timeline = dubs[0].driven.timeline
+                with VideoWriter(output, source=clip, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
+                    is_dubbed = self.render(renderers, timeline, clip, writer, run, record=record)
+            report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, precision=renderers[0].precision)
+            report["lost"] = what_is_lost(clip, *sounds, keeps_timeline=timeline.end_pts is None)
         if record:
             record.finish(report)
         return DubbingResult(
             video=output,
-            num_frames=len(driven.timeline.order),
-            num_passed_through=passed,
+            num_frames=len(is_dubbed),
+            num_passed_through=report["num_passed_through"],
             fps=fps,
             timings=run.timings,
-            driven_aperture=apertures_of(driven.head_vertices),
+            driven_aperture=apertures_of(dubs[0].driven.head_vertices),
             report=report,
         )
 
+    def prepare(self, video: Path, roles: Sequence[Role], run: Run) -> list[FaceDub]:
+        """All that comes before the first frame is rendered, for each face that has a role."""
+        choices = [role.options for role in roles]
+        with run.stage("listen", "encoding the speech"):
+            speeches = self.encode_speeches([role.audio for role in roles])
+        faces = self.read_all_faces(video, choices, run)
+        for face, chosen in zip(faces, choices, strict=True):
+            if face.is_same_clip:
+                check_length(face.source, "the face" if len(choices) == 1 else f"face {chosen.face}")
+        with run.stage("geometry", "driving the geometry"):
+            driven = [self.drive(*given, run) for given in zip(faces, speeches, choices, strict=True)]
+        with run.stage("references", "selecting references"):
+            known = list(zip(faces, driven, choices, strict=True))
+            banks = [self.select_references(*given, run) for given in run.each(known)]
+        parts = zip(roles, speeches, faces, driven, banks, strict=True)
+        return [FaceDub(role=r, speech=s, faces=f, driven=d, bank=b) for r, s, f, d, b in parts]
+
+    def encode_speeches(self, sounds: Sequence[Path]) -> list[Speech]:
+        """Read and encode speeches that are heard together: each is silent from its end to that of the longest."""
+        waveforms = [read_audio(sound, SAMPLE_RATE) for sound in sounds]
+        longest = max(map(len, waveforms))
+        padded = [np.pad(waveform, (0, longest - len(waveform))) for waveform in waveforms]
+        return [Speech(waveform=waveform, features=self.speech_encoder.encode(waveform)) for waveform in padded]
+
     def encode_speech(self, audio: Path) -> Speech:
         """Read a sound file and encode its speech."""
-        waveform = read_audio(audio, SAMPLE_RATE)
-        return Speech(waveform=waveform, features=self.speech_encoder.encode(waveform))
+        return self.encode_speeches([audio])[0]
 
     def read_faces(self, video: Path, options: DubbingOptions, run: Run) -> Faces:
         """Read the face of a clip, and those of the videos that give style and references, each video once."""
+        return self.read_all_faces(video, [options], run)[0]
+
+    def read_all_faces(self, video: Path, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
+        """Read several faces of a clip, one for each of some options that differ only in who is dubbed."""
+        options = choices[0]
         with run.stage("track", "tracking the faces"):
             cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
         with run.stage("fit", "fitting the face"):
-            source = self._face_of(video, cast, choose_person(cast, options, video, self.listener), options, run)
-            reference = self._other_face(options.reference_video, options, [source], run)
-            style = self._other_face(options.style_video, options, [source, reference], run, finds_occlusion=False)
-        return Faces(source=source, reference=reference or source, style=style or reference or source)
+            persons = [choose_person(cast, chosen, video, self.listener) for chosen in choices]
+            told = persons_report(cast, persons)
+            sources = [
+                replace(self._face_of(video, cast, person, options, run), persons=told) for person in run.each(persons)
+            ]
+            reference = self._other_face(options.reference_video, options, sources, run)
+            style = self._other_face(options.style_video, options, [*sources, reference], run, finds_occlusion=False)
+        own = [None if any(face is source for source in sources) else face for face in (reference, style)]
+        return [Faces(source=face, reference=own[0] or face, style=own[1] or own[0] or face) for face in sources]
 
     def _face_of(
         self,
@@ -192,14 +218,13 @@ class DubbingPipeline:
             occlusion=found.occlusion,
             pts=cast.pts,
             shots=cast.shots_of(person),
-            persons=persons_report(cast, person),
         )
 
     def _other_face(
         self,
         video: Path | None,
         options: DubbingOptions,
-        known: list[SourceFace | None],
+        known: Sequence[SourceFace | None],
         run: Run,
         *,
         finds_occlusion: bool = True,
@@ -278,7 +303,7 @@ class DubbingPipeline:
         return bank
 
     def clip_renderer(self, faces: Faces, driven: DrivenGeometry, bank: ReferenceBank) -> ClipRenderer:
-        """Make what renders the frames of the output."""
+        """Make what renders one face in the frames of the output."""
         source = faces.source
         return ClipRenderer(
             self.renderer,
@@ -296,43 +321,76 @@ class DubbingPipeline:
 
     def render(
         self,
-        clip: ClipRenderer,
+        renderers: Sequence[ClipRenderer],
         timeline: Timeline,
         video: Path,
         writer: VideoWriter,
         run: Run,
         *,
         record: Observer | None = None,
-    ) -> int:
-        """Stage 2 over all frames, on all cores, written as they come; returns how many were passed through.
+    ) -> np.ndarray:
+        """Stage 2 over all frames, on all cores, written as they come.
+
+        Args:
+            renderers: one for each face; each works on what the one before has made of a frame.
+            timeline: of the output.
+            video: the source.
+            writer: of the output.
+            run: told of each frame.
+            record: sees what the first renderer makes.
+
+        Returns:
+            [N, faces] bool: whether a face is dubbed in each frame; if not, the source stands.
 
         Raises:
-            NoFaceError: all of them were.
+            NoFaceError: no face is dubbed in any frame.
         """
-        passed, images = 0, read_ahead(enumerate(read_in_order(video, timeline)))
-        with closing(map_in_order(lambda item: (*item, clip.render(*item)), images, num_workers())) as frames:
-            for position, image, rendered in frames:
-                run.step(position, len(timeline.order))
-                passed += not rendered.is_dubbed
+
+        def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, list[RenderedFrame]]:
+            position, source = item
+            rendered, pixels = [], source
+            for renderer in renderers:
+                rendered.append(renderer.render(position, pixels))
+                pixels = rendered[-1].pixels
+            return position, source, rendered
+
+        is_dubbed = np.zeros((len(timeline.order), len(renderers)), bool)
+        images = read_ahead(enumerate(read_in_order(video, timeline)))
+        with closing(map_in_order(finish, images, num_workers())) as frames:
+            for position, source, rendered in frames:
+                run.step(position, len(is_dubbed))
+                is_dubbed[position] = [frame.is_dubbed for frame in rendered]
                 if record:
-                    record.frame(position, image, rendered)
-                writer.write(rendered.pixels, int(timeline.pts[position]))
-        if passed == len(timeline.order):
+                    record.frame(position, source, rendered[0])
+                writer.write(rendered[-1].pixels, int(timeline.pts[position]))
+        if not is_dubbed.any():
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
-        return passed
+        return is_dubbed
 
 
 @contextmanager
-def sound_of(audio: Path, stretch: tuple[float, float] | None) -> Iterator[Path]:
-    """The file whose sound goes into the output: the audio itself, or a stretch of it, which is removed afterwards."""
-    if stretch is None:
-        yield audio
+def moving(video: Path, sounds: Sequence[Path]) -> Iterator[Path]:
+    """The clip itself, or a still image made into one that lasts as long as the longest of some sounds."""
+    if not is_still(video):
+        yield video
         return
+    longest = max(len(read_audio(sound, SAMPLE_RATE)) for sound in sounds)
+    with still_clip(video, longest / SAMPLE_RATE) as clip:
+        yield clip
+
+
+@contextmanager
+def sound_of(sounds: Sequence[Path], stretch: tuple[float, float] | None) -> Iterator[Path]:
+    """The file whose sound goes into the output: the only one itself, a mix of several, or a stretch of either.
+
+    What is made for this is removed afterwards.
+    """
     with TemporaryDirectory(prefix="personatalk-") as folder:
-        yield cut_sound(audio, Path(folder) / "stretch.wav", *stretch)
+        sound = sounds[0] if len(sounds) == 1 else mix_sounds(sounds, Path(folder) / "mix.wav")
+        yield sound if stretch is None else cut_sound(sound, Path(folder) / "stretch.wav", *stretch)
 
 
-def check_length(source: SourceFace) -> None:
+def check_length(source: SourceFace, name: str) -> None:
     """Refuse a clip that is too short to give references to itself.
 
     Raises:
@@ -341,7 +399,7 @@ def check_length(source: SourceFace) -> None:
     num_valid = int(source.geometry.valid.sum())
     if num_valid < MIN_FRAMES or num_valid * source.geometry.frame_s < MIN_SECONDS:
         raise MediaError(
-            f"{source.video} is too short to dub: {num_valid} frames show the face, and one second is needed "
+            f"{source.video} is too short to dub: {num_valid} frames show {name}, and one second is needed "
             f"({MIN_FRAMES} frames or more); use a longer clip"
         )
 

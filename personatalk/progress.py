@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from personatalk.errors import CancelledError
 
@@ -18,6 +19,7 @@ SHARES = {
     "render": 0.51,
 }  # of a run's time, to tell how much of it is done
 
+Item = TypeVar("Item")
 Progress = Callable[[float, str], None]
 Tick = Callable[[], None]  # called for each frame that was worked on; may raise to stop
 
@@ -44,6 +46,7 @@ class Run:
         self.processor_s: dict[str, float] = {}
         self.peak_memory_mb: dict[str, int | None] = {}
         self.done, self.name, self.message = 0.0, "", ""
+        self._part, self._num_parts = 0, 1
 
     @contextmanager
     def stage(self, name: str, message: str) -> Iterator[None]:
@@ -60,11 +63,18 @@ class Run:
             self.peak_memory_mb[name] = peak_memory_mb()
         self.done += SHARES[name]
 
+    def each(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield items, the work on each of which is as large a part of the stage."""
+        self._num_parts = len(items)
+        for self._part, item in enumerate(items):
+            yield item
+        self._part, self._num_parts = 0, 1
+
     def step(self, index: int, count: int | None) -> None:
         """Report how far the stage is, and stop if asked to."""
         self.check()
         if self.progress:
-            share = min(1.0, index / count) if count else 0.0
+            share = (self._part + (min(1.0, index / count) if count else 0.0)) / self._num_parts
             self.progress(min(1.0, self.done + SHARES[self.name] * share), self.message)
 
     def check(self) -> None:

@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.geometry.mouth import apertures_of
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
-from personatalk.stages import DrivenGeometry, Faces
+from personatalk.stages import FaceDub
 
 VERSION = "0.1.0"
 
 
 def dubbing_report(
-    faces: Faces,
-    driven: DrivenGeometry,
-    bank: ReferenceBank,
+    dubs: Sequence[FaceDub],
+    is_dubbed: np.ndarray,
     options: DubbingOptions,
     run: Run,
     *,
-    passed: int,
     fps: float,
     precision: torch.dtype,
-) -> dict:
+) -> dict[str, Any]:
     """Describe a run that went well.
 
+    What belongs to one face stands beside the rest where one was dubbed; of several, it stands in a list, "faces".
+
     Args:
-        passed: frames in which the source stands.
+        dubs: of the faces.
+        is_dubbed: [N, faces] bool, whether each was dubbed in each frame.
+        options: of all.
+        run: with its timings.
         fps: frames per second.
         precision: in which the renderer computed.
     """
-    order, occlusion = driven.timeline.order, faces.source.occlusion
-    aperture = apertures_of(driven.head_vertices)
     choices = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
-    return {
+    report = {
         "personatalk": VERSION,
         "torch": torch.__version__,
         "precision": str(precision).removeprefix("torch."),
         "label": "AI MODIFIED",
         "options": choices,
-        "num_frames": len(order),
-        "num_passed_through": passed,
-        "num_occluded": int(occlusion.is_occluded[order].sum()) if occlusion else 0,
-        "persons": faces.source.persons,
-        "shots": faces.source.shots,
+        "num_frames": len(is_dubbed),
+        "num_passed_through": int((~is_dubbed.any(1)).sum()),
+        "persons": dubs[0].faces.source.persons,
         "fps": fps,
         "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
         "processor_s": {name: round(value, 3) for name, value in run.processor_s.items()},
         "peak_memory_mb": run.peak_memory_mb,
-        "face_scale_px": round(float(np.median(faces.source.geometry.scale)), 1),
+    }
+    if len(dubs) == 1:
+        return report | _face_report(dubs[0])
+    passed = (~is_dubbed).sum(0).tolist()
+    return report | {
+        "faces": [
+            {"face": dub.role.options.face, "speech": dub.role.audio.name, "num_passed_through": count}
+            | _face_report(dub)
+            for dub, count in zip(dubs, passed, strict=True)
+        ]
+    }
+
+
+def _face_report(dub: FaceDub) -> dict[str, Any]:
+    """What was done with one face."""
+    source, driven, candidates = dub.faces.source, dub.driven, dub.bank.candidates
+    aperture = apertures_of(driven.head_vertices)
+    return {
+        "num_occluded": int(source.occlusion.is_occluded[driven.timeline.order].sum()) if source.occlusion else 0,
+        "shots": source.shots,
+        "face_scale_px": round(float(np.median(source.geometry.scale)), 1),
         "lip_aperture": {"mean": round(float(aperture.mean()), 4), "deviation": round(float(aperture.std()), 4)},
         "speaking_style": driven.speaker.evidence.report(),
         "speaker_calibration": driven.calibration.report(),
-        "expression": driven.moment.report(options.expression) if driven.moment else None,
-        "lip_references": bank.candidates.lip_frames.tolist(),
-        "face_references": bank.candidates.face_frames.tolist(),
+        "expression": driven.moment.report(dub.role.options.expression) if driven.moment else None,
+        "lip_references": candidates.lip_frames.tolist(),
+        "face_references": candidates.face_frames.tolist(),
     }

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from personatalk.casting import Role
+from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.mouth import lip_descriptors
@@ -31,7 +33,7 @@ class DubbingResult:
         num_passed_through: frames in which no usable face was seen, so that the source stands.
         fps: frames per second.
         timings: seconds spent in each stage.
-        driven_aperture: [num_frames] IOD, the lip aperture that stage 1 drove.
+        driven_aperture: [num_frames] IOD, the lip aperture that stage 1 drove; of several faces, that of the first.
         report: versions, options, timings and figures, ready for JSON.
     """
 
@@ -140,3 +142,26 @@ class DrivenGeometry:
         """The frames at some positions of the output; the timeline starts anew with them."""
         vertices, timeline = self.head_vertices.part(kept), self.timeline.part(kept)
         return replace(self, posed=self.posed.at(kept), head_vertices=vertices, timeline=timeline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceDub:
+    """The dub of one face, before it is rendered.
+
+    Attributes:
+        role: what was asked for.
+        speech: that drives it.
+        faces: that it looks at.
+        driven: geometry.
+        bank: references.
+    """
+
+    role: Role
+    speech: Speech
+    faces: Faces
+    driven: DrivenGeometry
+    bank: ReferenceBank
+
+    def part(self, kept: slice, stretch: tuple[float, float]) -> FaceDub:
+        """The frames at some positions of the output, and the waveform of their time, (start, end) s."""
+        return replace(self, driven=self.driven.part(kept), speech=self.speech.between(*stretch))

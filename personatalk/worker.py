@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -138,7 +138,7 @@ class PipelineWorker(Worker):
     def dub(
         self,
         video: Path,
-        audio: Path,
+        audio: Path | Mapping[int, Path],
         output: Path,
         options: DubbingOptions | None = None,
         *,
@@ -157,8 +157,8 @@ class PipelineWorker(Worker):
         return self.call(_dub, video, audio, output, progress=progress, should_stop=should_stop, **asked)
 
 
-def _dub(pipeline: DubbingPipeline, video: Path, audio: Path, output: Path, **keywords: Any) -> DubbingResult:
-    return pipeline.dub(video, audio, output, **keywords)
+def _dub(pipeline: DubbingPipeline, *paths: Any, **keywords: Any) -> DubbingResult:
+    return pipeline.dub(*paths, **keywords)
 
 
 def _serve(connection: Connection, stop: Any, prepare: Callable[[], Any]) -> None:

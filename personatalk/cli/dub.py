@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
 from personatalk.cli.faces import add_face, read_face
 from personatalk.cli.inspect import write_sheets_of
+from personatalk.errors import PersonaTalkError
 from personatalk.options import LENGTH_RULES, REFERENCE_STRATEGIES, REFINEMENTS, DubbingOptions
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ examples:
       of several persons, the one nearest to this place (pixels from the left, from the top)
   personatalk dub group.mp4 speech.wav -o dubbed.mp4 --face speaking
       the one who speaks in the clip; `personatalk faces group.mp4` lists all
+  personatalk dub group.mp4 --speech 0=a.wav --speech 1=b.wav -o dubbed.mp4
+      two persons at once, each with a speech of their own; both are heard
 
 Only dub people who agreed to it, and say that the result is dubbed.
 """
@@ -40,7 +43,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         commands, "dub", _dub, description="dub a clip: the mouth follows the new speech", examples=EXAMPLES
     )
     dub.add_argument("clip", type=Path, help="video of the person, any size, frame rate and length, or a still image")
-    dub.add_argument("speech", type=Path, help="the new speech: a sound file, or a video with sound")
+    dub.add_argument("speech", type=Path, nargs="?", help="the new speech: a sound file, or a video with sound")
     dub.add_argument("-o", "--output", type=Path, required=True, help="the .mp4 to write")
     dub.add_argument("--report", type=Path, help="write options, versions, timings and figures as JSON")
     dub.add_argument("--style-strength", type=float, default=1.0, help="0 an average speaker, 1 this person (default)")
@@ -71,6 +74,13 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="what refines the fit of the face: optical flow (default), or photometric, slower, which needs PyTorch3D",
     )
     add_face(dub)
+    dub.add_argument(
+        "--speech",
+        dest="speeches",
+        action="append",
+        metavar="FACE=SPEECH",
+        help="a speech for one of several persons, by the number of `personatalk faces`; for each a --speech",
+    )
     dub.add_argument("--style-video", type=Path, help="take the speaking style from this video")
     dub.add_argument("--reference-video", type=Path, help="take lips and style from this other video of the person")
     dub.add_argument("--no-offset", action="store_true", help="trust that the clip's sound and picture are in sync")
@@ -92,18 +102,18 @@ def load(checkpoints: Path, device: str = "cpu") -> DubbingPipeline:
 def _dub(arguments: argparse.Namespace) -> None:
     from personatalk.media import check_outputs, write_text
 
+    speech = read_speeches(arguments.speech, arguments.speeches)
+    spoken = speech.values() if isinstance(speech, dict) else [speech]
     check_outputs(
         [arguments.output, arguments.report],
-        [arguments.clip, arguments.speech, arguments.style_video, arguments.reference_video],
+        [arguments.clip, *spoken, arguments.style_video, arguments.reference_video],
         folders=[arguments.inspect],
     )
     options = _options_of(arguments)
     record = _recorder(arguments.inspect) if arguments.inspect else None
     pipeline = load(arguments.checkpoints, str(find_device(arguments)))
     with ProgressBar(quiet=arguments.quiet) as bar:
-        result = pipeline.dub(
-            arguments.clip, arguments.speech, arguments.output, options, progress=bar.show, record=record
-        )
+        result = pipeline.dub(arguments.clip, speech, arguments.output, options, progress=bar.show, record=record)
     print(_summary(result))
     if lost := result.report.get("lost"):
         print(f"not kept of the clip and the speech: {'; '.join(lost)}")
@@ -111,6 +121,29 @@ def _dub(arguments: argparse.Namespace) -> None:
         write_text(arguments.report, json.dumps(result.report, indent=2) + "\n")
     if arguments.inspect:
         write_sheets_of(arguments.inspect)
+
+
+def read_speeches(speech: Path | None, given: list[str] | None) -> Path | dict[int, Path]:
+    """Read the speech, or those that --speech gives to faces by their numbers.
+
+    Raises:
+        PersonaTalkError: neither or both, or what is given is not a number and a file, or a number twice.
+    """
+    if (speech is None) == (given is None):
+        raise PersonaTalkError(
+            "give one speech, or a speech for each of several faces: --speech 0=a.wav --speech 1=b.wav"
+        )
+    if speech is not None:
+        return speech
+    speeches: dict[int, Path] = {}
+    for words in given or ():
+        number, _, path = words.partition("=")
+        if not (number.isdecimal() and path) or int(number) in speeches:
+            raise PersonaTalkError(
+                f"--speech {words}: give each face once, by its number in `personatalk faces`, and its speech: 0=a.wav"
+            )
+        speeches[int(number)] = Path(path)
+    return speeches
 
 
 def _options_of(arguments: argparse.Namespace) -> DubbingOptions:
@@ -143,6 +176,10 @@ def _summary(result: DubbingResult) -> str:
     text = f"{result.video}: {result.num_frames} frames in {sum(result.timings.values()):.1f} s"
     if result.num_passed_through:
         text += f", {result.num_passed_through} without a usable face left as they are"
+    for face in result.report.get("faces", ()):
+        text += f"\nface {face['face']} speaks {face['speech']}"
+        if face["num_passed_through"]:
+            text += f", and is left as it is in {face['num_passed_through']} frames"
     return text
 
 

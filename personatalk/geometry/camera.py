@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from personatalk.geometry.face_geometry import FaceGeometry
-from personatalk.media.picture import Box, Picture, Pixels
+from personatalk.media.picture import Box, ChangedPicture, Picture, Pixels
 
 WINDOW_WIDTH, WINDOW_HEIGHT = 192, 160  # px
 WINDOW_SCALE = 96.0  # px per IOD
@@ -99,7 +99,7 @@ def warp_image(image: Pixels, target_from_image: np.ndarray, width: int, height:
     Returns:
         [height, width, 3] uint8; the border is repeated outside the image.
     """
-    if isinstance(image, Picture):
+    if isinstance(image, (Picture, ChangedPicture)):
         left, top, right, bottom = box_of_window(image.shape, target_from_image, width, height, margin=MARGIN_PX)
         if left < right and top < bottom:
             part = image.part((left, top, right, bottom))

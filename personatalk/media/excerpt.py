@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from personatalk.media.encode import VideoWriter
 from personatalk.media.sound import read_audio
 
 SAMPLE_RATE = 44100  # Hz
+MIX_RATE = 48000  # Hz
 CRF = 10  # finer than a dub's, as the excerpt will be encoded again
 ROUNDING_S = 1e-6
 
@@ -61,6 +62,22 @@ def cut_sound(sound: Path, path: Path, start_s: float, end_s: float) -> Path:
     start, end = (round(seconds * SAMPLE_RATE) for seconds in (start_s, end_s))
     heard = read_audio(sound, SAMPLE_RATE)[start:end]
     return write_wave(path, np.pad(heard, (0, end - start - len(heard))))
+
+
+def mix_sounds(sounds: Sequence[Path], path: Path) -> Path:
+    """Write the sum of several files' sound as WAV, as long as the longest, all channels mixed.
+
+    Where the sum would go beyond full scale, all of it is made quieter.
+
+    Args:
+        sounds: sound files, or videos with sound.
+        path: .wav to write.
+    """
+    heard = [read_audio(sound, MIX_RATE) for sound in sounds]
+    mixed = np.zeros(max(map(len, heard)), np.float32)
+    for waveform in heard:
+        mixed[: len(waveform)] += waveform
+    return write_wave(path, mixed / max(1.0, float(np.abs(mixed).max())), MIX_RATE)
 
 
 def write_wave(path: Path, waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> Path:

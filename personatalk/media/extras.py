@@ -85,12 +85,12 @@ def add_subtitles(output: OutputContainer, source: InputContainer, start: Fracti
     return _subtitle_packets(source, targets, start) if targets else iter(())
 
 
-def what_is_lost(video: Path, audio: Path | None = None, *, keeps_timeline: bool = True) -> list[str]:
+def what_is_lost(video: Path, *sounds: Path, keeps_timeline: bool = True) -> list[str]:
     """List what a dub cannot keep of its clip and its speech, a few words each.
 
     Args:
         video: the clip.
-        audio: the speech.
+        sounds: the speech; several are mixed.
         keeps_timeline: the output has the clip's frames, each once; else chapters and subtitles have no place in it.
 
     Raises:
@@ -102,7 +102,9 @@ def what_is_lost(video: Path, audio: Path | None = None, *, keeps_timeline: bool
         stream = video_stream(container, video)
         picture = next(decoded(container, stream))
         lost = _lost_in_pictures(picture, info) + _lost_in_tracks(container, stream, keeps_timeline)
-    return lost + (_lost_in_sound(Path(audio)) if audio else [])
+    if len(sounds) > 1:
+        return lost + ["channels of the speeches, which are mixed to one"] * any(map(_has_channels, sounds))
+    return lost + [words for sound in sounds for words in _lost_in_sound(Path(sound))]
 
 
 def _text_subtitles(source: InputContainer) -> list[SubtitleStream]:
@@ -185,6 +187,12 @@ def _lost_in_tracks(container: InputContainer, stream: av.VideoStream, keeps_tim
     lost += [f"{count} {words}" for words, count in others.items() if count > 0]
     tags = sorted({name.lower() for name in container.metadata} - set(KEPT_TAGS) - set(TECHNICAL_TAGS))
     return lost + ([f"tags ({', '.join(tags)})"] if tags else [])
+
+
+def _has_channels(path: Path) -> bool:
+    """Whether a file's sound has several channels."""
+    with open_media(path) as container:
+        return audio_stream(container, path).codec_context.layout.nb_channels > 1
 
 
 def _lost_in_sound(path: Path) -> list[str]:

@@ -56,7 +56,7 @@ class ChangedPicture:
     """A picture of which a part was replaced, in place of an array [H, W, 3] uint8 RGB.
 
     Args:
-        below: the picture.
+        below: the picture; another part of it may have been replaced before.
         left: px, of the part.
         top: px, of the part.
         changed: [h, w, 3] uint8, what the part becomes.
@@ -64,23 +64,37 @@ class ChangedPicture:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, below: Picture, left: int, top: int, changed: np.ndarray) -> None:
+    def __init__(self, below: Picture | ChangedPicture, left: int, top: int, changed: np.ndarray) -> None:
         self.below, self.left, self.top, self.changed = below, left, top, changed
-        self.shape = below.shape
+        self.shape, self.converter = below.shape, below.converter
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(with_part(np.asarray(self.below), self.left, self.top, self.changed), dtype)
 
+    def part(self, box: Box) -> np.ndarray:
+        """Return [h, w, 3] uint8, what lies in a box inside of the picture."""
+        left, top, right, bottom = box
+        image = self.below.part(box)
+        height, width = self.changed.shape[:2]
+        x0, y0 = max(left, self.left), max(top, self.top)
+        x1, y1 = min(right, self.left + width), min(bottom, self.top + height)
+        if x0 < x1 and y0 < y1:
+            own = self.changed[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left]
+            image = image.copy()
+            image[y0 - top : y1 - top, x0 - left : x1 - left] = own
+        return image
+
     def yuv(self, converter: ColourConverter) -> av.VideoFrame:
         """Return the frame to encode: the samples of the picture, but for the part."""
-        if not converter.is_like(self.below.converter):
+        if not converter.is_like(self.converter):
             return converter.yuv(np.asarray(self))
         height, width = self.changed.shape[:2]
         left, top = self.left - self.left % 2, self.top - self.top % 2
         right, bottom = self.left + width, self.top + height
         box = left, top, right + right % 2, bottom + bottom % 2
         whole_blocks = with_part(self.below.part(box), self.left - left, self.top - top, self.changed)
-        return converter.yuv_over(self.below.frame, left, top, np.asarray(whole_blocks))
+        frame = self.below.frame if isinstance(self.below, Picture) else self.below.yuv(converter)
+        return converter.yuv_over(frame, left, top, np.asarray(whole_blocks))
 
 
 Pixels: TypeAlias = np.ndarray | Picture | ChangedPicture  # [H, W, 3] uint8 RGB
@@ -88,7 +102,7 @@ Pixels: TypeAlias = np.ndarray | Picture | ChangedPicture  # [H, W, 3] uint8 RGB
 
 def part_of(image: Pixels, box: Box) -> np.ndarray:
     """Return [h, w, 3] uint8, what lies in a box inside of an image."""
-    if isinstance(image, Picture):
+    if isinstance(image, (Picture, ChangedPicture)):
         return image.part(box)
     left, top, right, bottom = box
     return np.ascontiguousarray(np.asarray(image)[top:bottom, left:right])
@@ -105,7 +119,7 @@ def shrunk(image: Pixels, width: int, height: int) -> np.ndarray:
 
 def with_part(image: Pixels, left: int, top: int, changed: np.ndarray) -> Pixels:
     """Return an image with a part of it replaced by [h, w, 3] uint8; the image itself stays as it is."""
-    if isinstance(image, Picture):
+    if isinstance(image, (Picture, ChangedPicture)):
         return ChangedPicture(image, left, top, changed)
     whole = np.array(image)
     whole[top : top + changed.shape[0], left : left + changed.shape[1]] = changed

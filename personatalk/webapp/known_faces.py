@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,10 +33,10 @@ def remembering(pipeline: DubbingPipeline, folder: Path) -> DubbingPipeline:
     """
     clever = copy.copy(pipeline)
 
-    def read_faces(video: Path, options: DubbingOptions, run: Run) -> Faces:
-        return read_or_recall(pipeline.read_faces, folder, video, options, run=run)
+    def read_all_faces(video: Path, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
+        return [read_or_recall(pipeline.read_faces, folder, video, options, run=run) for options in choices]
 
-    setattr(clever, "read_faces", read_faces)  # noqa: B010 (pyright refuses to see a method assigned)
+    setattr(clever, "read_all_faces", read_all_faces)  # noqa: B010 (pyright refuses to see a method assigned)
     return clever
 
 

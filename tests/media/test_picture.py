@@ -104,3 +104,17 @@ def test_a_file_keeps_the_samples_around_a_change(clip, tmp_path):
         was, now = planes_of(before.pixels.frame)[0], planes_of(after.pixels.frame)[0]
         assert np.array_equal(was[16:], now[16:]) and np.array_equal(was[:, 20:], now[:, 20:])
         assert np.all(after.image[6:16, 8:20] < 3)
+
+
+def test_two_parts_of_a_picture_are_each_written_around_the_other(picture, converter):
+    first, second = (np.full((12, 14, 3), level, np.uint8) for level in (60, 200))
+    once = with_part(picture, 10, 8, first)
+    twice = with_part(once, 40, 30, second)
+    assert isinstance(twice, ChangedPicture)
+    image = np.asarray(twice)
+    assert np.array_equal(image[8:20, 10:24], first) and np.array_equal(image[30:42, 40:54], second)
+    assert np.array_equal(part_of(twice, (5, 5, 50, 40)), image[5:40, 5:50])
+    one, both, plain = (
+        planes_of(to_yuv(each, converter))[0] for each in (once, twice, with_part(picture, 40, 30, second))
+    )
+    assert np.array_equal(both[:26], one[:26]) and np.array_equal(both[26:], plain[26:])
