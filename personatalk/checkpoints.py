@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from platformdirs import user_cache_path
 
@@ -47,6 +48,25 @@ def save_model(model: nn.Module, config: object, folder: Path, name: str) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(to_dict(config), indent=2) + "\n")
+
+
+def weights_digest(parts: Iterable[object]) -> str:
+    """A digest of all weights of some models, be they modules or dataclasses of arrays; None is left out."""
+    import numpy as np
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, torch.nn.Module):
+            state = {
+                key: value.detach().cpu().reshape(-1).view(torch.uint8) for key, value in part.state_dict().items()
+            }
+        else:
+            fields = dataclasses.fields(cast(Any, part)) if part is not None else ()
+            state = {field.name: getattr(part, field.name) for field in fields}
+        for name, value in sorted(state.items()):
+            digest.update(name.encode() + np.asarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def load_config(cls: type[C], path: Path) -> C:

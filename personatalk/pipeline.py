@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 
 from personatalk.casting import Listener, Role, choose_person, persons_report, roles_of
-from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
+from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into, weights_digest
 from personatalk.concurrency import map_in_order, num_workers, read_ahead
 from personatalk.devices import resolve_device
-from personatalk.errors import CheckpointError, MediaError, NoFaceError
+from personatalk.errors import CheckpointError, MediaError, NoFaceError, OptionError
 from personatalk.face_rendering.clip_renderer import ClipRenderer, RenderedFrame
 from personatalk.face_rendering.config import RendererConfig
+from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.mouth_interior import MouthInterior, load_mouth_interior
 from personatalk.face_rendering.precision import fastest_precision
 from personatalk.face_rendering.reference_bank import ReferenceBank
@@ -31,10 +33,11 @@ from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import Speaker, SpeakerCalibrator, speaker_by_motion
+from personatalk.kept_work import SUFFIX, KeptWork, NothingKept
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.excerpt import cut_sound, mix_sounds
-from personatalk.media.picture import Pixels
-from personatalk.media.sameness import same_media
+from personatalk.media.picture import Pixels, changes_between, with_changes
+from personatalk.media.sameness import media_digest, same_media
 from personatalk.media.still import is_still, still_clip
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
@@ -42,10 +45,19 @@ from personatalk.occlusion.search import estimate_face
 from personatalk.options import DubbingOptions
 from personatalk.persons.search import Cast, Person, find_persons
 from personatalk.progress import Progress, Run
-from personatalk.report import dubbing_report
+from personatalk.report import VERSION, dubbing_report
 from personatalk.speech.encoders import SpeechEncoder, load_speech_encoder
 from personatalk.speech.sync_network import load_sync_network
-from personatalk.stages import SAMPLE_RATE, DrivenGeometry, DubbingResult, FaceDub, Faces, SourceFace, Speech
+from personatalk.stages import (
+    SAMPLE_RATE,
+    DrivenGeometry,
+    DubbingResult,
+    FaceDub,
+    Faces,
+    SourceFace,
+    Speech,
+    at_paths,
+)
 
 MIN_FRAMES, MIN_SECONDS = 24, 0.95  # that show the face; fewer leave no reference far enough from the frame it serves
 
@@ -93,6 +105,7 @@ class DubbingPipeline:
         should_stop: Callable[[], bool] | None = None,
         record: Observer | None = None,
         stretch: tuple[float, float] | None = None,
+        resume: bool = False,
     ) -> DubbingResult:
         """Make the face of a video speak an audio file.
 
@@ -107,23 +120,28 @@ class DubbingPipeline:
             record: looks on; inspection.Recorder keeps everything for the researcher. Of several faces it sees the
                 first.
             stretch: (start, end) s; only this part of the output is rendered and written, as it is in the whole.
+            resume: keep what is finished in a folder beside the output, its name and ".unfinished", until all is
+                done, and go on from what a run that was ended has left there.
 
         Raises:
             PersonaTalkError: something that the caller can mend; the message says how.
         """
         options, video = options or DubbingOptions(), Path(video)
         check_refinement(options.refine)
-        run = Run(progress, should_stop, measures_memory=record is not None)
         roles = roles_of(audio, options)
         sounds = [role.audio for role in roles]
         check_target(output, [path for path in (video, *sounds, options.style_video, options.reference_video) if path])
-        with moving(video, sounds) as clip:
+        if record and resume:
+            raise OptionError("a run that is looked into cannot be resumed; leave out one of the two")
+        asked = self._asked(video, roles, stretch) if resume else None
+        with keeping(output, asked) as kept, moving(video, sounds) as clip:
+            run = Run(progress, should_stop, measures_memory=record is not None, kept=kept)
             fps = float(probe_video(clip).fps)
             dubs = self.prepare(clip, roles, run)
             if stretch:
-                kept = dubs[0].driven.timeline.positions(*stretch)
-                stretch = dubs[0].driven.timeline.seconds(kept)
-                dubs = [dub.part(kept, stretch) for dub in dubs]
+                positions = dubs[0].driven.timeline.positions(*stretch)
+                stretch = dubs[0].driven.timeline.seconds(positions)
+                dubs = [dub.part(positions, stretch) for dub in dubs]
             with run.stage("render", "rendering"), sound_of(sounds, stretch) as sound:
                 if record:
                     record.begin(scene_of(self.mesh, dubs[0]))
@@ -144,6 +162,22 @@ class DubbingPipeline:
             driven_aperture=apertures_of(dubs[0].driven.head_vertices),
             report=report,
         )
+
+    def _asked(self, video: Path, roles: Sequence[Role], stretch: tuple[float, float] | None) -> dict[str, str]:
+        """All that a dub depends on: files by their content, choices, weights and versions."""
+        options = roles[0].options
+        others = [options.style_video, options.reference_video]
+        files = {"the clip": [video], "the speech": [role.audio for role in roles], "the other videos": others}
+        models = (self.face_model, self.speech_encoder, self.geometry_model, self.renderer, self.interior)
+        network = self.calibrator.network if self.calibrator else None
+        choices = [replace(role.options, style_video=None, reference_video=None) for role in roles]
+        precision = fastest_precision(self.renderer)
+        return {
+            **{name: " ".join(content_of(path) for path in paths) for name, paths in files.items()},
+            "the options": f"{choices} {stretch}",
+            "the weights": weights_digest((*models, network)),
+            "the program": f"{VERSION}, torch {torch.__version__}, {precision} on {device_of(self.renderer)}",
+        }
 
     def prepare(self, video: Path, roles: Sequence[Role], run: Run) -> list[FaceDub]:
         """All that comes before the first frame is rendered, for each face that has a role."""
@@ -181,15 +215,22 @@ class DubbingPipeline:
         """Read several faces of a clip, one for each of some options that differ only in who is dubbed."""
         options = choices[0]
         with run.stage("track", "tracking the faces"):
-            cast = find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
+            cast = run.kept.recall(
+                "cast", lambda: find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
+            )
         with run.stage("fit", "fitting the face"):
-            persons = [choose_person(cast, chosen, video, self.listener) for chosen in choices]
-            told = persons_report(cast, persons)
-            sources = [
-                replace(self._face_of(video, cast, person, options, run), persons=told) for person in run.each(persons)
-            ]
-            reference = self._other_face(options.reference_video, options, sources, run)
-            style = self._other_face(options.style_video, options, [*sources, reference], run, finds_occlusion=False)
+            faces = run.kept.recall("faces", lambda: self._fit_faces(video, cast, choices, run))
+        return at_paths(faces, video, options)
+
+    def _fit_faces(self, video: Path, cast: Cast, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
+        """Fit the faces of a clip that were chosen, and track and fit those of the other videos."""
+        options, persons = choices[0], [choose_person(cast, chosen, video, self.listener) for chosen in choices]
+        told = persons_report(cast, persons)
+        sources = [
+            replace(self._face_of(video, cast, person, options, run), persons=told) for person in run.each(persons)
+        ]
+        reference = self._other_face(options.reference_video, options, sources, run)
+        style = self._other_face(options.style_video, options, [*sources, reference], run, finds_occlusion=False)
         own = [None if any(face is source for source in sources) else face for face in (reference, style)]
         return [Faces(source=face, reference=own[0] or face, style=own[1] or own[0] or face) for face in sources]
 
@@ -346,26 +387,60 @@ class DubbingPipeline:
             NoFaceError: no face is dubbed in any frame.
         """
 
-        def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, list[RenderedFrame]]:
+        def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, Pixels, np.ndarray, RenderedFrame | None]:
             position, source = item
+            if known := run.kept.frame(position):
+                return position, source, with_changes(source, known.changes), known.is_dubbed, None
             rendered, pixels = [], source
             for renderer in renderers:
                 rendered.append(renderer.render(position, pixels))
                 pixels = rendered[-1].pixels
-            return position, source, rendered
+            return position, source, pixels, np.array([each.is_dubbed for each in rendered]), rendered[0]
 
         is_dubbed = np.zeros((len(timeline.order), len(renderers)), bool)
         images = read_ahead(enumerate(read_in_order(video, timeline)))
         with closing(map_in_order(finish, images, num_workers())) as frames:
-            for position, source, rendered in frames:
+            for position, source, pixels, dubbed, first in frames:
                 run.step(position, len(is_dubbed))
-                is_dubbed[position] = [frame.is_dubbed for frame in rendered]
-                if record:
-                    record.frame(position, source, rendered[0])
-                writer.write(rendered[-1].pixels, int(timeline.pts[position]))
+                is_dubbed[position] = dubbed
+                if record and first:
+                    record.frame(position, source, first)
+                run.kept.add_frame(position, dubbed, partial(changes_between, source, pixels))
+                writer.write(pixels, int(timeline.pts[position]))
         if not is_dubbed.any():
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return is_dubbed
+
+
+def content_of(path: Path | None) -> str:
+    """A digest of a file; "none" where there is none, which its reader will report."""
+    return media_digest(Path(path)).hex() if path and Path(path).is_file() else "none"
+
+
+@contextmanager
+def keeping(output: Path, asked: dict[str, str] | None) -> Iterator[NothingKept]:
+    """The finished work of a dub, in a folder beside its output that is removed when all is done.
+
+    Args:
+        output: of the dub.
+        asked: all that it depends on; None keeps nothing.
+
+    Raises:
+        MediaError: the folder holds the work of another dub, or cannot be written.
+    """
+    if asked is None:
+        yield NothingKept()
+        return
+    kept = KeptWork(output.with_name(output.name + SUFFIX), asked)
+    try:
+        yield kept
+    except NoFaceError:
+        kept.remove()  # it would come to the same end
+        raise
+    except BaseException:
+        kept.close()
+        raise
+    kept.remove()
 
 
 @contextmanager

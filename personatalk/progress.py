@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from personatalk.errors import CancelledError
+from personatalk.kept_work import NothingKept
 
 SHARES = {
     "listen": 0.02,
@@ -36,11 +37,18 @@ class Run:
         should_stop: asked at every frame; true ends the run.
         measures_memory: note each stage's peak memory. This resets the peak that the system keeps for the process,
             so nobody else can read the peak of the whole process afterwards.
+        kept: has what a run before has finished, and keeps what this one does.
     """
 
     def __init__(
-        self, progress: Progress | None, should_stop: Callable[[], bool] | None, *, measures_memory: bool = False
+        self,
+        progress: Progress | None,
+        should_stop: Callable[[], bool] | None,
+        *,
+        measures_memory: bool = False,
+        kept: NothingKept | None = None,
     ) -> None:
+        self.kept = kept or NothingKept()
         self.progress, self.should_stop, self.measures_memory = progress, should_stop, measures_memory
         self.timings: dict[str, float] = {}
         self.processor_s: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from personatalk.geometry_construction.speaker_calibration import Speaker, Speak
 from personatalk.geometry_construction.style import Style
 from personatalk.media.timeline import Timeline
 from personatalk.occlusion.segmentation import Occlusion
+from personatalk.options import DubbingOptions
 from personatalk.speech.features import SpeechFeatures
 
 SAMPLE_RATE = 16000
@@ -103,6 +105,19 @@ class Faces:
     def is_same_clip(self) -> bool:
         """Whether the references are of the clip that is dubbed, so that near frames would show the true mouth."""
         return self.reference is self.source
+
+
+def at_paths(faces: Sequence[Faces], video: Path, options: DubbingOptions) -> list[Faces]:
+    """Faces that were read before, each of the video that now has its content; one that serves twice stays one."""
+    moved: dict[int, SourceFace] = {}
+    for each in faces:
+        paths = ((each.style, options.style_video), (each.reference, options.reference_video), (each.source, video))
+        for face, path in paths:  # the clip last: what is shared with it is the clip's
+            moved[id(face)] = replace(face, video=Path(path)) if path else face
+    return [
+        Faces(source=moved[id(each.source)], reference=moved[id(each.reference)], style=moved[id(each.style)])
+        for each in faces
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

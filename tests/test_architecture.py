@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOMS = {
-    "errors": [], "options": [], "devices": [], "progress": [], "concurrency": [], "checkpoints": [],
+    "errors": [], "options": [], "devices": [], "kept_work": [], "progress": [], "concurrency": [], "checkpoints": [],
     "opencv": [],
     "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "encode",
               "excerpt", "still", "timeline", "shots"],

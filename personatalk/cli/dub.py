@@ -86,6 +86,12 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     dub.add_argument("--no-offset", action="store_true", help="trust that the clip's sound and picture are in sync")
     dub.add_argument("--no-calibration", action="store_true", help="do not learn from the clip's own speech")
     dub.add_argument("--crf", type=int, default=16, help="H.264 quality, smaller is better and larger (default 16)")
+    dub.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what is finished in a folder beside the output (OUTPUT.unfinished), and go on from there if a run "
+        "before was ended",
+    )
     dub.add_argument("--inspect", type=Path, metavar="FOLDER", help="record what happens inside, with pictures of it")
     add_checkpoints(dub)
     add_device(dub, "stage 2 runs")
@@ -112,8 +118,11 @@ def _dub(arguments: argparse.Namespace) -> None:
     options = _options_of(arguments)
     record = _recorder(arguments.inspect) if arguments.inspect else None
     pipeline = load(arguments.checkpoints, str(find_device(arguments)))
+    kept = {"resume": True} if arguments.resume else {}  # a pipeline of another kind need not know it
     with ProgressBar(quiet=arguments.quiet) as bar:
-        result = pipeline.dub(arguments.clip, speech, arguments.output, options, progress=bar.show, record=record)
+        result = pipeline.dub(
+            arguments.clip, speech, arguments.output, options, progress=bar.show, record=record, **kept
+        )
     print(_summary(result))
     if lost := result.report.get("lost"):
         print(f"not kept of the clip and the speech: {'; '.join(lost)}")

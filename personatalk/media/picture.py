@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import av
 import cv2
@@ -124,6 +125,45 @@ def with_part(image: Pixels, left: int, top: int, changed: np.ndarray) -> Pixels
     whole = np.array(image)
     whole[top : top + changed.shape[0], left : left + changed.shape[1]] = changed
     return whole
+
+
+class Change(NamedTuple):
+    """A part of an image that was replaced.
+
+    Attributes:
+        left: px.
+        top: px.
+        difference: [h, w, 3] uint8, the part as it became, exclusive-or as it was.
+    """
+
+    left: int
+    top: int
+    difference: np.ndarray
+
+
+def changes_between(source: Pixels, image: Pixels) -> list[Change]:
+    """The parts in which an image differs from its source, in the order in which they were replaced."""
+    if image is source:
+        return []
+    if isinstance(image, ChangedPicture):
+        height, width = image.changed.shape[:2]
+        was = image.below.part((image.left, image.top, image.left + width, image.top + height))
+        return [*changes_between(source, image.below), Change(image.left, image.top, was ^ image.changed)]
+    difference = np.asarray(source) ^ np.asarray(image)
+    rows, columns = (np.flatnonzero(difference.any(axis)) for axis in ((1, 2), (0, 2)))
+    if not len(rows):
+        return []
+    part = difference[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return [Change(int(columns[0]), int(rows[0]), np.ascontiguousarray(part))]
+
+
+def with_changes(source: Pixels, changes: Sequence[tuple[int, int, np.ndarray]]) -> Pixels:
+    """Return the image that differs from its source by what `changes_between` gave."""
+    for left, top, difference in changes:
+        height, width = difference.shape[:2]
+        was = part_of(source, (left, top, left + width, top + height))
+        source = with_part(source, left, top, was ^ difference)
+    return source
 
 
 def to_yuv(image: Pixels, converter: ColourConverter) -> av.VideoFrame:

@@ -25,10 +25,11 @@ def same_media(first: Path, second: Path) -> bool:
         return False
     if first.samefile(second):
         return True
-    return first.stat().st_size == second.stat().st_size and _digest_of(first) == _digest_of(second)
+    return first.stat().st_size == second.stat().st_size and media_digest(first) == media_digest(second)
 
 
-def _digest_of(path: Path) -> bytes:
+def media_digest(path: Path) -> bytes:
+    """BLAKE2b digest of a file's content; each file is read once for as long as it does not change."""
     stat = path.stat()
     return _digest(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 

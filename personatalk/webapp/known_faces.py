@@ -6,14 +6,13 @@ import copy
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
-from personatalk.stages import Faces, SourceFace
+from personatalk.stages import Faces, at_paths
 from personatalk.webapp import strings
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def read_or_recall(read: ReadFaces, folder: Path, video: Path, options: DubbingO
     kept = _place(folder, video, options)
     if kept.is_file():
         with run.stage("track", strings.RECALLING), run.stage("fit", strings.RECALLING):
-            return _at_paths(pickle.loads(kept.read_bytes()), video, options)
+            return at_paths([pickle.loads(kept.read_bytes())], video, options)[0]
     faces = read(video, options, run)
     folder.mkdir(parents=True, exist_ok=True)
     for outdated in sorted(folder.glob("*.faces"), key=lambda path: path.stat().st_mtime)[: -KEPT + 1 or None]:
@@ -85,12 +84,3 @@ def _content(path: Path, changed_ns: int) -> bytes:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.digest()
-
-
-def _at_paths(faces: Faces, video: Path, options: DubbingOptions) -> Faces:
-    """The same faces, each of the video that now has its content; one that serves twice stays one."""
-    paths = [(faces.style, options.style_video), (faces.reference, options.reference_video), (faces.source, video)]
-    moved: dict[int, SourceFace] = {}
-    for face, path in paths:  # the clip last: what is shared with it is the clip's
-        moved[id(face)] = replace(face, video=Path(path)) if path else face
-    return Faces(source=moved[id(faces.source)], reference=moved[id(faces.reference)], style=moved[id(faces.style)])

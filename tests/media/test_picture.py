@@ -9,7 +9,16 @@ import pytest
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, warp_image
 from personatalk.media import VideoWriter, read_frames
 from personatalk.media.colour import ColourConverter, ColourTags
-from personatalk.media.picture import ChangedPicture, Picture, part_of, shrunk, to_yuv, with_part
+from personatalk.media.picture import (
+    ChangedPicture,
+    Picture,
+    changes_between,
+    part_of,
+    shrunk,
+    to_yuv,
+    with_changes,
+    with_part,
+)
 
 HEIGHT, WIDTH = 60, 90
 
@@ -118,3 +127,18 @@ def test_two_parts_of_a_picture_are_each_written_around_the_other(picture, conve
         planes_of(to_yuv(each, converter))[0] for each in (once, twice, with_part(picture, 40, 30, second))
     )
     assert np.array_equal(both[:26], one[:26]) and np.array_equal(both[26:], plain[26:])
+
+
+def test_changes_bring_the_same_image_back(picture):
+    part = np.random.default_rng(2).integers(0, 256, (12, 14, 3), np.uint8)
+    fresh = Picture(picture.frame, picture.converter)
+    twice = with_part(with_part(picture, 11, 8, part), 20, 15, part)
+    again = with_changes(fresh, changes_between(picture, twice))
+    assert isinstance(again, ChangedPicture) and np.array_equal(np.asarray(again), np.asarray(twice))
+    planes = zip(planes_of(to_yuv(twice, picture.converter)), planes_of(to_yuv(again, picture.converter)), strict=True)
+    assert all(np.array_equal(first, second) for first, second in planes)
+    assert with_changes(picture, changes_between(picture, picture)) is picture
+    array = np.array(picture)
+    changed = with_part(array, 11, 8, part)
+    assert np.array_equal(with_changes(array, changes_between(array, changed)), changed)
+    assert changes_between(array, array.copy()) == []
