@@ -20,7 +20,7 @@ ROOMS = {
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression",
-                              "style_evidence", "speaker_calibration"],
+                              "style_evidence", "own_speech", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "mouth_interior", "inputs", "precision", "compositing", "detail", "reference_bank",
                        "clip_renderer"],

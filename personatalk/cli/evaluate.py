@@ -17,6 +17,7 @@ GROUPS = {
         "sync",
         "style",
         "style-seconds",
+        "own-speech",
         "calibration",
         "silence",
         "breath",
@@ -43,6 +44,8 @@ speech (stage 1):
   personatalk evaluate speech clips corpus --manifest manifest.tsv
       stage 1 beside the person's mean mouth and linear maps of the same features; speech-measured does the same at the
       offsets that `personatalk train offsets` measured
+  personatalk evaluate own-speech clips corpus --manifest manifest.tsv
+      which sounds are taken for a face's own speech: its own, and other people's, by length
   personatalk evaluate sync clips corpus --manifest manifest.tsv
       the sync networks on real clips: in sync or not, offsets, the clip's own sound or another's
   personatalk evaluate style clips corpus --manifest manifest.tsv

@@ -22,6 +22,7 @@ from personatalk.evaluation.speech.breath import evaluate_breath
 from personatalk.evaluation.speech.calibration import evaluate_calibration
 from personatalk.evaluation.speech.expression import evaluate_expression
 from personatalk.evaluation.speech.languages import evaluate_languages
+from personatalk.evaluation.speech.own_speech import evaluate_own_speech
 from personatalk.evaluation.speech.prediction import evaluate_speech
 from personatalk.evaluation.speech.robustness import evaluate_robustness
 from personatalk.evaluation.speech.silence import evaluate_silence
@@ -59,6 +60,7 @@ EVALUATIONS = {
     "refinement": evaluate_refinement,
     "speech": evaluate_speech,
     "speech-measured": partial(evaluate_speech, measured_offsets=True),
+    "own-speech": evaluate_own_speech,
     "sync": evaluate_sync,
     "style": evaluate_style,
     "style-seconds": evaluate_style_seconds,

@@ -15,13 +15,14 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.expression import MomentExpression, moment_expression
 from personatalk.geometry_construction.model import GeometryModel, hidden_on_grid
+from personatalk.geometry_construction.own_speech import hear_own_speech
 from personatalk.geometry_construction.style import Style
 from personatalk.geometry_construction.style_evidence import StyleEvidence, speaking_style
 from personatalk.media import read_audio
 from personatalk.options import DubbingOptions
 from personatalk.speech.encoders import SpeechEncoder
 from personatalk.speech.features import SAMPLE_RATE, SpeechFeatures, sample_rows
-from personatalk.speech.sync_network import SyncNetwork, measure_synchrony
+from personatalk.speech.sync_network import SyncNetwork
 
 MAX_S = 20.0  # of the clip that are used
 MIN_S = 1.0  # of speech, below which nothing is fitted
@@ -36,12 +37,14 @@ class SpeakerCalibration:
     Attributes:
         offset_s: by which the picture comes after the audio; None where it was not measured or could not be.
         confidence: of the offset, see `Synchrony`.
-        in_sync: whether the sync network finds the speech to be this face's.
+        agreement: of the mouth with what stage 1 predicts from the speech, see `OwnSpeech`.
+        in_sync: whether the speech is found to be this face's.
         speech_s: seconds of speech that the calibration was fitted to; 0 without calibration.
     """
 
     offset_s: float | None = None
     confidence: float = 0.0
+    agreement: float = 0.0
     in_sync: bool = False
     speech_s: float = 0.0
 
@@ -50,6 +53,7 @@ class SpeakerCalibration:
         return {
             "offset_s": None if self.offset_s is None else round(self.offset_s, 3),
             "confidence": round(self.confidence, 2),
+            "agreement": round(self.agreement, 2),
             "in_sync": self.in_sync,
             "calibrated_on_s": round(self.speech_s, 2),
         }
@@ -95,7 +99,9 @@ class SpeakerCalibrator:
         begin_s = seen_from(geometry)
         features = self._hear(video, begin_s) if options.measure_offset or options.calibrate else None
         beginning = first_seconds(geometry, MAX_S, begin_s)
-        own = find_offset(self.network, features, beginning, self.face_model) if features else SpeakerCalibration()
+        own = (
+            find_offset(self.network, model, features, beginning, self.face_model) if features else SpeakerCalibration()
+        )
         if features is None or not own.in_sync:
             own = own if options.measure_offset else replace(own, offset_s=None)
             return speaker_by_motion(geometry, self.face_model, model, own)
@@ -158,13 +164,23 @@ def first_seconds(geometry: FaceGeometry, seconds: float, begin_s: float = 0.0) 
 
 
 def find_offset(
-    network: SyncNetwork, features: SpeechFeatures, geometry: FaceGeometry, face_model: FaceModel
+    network: SyncNetwork,
+    model: GeometryModel,
+    features: SpeechFeatures,
+    geometry: FaceGeometry,
+    face_model: FaceModel,
 ) -> SpeakerCalibration:
     """Measure the offset between a clip's picture and its audio, and whether the speech is the face's at all."""
-    found = measure_synchrony(network, features, geometry, face_model)
-    if found is None:
+    heard = hear_own_speech(network, model, features, geometry, face_model)
+    if heard is None:
         return SpeakerCalibration()
-    return SpeakerCalibration(offset_s=found.offset_s, confidence=found.confidence, in_sync=found.in_sync)
+    found = heard.synchrony
+    return SpeakerCalibration(
+        offset_s=found.offset_s,
+        confidence=found.confidence,
+        agreement=heard.agreement,
+        in_sync=heard.is_own,
+    )
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from painted_face import errors, grey_windows, painted_scene, scatter
 from personatalk.geometry.face_model import LIPS
 from personatalk.geometry.landmark_fitting import fit_track
 from personatalk.geometry.lip_refinement import (
+    NUM_LIKE,
     TRACKER_WEIGHT,
     like_frames,
     reconcile,
@@ -78,7 +79,7 @@ def test_like_frames_are_like_and_apart_in_time():
     rng = np.random.default_rng(0)
     descriptors, frames = rng.normal(size=(50, 3)), np.arange(100, 150)
     chosen, distance = like_frames(descriptors, frames, 2)
-    assert chosen.shape == distance.shape == (50, 4)
+    assert chosen.shape == distance.shape == (50, NUM_LIKE)
     assert (np.abs(frames[chosen] - frames[:, None]) >= 2).all()
     np.testing.assert_allclose(distance, np.linalg.norm(descriptors[chosen] - descriptors[:, None], axis=-1))
     everything = np.linalg.norm(descriptors[:, None] - descriptors, axis=-1)

@@ -138,7 +138,7 @@ def test_with_both_options_off_no_audio_is_read(model, tmp_path):
 
 def test_the_report_is_json():
     own = SpeakerCalibration(offset_s=0.0412345, confidence=12.345, in_sync=True, speech_s=2.5)
-    expected = {"offset_s": 0.041, "confidence": 12.35, "in_sync": True, "calibrated_on_s": 2.5}
+    expected = {"offset_s": 0.041, "confidence": 12.35, "agreement": 0.0, "in_sync": True, "calibrated_on_s": 2.5}
     assert json.loads(json.dumps(own.report())) == pytest.approx(expected, abs=0.01)
 
 

@@ -85,7 +85,7 @@ def prepare(
     """Calibrate stage 1 to the first half of a speaker's clip, at the offset found there."""
     geometry, features = on_audio_clock(speaker.geometry, speaker.clip), read_features(inputs, speaker.clip)
     first = beginning_of(geometry, halves_of(geometry)[0])
-    found = find_offset(network, features, first, face_model)
+    found = find_offset(network, model, features, first, face_model)
     offset_s = (found.offset_s or 0.0) if found.in_sync else 0.0
     own, _ = calibrate(model, features, first, speaker.first, offset_s=offset_s)
     return Prepared(speaker=speaker, geometry=geometry, features=features, model=own, offset_s=offset_s)

@@ -75,7 +75,7 @@ class Methods:
 
     def predict_as_a_dub(self, clip: SpeechClip) -> np.ndarray:
         """Predict [T, K] at the offset measured on the first half instead of the one given, calibrated at it."""
-        found = find_offset(self.sync_network, clip.features, clip.first, self.face_model)
+        found = find_offset(self.sync_network, self.model, clip.features, clip.first, self.face_model)
         offset_s = found.offset_s if found.in_sync and found.offset_s is not None else 0.0
         model, _ = calibrate(self.model, clip.features, clip.first, clip.style, offset_s=offset_s)
         return predict_expression(model, clip.features, clip.times - offset_s, clip.style).numpy()
