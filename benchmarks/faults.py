@@ -1,9 +1,16 @@
-"""Mutated media files: how many are read, refused in a sentence, or end in anything worse.
+"""Faults by the hundred: mutated files, killed runs, full disks and hostile requests, with what became of each.
 
-python -m benchmarks.faults [--count 1000] [--seed 0] [--json faults.json]
+python -m benchmarks.faults files [--count 1000] [--seed 0] [--keep FOLDER]
+python -m benchmarks.faults kills [--count 20]
+python -m benchmarks.faults disks [--count 10]
+python -m benchmarks.faults requests [--count 100]
+    each with [--json faults.json]
 
-Small files of many containers are damaged at random: bits, cut-off ends, blocks of zeros, noise, repeated or missing
-blocks. Each is probed, read and written again in a process of its own, which may die.
+files: small files of many containers are damaged at random: bits, cut-off ends, blocks of zeros, noise, repeated or
+missing blocks. Each is probed, read and written again in a process of its own, which may die.
+kills: dubs with --resume get SIGKILL at random moments and go on; the last file is compared with an undisturbed run's.
+disks: nothing more can be written from a moment on, at moments spread over a dub, which goes on after each.
+requests: a page of its own gets wrong types, paths outside, huge numbers and missing files, and must still dub after.
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -41,28 +48,82 @@ OUTCOMES = ("read", "refused", "exception", "died", "slow")
 Mutation = Callable[[bytearray, np.random.Generator], bytearray]
 
 
+COUNTS = {"files": 1000, "kills": 20, "disks": 10, "requests": 100}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Mutate, read and count; returns 1 if anything but reading and refusing happened."""
+    """Try faults of one kind and count; returns 1 if anything came of them that must not."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000, help="mutated files in all")
+    parser.add_argument("what", choices=COUNTS, nargs="?", default="files")
+    parser.add_argument("--count", type=int, help=f"how many; by default {COUNTS}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that ended in something worse")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        counts, worse, peak_mb = measure(Path(folder), args.count, args.seed, keep=args.keep)
+    count = args.count or COUNTS[args.what]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.what == "files":
+            report = _files(folder, count, args.seed, args.keep)
+        elif args.what == "requests":
+            report = _requests(folder, count, args.seed)
+        else:
+            report = _interruptions(args.what, folder, count, args.seed)
+    for line in report["worse"]:
+        print(line)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    return int(bool(report["worse"]))
+
+
+def _files(folder: Path, count: int, seed: int, keep: Path | None) -> dict[str, Any]:
+    counts, worse, peak_mb = measure(folder, count, seed, keep=keep)
     print(f"{'':6s}" + "".join(f"{outcome:>11s}" for outcome in OUTCOMES))
     for form, outcomes in sorted(counts.items()):
         print(f"{form:6s}" + "".join(f"{outcomes[outcome]:11d}" for outcome in OUTCOMES))
     total = sum(counts.values(), Counter())
     print(f"{'all':6s}" + "".join(f"{total[outcome]:11d}" for outcome in OUTCOMES))
     print(f"largest memory of a process: {peak_mb:.0f} MB")
-    for line in worse:
-        print(line)
-    if args.json:
-        report = {"counts": counts, "total": total, "peak_mb": peak_mb, "worse": worse}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
-    return int(bool(worse))
+    return {"counts": counts, "total": total, "peak_mb": peak_mb, "worse": worse}
+
+
+def _interruptions(what: str, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    # here, as in `_requests`: the processes that read mutated files import this module, and need none of it
+    from benchmarks.interruptions import measure_full_disks, measure_kills
+    from personatalk.pipeline import load_pipeline
+
+    if what == "kills":
+        counts = measure_kills(folder, count, seed)
+    else:
+        counts = measure_full_disks(load_pipeline(), folder, count)
+    print(", ".join(f"{name.replace('_', ' ')}: {number}" for name, number in counts.items()))
+    worse = [f"{name}: {counts[name]}" for name in ("half_files", "different", "left") if counts[name]]
+    if counts.get("sentences", 0) != counts.get("moments", 0):
+        worse.append("not every full disk ended in a sentence")
+    return {"counts": counts, "worse": worse}
+
+
+def _requests(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    from app import launch
+    from benchmarks.hostile_requests import Page, measure_requests
+    from benchmarks.interruptions import short_inputs
+    from personatalk.webapp import build_demo
+    from personatalk.webapp.jobs import open_workplaces
+
+    demo = build_demo(open_workplaces("cpu"), cache=folder / "cache")
+    _, url, _ = launch(demo, host="127.0.0.1", port=None, block=False)
+    page = Page(url, *short_inputs(folder))
+    try:
+        counts, worse = measure_requests(page, count, seed)
+        print(", ".join(f"{outcome.replace('_', ' ')}: {counts[outcome]}" for outcome in counts))
+        outcome, words = page.call("preview", page.good)
+        print(f"a good request after them: {outcome}")
+        if outcome != "accepted" or not page.is_there():
+            worse.append(f"the page does not work any more: {words}")
+    finally:
+        page.close()
+        demo.close()
+    return {"counts": counts, "worse": worse}
 
 
 def measure(

@@ -38,6 +38,7 @@ from personatalk.media import Frame, VideoWriter, check_target, probe_video, rea
 from personatalk.media.excerpt import cut_sound, mix_sounds
 from personatalk.media.picture import Pixels, changes_between, with_changes
 from personatalk.media.sameness import media_digest, same_media
+from personatalk.media.sound import hints_about
 from personatalk.media.still import is_still, still_clip
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
@@ -150,6 +151,7 @@ class DubbingPipeline:
                 with VideoWriter(output, source=clip, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
                     is_dubbed = self.render(renderers, timeline, clip, writer, run, record=record)
             report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, precision=renderers[0].precision)
+            report["hints"] = hints_about(sounds)
             report["lost"] = what_is_lost(clip, *sounds, keeps_timeline=timeline.end_pts is None)
         if record:
             record.finish(report)

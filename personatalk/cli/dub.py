@@ -124,6 +124,8 @@ def _dub(arguments: argparse.Namespace) -> None:
             arguments.clip, speech, arguments.output, options, progress=bar.show, record=record, **kept
         )
     print(_summary(result))
+    for hint in result.report.get("hints", ()):
+        print(f"note: {hint}")
     if lost := result.report.get("lost"):
         print(f"not kept of the clip and the speech: {'; '.join(lost)}")
     if arguments.report:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,9 @@ AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8
 AAC_BITS_PER_CHANNEL = 128_000
 MIN_MP3_RATE = 16000  # Hz; MP4 has no MPEG-2.5
 MAX_CHANNELS = 64  # libswresample's limit
+HINT_RATE = 16000  # Hz
+SILENT = 0.003  # -50 dB of full scale, below which all samples are of speech that nobody hears
+CANCELLED_SHARE = 0.01  # of the channels' power that is left when they are mixed; of two like ones all is
 MAX_GAP_S = 0.005  # the rounding of timestamps stays below; longer gaps are real
 
 
@@ -96,6 +99,27 @@ def add_sound(output: OutputContainer, container: InputContainer, path: Path) ->
     return _encoded(decoded(container, source), stream)
 
 
+def hints_about(sounds: Sequence[Path]) -> list[str]:
+    """Say which speeches are silent, or have channels that cancel each other out; a sentence for each.
+
+    Args:
+        sounds: files with sound; only where there are several they are named.
+    """
+    hints = []
+    for path in map(Path, sounds):
+        name = "the new speech" if len(sounds) == 1 else f"the speech {path.name}"
+        with open_media(path) as container:
+            loudest, power, power_of_mean = _loudness(decoded(container, audio_stream(container, path)))
+        if loudest < SILENT:
+            hints.append(f"Nothing is heard in {name}, so the mouth stays at rest.")
+        elif power_of_mean < CANCELLED_SHARE * power:
+            hints.append(
+                f"The channels of {name} cancel each other out when they are mixed, so hardly anything is left to move "
+                "the mouth. Give a recording of one channel."
+            )
+    return hints
+
+
 def is_copyable(path: Path) -> bool:
     """Tell whether a file's sound goes into an MP4 packet by packet."""
     return _copyable_from(path) is not None
@@ -117,6 +141,17 @@ def _means_of_channels(frames: Iterator[av.AudioFrame], rate: int) -> Iterator[n
     """
     for frame in _resampled(frames, rate, sample_format="flt"):
         yield frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(1, dtype=np.float32)
+
+
+def _loudness(frames: Iterator[av.AudioFrame]) -> tuple[float, float, float]:
+    """The largest sample of any channel, the mean power of the channels, and the power of their mean."""
+    loudest, power, power_of_mean = 0.0, 0.0, 0.0
+    for frame in _resampled(frames, HINT_RATE, sample_format="flt"):
+        samples = np.nan_to_num(frame.to_ndarray().reshape(-1, frame.layout.nb_channels).astype(np.float64))
+        loudest = max(loudest, float(np.abs(samples).max(initial=0)))
+        power += float(np.square(samples).mean(1).sum())
+        power_of_mean += float(np.square(samples.mean(1)).sum())
+    return loudest, power, power_of_mean
 
 
 def _resampled(

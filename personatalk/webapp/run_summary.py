@@ -74,7 +74,9 @@ def summarise(
         lines.append(strings.SUMMARY_SHOTS.format(count=len(left)))
     if hidden := result.report.get("num_occluded"):
         lines.append(strings.SUMMARY_OCCLUDED.format(count=hidden))
-    if result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
+    hints = result.report.get("hints", [])
+    lines += [strings.WARNING.format(text=hint) for hint in hints]
+    if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
         lines.append(strings.WARNING.format(text=strings.SUMMARY_SILENT))
     lines += [strings.WARNING.format(text=text) for text in (facts.warnings() if facts else ())]
     return "\n".join(lines)
