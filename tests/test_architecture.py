@@ -29,9 +29,9 @@ ROOMS = {
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "clip_judgement",
                "run_summary", "kernels", "sync_judge", "face_choice", "preview", "analysis", "known_faces",
-               "looking", "jobs", "service", "examples", "messages", "input_form", "result_view", "run_controls",
-               "example_buttons", "panels", "panel_geometry", "panel_style", "panel_references", "panel_attention",
-               "panel_stages", "endpoints", "layout"],
+               "looking", "jobs", "service", "examples", "messages", "input_form", "files", "time_bar", "charts",
+               "panels", "result_view", "run_controls", "example_buttons", "panel_geometry", "panel_style",
+               "panel_references", "panel_attention", "panel_figures", "workspace", "endpoints", "layout"],
     "cli": None, "__main__": [],
 }  # fmt: skip
 ORDER = list(ROOMS)

@@ -58,6 +58,12 @@ def test_every_module_is_installed(installed):
     assert {path.relative_to(installed) for path in installed.rglob("*.py")} >= modules
 
 
+def test_style_sheet_and_scripts_of_the_page_are_installed(installed):
+    static = Path("personatalk/webapp/static")
+    names = {path.name for path in (ROOT / static).iterdir()}
+    assert names and {path.name for path in (installed / static).iterdir()} == names
+
+
 def test_weights_are_found_from_another_folder(installed):
     ended = run_installed(installed, "-c", LOAD_FACE_MODEL)
     assert ended.stdout.strip() == str(installed / "personatalk/__init__.py"), ended.stderr

@@ -16,7 +16,7 @@ from personatalk.inspection.recording import KINDS, PICTURE_HEIGHT, PICTURE_WIDT
 from personatalk.inspection.references import bank, reference_colours
 
 COLOUR_ALPHA = 0.65
-TILE_WIDTH, TILE_HEIGHT = 288, 240
+TILE_WIDTH, TILE_HEIGHT, BAR_PX = 288, 240, 6
 PASSED_THROUGH = "this frame was left as it is: no usable face"
 GONE = "the reference video is gone"
 LEAST_SHOWN = 0.005  # share of a pixel below which a reference is not shown
@@ -70,7 +70,7 @@ def mask_of(inspection: Inspection, t: int) -> np.ndarray:
     return mesh.region(pose, index, inspection.source_vertices[t])
 
 
-def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
+def attention_gallery(inspection: Inspection, t: int, kind: str) -> list[tuple[np.ndarray, str]]:
     """Show the weight map of each reference of a layer, above the reference itself; heaviest first.
 
     Args:
@@ -79,27 +79,34 @@ def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
         kind: "lip" or "face".
 
     Returns:
-        [H, W, 3] uint8; blue is no weight, yellow all of it.
+        pictures [H, 288, 3] uint8 with captions; blue is no weight, yellow all of it. A bar below each reference has
+        its colour in `attention_colours`. First the frame itself, and where in it the layer counts.
     """
     t = int(inspection.kept[inspection.row(t)])
     attention = inspection.attention(t, kind)
     window = _small(inspection.window(t))
     if attention is None:
-        return caption(window, PASSED_THROUGH)
+        return [(window, PASSED_THROUGH)]
     mask = mask_of(inspection, t)
     region = mask[::MAP_STRIDE, ::MAP_STRIDE]
     given = region * attention.share
     name = "Lip-Attention" if kind == "lip" else "Face-Attention"
     title = f"{name} gives {given.sum() / region.sum():.0%}\nof frame {t}: where (yellow)"
-    shown = [caption(np.concatenate([window, _over(window, heat(_large(attention.share)), _large(mask))]), title)]
+    shown = [(np.concatenate([window, _over(window, heat(_large(attention.share)), _large(mask))]), title)]
     colours = frame_colours(inspection, t)
     shares = (attention.weights * given).sum((1, 2)) / max(given.sum(), 1e-6)
     for number in np.argsort(-shares, kind="stable"):
         frame = int(attention.frames[number])
         heated = _over(window, heat(_large(attention.weights[number])), _large(mask))
-        pair = np.concatenate([heated, _small(_reference_picture(inspection, frame))])
-        shown.append(caption(pair, f"{shares[number]:.0%} of it from\nframe {frame}", colours[kind, frame]))
-    return tiles(shown, 3)
+        bar = np.full((BAR_PX, TILE_WIDTH, 3), colours[kind, frame], np.uint8)
+        pair = np.concatenate([heated, _small(_reference_picture(inspection, frame)), bar])
+        shown.append((pair, f"{shares[number]:.0%} of it from\nframe {frame}"))
+    return shown
+
+
+def attention_picture(inspection: Inspection, t: int, kind: str) -> np.ndarray:
+    """Lay the pictures of `attention_gallery` out as one: [H, W, 3] uint8."""
+    return tiles([caption(*shown) for shown in attention_gallery(inspection, t, kind)], 3)
 
 
 def attention_colours(inspection: Inspection, t: int, kind: str = "both") -> np.ndarray:

@@ -56,11 +56,11 @@ def draw_mesh(picture: np.ndarray, projected: np.ndarray, triangles: np.ndarray,
     return drawn
 
 
-def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
+def geometry_pictures(inspection: Inspection, t: int) -> list[tuple[np.ndarray, str]]:
     """Show the face at t: the template, the geometry estimated from the source, the driven geometry, and the dub.
 
     Returns:
-        [H, W, 3] uint8
+        pictures [480, 416, 3] uint8 with captions.
     """
     t = int(inspection.kept[inspection.row(t)])
     posed, triangles = inspection.posed, skin_triangles(inspection)
@@ -72,10 +72,22 @@ def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
         ("driven by the speech", inspection.driven_vertices[t], DRIVEN_RGB),
     ):
         projected = inspection.mesh.project(posed.pose(t, vertices, affine))[:NUM_VERTICES]
-        drawn = draw_mesh(inspection.portrait(t, "source"), projected, triangles, colour)
-        shown.append(caption(drawn, name, colour))
-    shown.append(caption(inspection.portrait(t), f"the dub at {inspection.times[t]:.2f} s (frame {t})", (0, 0, 0)))
-    return tiles(shown, 2)
+        shown.append((draw_mesh(inspection.portrait(t, "source"), projected, triangles, colour), name))
+    return [*shown, (inspection.portrait(t), f"the dub at {inspection.times[t]:.2f} s (frame {t})")]
+
+
+def geometry_picture(inspection: Inspection, t: int) -> np.ndarray:
+    """Lay the pictures of `geometry_pictures` out as one: [H, W, 3] uint8."""
+    bars = (PALETTE[-1], SOURCE_RGB, DRIVEN_RGB, (0, 0, 0))
+    pictures = geometry_pictures(inspection, t)
+    return tiles([caption(*shown, bar) for shown, bar in zip(pictures, bars, strict=True)], 2)
+
+
+def mouth_places(inspection: Inspection) -> np.ndarray:
+    """[T, 3] px of the output: where the middle of the driven mouth is, x and y, and how wide it is."""
+    lips = inspection.posed.project(inspection.driven_vertices[:, list(OUTER_LIPS)])[..., :2]
+    low, high = lips.min(1), lips.max(1)
+    return np.concatenate([(low + high) / 2, (high - low)[:, :1]], 1)
 
 
 def pose_table(inspection: Inspection) -> dict[str, np.ndarray]:

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from personatalk.geometry.face_model import NUM_VERTICES
+from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.inspection.drawing import SKIN, vertex_normals
 from personatalk.inspection.geometry import skin_triangles
 from personatalk.inspection.portrait import PORTRAIT_HEIGHT, PORTRAIT_WIDTH, portrait_from_image
 from personatalk.inspection.recording import Inspection
@@ -26,6 +28,7 @@ EYES = (
 BESIDE = 0.85  # IOD from the middle to each of two faces
 COLOURS = {"source": (0.35, 0.55, 0.75, 1.0), "driven": (0.85, 0.55, 0.35, 1.0), "template": (0.75, 0.75, 0.75, 1.0)}
 JPEG_QUALITY = 92
+UNSEEN_FACING, SEEN_FACING = 0.2, 0.45  # cosine of the angle to the camera: below, nothing is painted; above, all
 
 
 def geometry_glb(
@@ -88,6 +91,26 @@ def texture_coordinates(inspection: Inspection) -> np.ndarray:
     return np.clip(projected / (PORTRAIT_WIDTH, PORTRAIT_HEIGHT), 0, 1).astype(np.float32)
 
 
+def painting(inspection: Inspection) -> np.ndarray:
+    """[480, 416, 3] uint8: the portrait that paints the faces, without what it does not show.
+
+    Where the face turns away from the camera, a few pixels would be stretched over much of it, and beside the face lies
+    what is behind it: there the picture fades to the face's own mean colour.
+    """
+    t, posed = most_frontal(inspection), inspection.posed
+    portrait = inspection.portrait(t, "source").astype(np.float32)
+    projected = inspection.mesh.project(posed.pose(t, inspection.source_vertices[t], portrait_from_image(posed)[t]))
+    projected = np.ascontiguousarray(projected[:NUM_VERTICES], np.float32)
+    triangles = np.ascontiguousarray(inspection.mesh.triangles[: len(inspection.face_model.triangles)])
+    triangles = np.concatenate([triangles, eye_triangles().astype(triangles.dtype)])
+    index, barycentric = rasterize(projected, triangles, PORTRAIT_HEIGHT, PORTRAIT_WIDTH)
+    normals = interpolate(index, barycentric, triangles, vertex_normals(projected, triangles))
+    facing = np.abs(normals[2]) / np.maximum(np.linalg.norm(normals, axis=0), 1e-6) * (index >= 0)
+    shown = np.clip((facing - UNSEEN_FACING) / (SEEN_FACING - UNSEEN_FACING), 0, 1)[..., None]
+    mean = portrait[facing > SEEN_FACING].mean(0) if (facing > SEEN_FACING).any() else SKIN
+    return (mean + shown * (portrait - mean)).round().astype(np.uint8)
+
+
 def eye_triangles() -> np.ndarray:
     """[28, 3] triangles that close the eyes, from upper to lower lid."""
     triangles = []
@@ -109,7 +132,7 @@ def _add_shape(glb: _Glb, inspection: Inspection) -> dict[str, int]:
 
 
 def _add_texture(glb: _Glb, inspection: Inspection) -> None:
-    picture = cv2.cvtColor(inspection.portrait(most_frontal(inspection), "source"), cv2.COLOR_RGB2BGR)
+    picture = cv2.cvtColor(painting(inspection), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     view = glb.add_bytes(encoded.tobytes())
     glb.document["images"] = [{"bufferView": view, "mimeType": "image/jpeg"}]

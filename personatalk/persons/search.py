@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -156,7 +157,14 @@ class Cast:
         return told
 
 
-def find_persons(video: Path, face_model: FaceModel, *, tracker: str = "mediapipe", step: Step | None = None) -> Cast:
+def find_persons(
+    video: Path,
+    face_model: FaceModel,
+    *,
+    tracker: str = "mediapipe",
+    step: Step | None = None,
+    between: tuple[float, float] | None = None,
+) -> Cast:
     """Find who is seen in a video.
 
     Args:
@@ -164,6 +172,7 @@ def find_persons(video: Path, face_model: FaceModel, *, tracker: str = "mediapip
         face_model: gives the vertices between the points of a tracker that has fewer.
         tracker: "mediapipe" or "face-alignment".
         step: told of each frame.
+        between: (from, to) s, the only part that is looked at; its first frame is frame 0 of the cast.
 
     Raises:
         AdapterError: the tracker's package or its weights are missing.
@@ -172,12 +181,12 @@ def find_persons(video: Path, face_model: FaceModel, *, tracker: str = "mediapip
     shots = ShotDetector(float(info.fps))
     with _networks(tracker, face_model) as (finder, open_follower):
         faces = FacesTracker(finder, open_follower, float(info.fps))
-        for frame, may_be_cut in read_ahead(_watched(video, shots)):
+        for index, (frame, may_be_cut) in enumerate(read_ahead(_watched(video, shots, between))):
             if step:
                 step(frame.index, info.num_frames)
             times.append(frame.time)
             pts.append(frame.pts)
-            faces.add(frame.index, frame.pixels, may_be_cut=may_be_cut)
+            faces.add(index, frame.pixels, may_be_cut=may_be_cut)
         runs, found = faces.finish(), shots.finish()
     return _cast(runs, found, np.array(times, np.float64), np.array(pts, np.int64), info)
 
@@ -233,10 +242,16 @@ def follow_face(
     return cast.track_of(cast.choose(point)), cast.pts
 
 
-def _watched(video: Path, shots: ShotDetector) -> Iterator[tuple[Frame, bool]]:
-    """Frames, and whether another shot may begin with them."""
+def _watched(
+    video: Path, shots: ShotDetector, between: tuple[float, float] | None = None
+) -> Iterator[tuple[Frame, bool]]:
+    """Frames, all or those of a part, and whether another shot may begin with them."""
+    start, end = between or (-math.inf, math.inf)
     for frame in read_frames(video):
-        yield frame, shots.add(frame.pixels)
+        if frame.time >= end:
+            return
+        if frame.time >= start:
+            yield frame, shots.add(frame.pixels)
 
 
 @contextmanager

@@ -64,15 +64,18 @@ class ClipJudge:
 
     Attributes:
         facts: of the clip, once the run has begun.
+        posed: geometry of the person that is dubbed, in the frames of the dub; likewise.
     """
 
     def __init__(self, other: Observer | None = None) -> None:
         self._other = other
         self.facts: ClipFacts | None = None
+        self.posed: FaceGeometry | None = None
 
     def begin(self, scene: Scene) -> None:
         """Measure the clip."""
         self.facts = ClipFacts.of(scene.source, scene.bank.geometry, scene.mesh.face_model)
+        self.posed = scene.posed
         if self._other:
             self._other.begin(scene)
 

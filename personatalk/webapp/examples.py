@@ -89,7 +89,8 @@ class ExampleCache:
         video, report = (Path(shutil.copy(kept / name, folder)) for name in ("dubbed.mp4", "report.json"))
         fields = json.loads((kept / OUTCOME).read_text())
         outcome = Outcome(folder=folder, before=clip, video=video, report=report, record=kept / RECORD, **fields)
-        return replace(outcome, summary=f"{strings.EXAMPLE_NOTE}\n{outcome.summary}"), speech
+        summary = f"{strings.EXAMPLE_NOTE}\n{outcome.summary}"
+        return replace(outcome, summary=summary, example=example.clip.stem), speech
 
     def make(self, example: Example, progress: Progress | None = None) -> Path:
         """Return the folder of a result, dubbing if it is not there yet."""

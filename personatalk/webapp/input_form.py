@@ -93,7 +93,7 @@ def path_or_none(value: str | None) -> Path | None:
 
 def add_input_form(limits: Limits) -> InputForm:
     """Lay the numbered steps and the options out."""
-    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=260, elem_id="clip")
+    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=190, elem_id="clip")
     note = strings.LIMITS_NOTE.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
     gr.Markdown(note, elem_id="note")
     face = _add_face_choice()

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
 from personatalk.media import probe_video
@@ -33,7 +35,7 @@ from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import Work
 from personatalk.worker import Worker
 
-RECORD, BEFORE = "record", "before.mp4"
+RECORD, SEEN, BEFORE = "record", "seen.npz", "before.mp4"
 
 Result = TypeVar("Result")
 
@@ -54,6 +56,7 @@ class Outcome:
         seconds: that the run took.
         work: that was done, to learn how long it takes; None where kernels were compiled besides.
         timings: seconds by stage.
+        example: name of the shipped example that it is the result of.
     """
 
     folder: Path
@@ -67,6 +70,7 @@ class Outcome:
     seconds: float
     work: Work | None = None
     timings: dict[str, float] = field(default_factory=dict, hash=False)  # Gradio hashes what a session keeps
+    example: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,9 @@ def make_dub(
     )
     if progress and studio.judge:
         progress(1.0, strings.JUDGING)
-    synchrony = studio.judge(result.video, job.options.face_point) if studio.judge else None
+    judgement = studio.judge(result.video, judge.posed) if studio.judge else None
+    if judgement and record:
+        np.savez(folder / RECORD / SEEN, times=judgement.times, aperture=judgement.aperture)
     report = folder / "report.json"
     report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
     return Outcome(
@@ -212,7 +218,12 @@ def make_dub(
         video=result.video,
         report=report,
         record=folder / RECORD if record else None,
-        summary=summarise(result, synchrony, is_judged=studio.judge is not None, facts=judge.facts),
+        summary=summarise(
+            result,
+            judgement.synchrony if judgement else None,
+            is_judged=studio.judge is not None,
+            facts=judge.facts,
+        ),
         num_frames=result.num_frames,
         fps=result.fps,
         seconds=sum(result.timings.values()),

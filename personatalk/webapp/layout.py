@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -18,16 +18,15 @@ from personatalk.webapp.input_form import add_input_form, connect_input_form
 from personatalk.webapp.jobs import Workplace, in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.panel_attention import add_attention
+from personatalk.webapp.panel_figures import add_figures
 from personatalk.webapp.panel_geometry import add_geometry
 from personatalk.webapp.panel_references import add_references
-from personatalk.webapp.panel_stages import add_stages
 from personatalk.webapp.panel_style import add_style
-from personatalk.webapp.panels import add_research_panels, connect_research_panels
-from personatalk.webapp.result_view import add_result_view
 from personatalk.webapp.run_controls import add_run_controls, connect_runs
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
 from personatalk.webapp.time_estimate import TimeEstimator
+from personatalk.webapp.workspace import add_workspace, connect_workspace
 
 if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
@@ -60,21 +59,22 @@ def build_demo(
     places = pipeline if isinstance(pipeline, tuple) else in_this_process(pipeline)
     service = DubbingService(*places, sessions, limits, TimeEstimator(cache / "speed.json"))
     examples = ExampleCache(service, cache / "examples")
-    with gr.Blocks(title=strings.TITLE, delete_cache=(SWEEP_S, keep_s), analytics_enabled=False) as demo:
-        gr.Markdown(strings.INTRO)
-        with gr.Row():
-            with gr.Column(scale=4, min_width=300):
+    options: dict[str, Any] = {"delete_cache": (SWEEP_S, keep_s), "analytics_enabled": False, "fill_width": True}
+    with gr.Blocks(title=strings.TITLE, **options) as demo:
+        with gr.Row(elem_id="page"):
+            with gr.Column(scale=4, min_width=300, elem_id="steps"):
+                gr.Markdown(strings.INTRO, elem_id="intro")
                 buttons = add_example_buttons(sessions.kept)
                 form = add_input_form(limits)
                 controls = add_run_controls()
-            with gr.Column(scale=5, min_width=300):
-                result = add_result_view()
-                panels = add_research_panels([add_geometry, add_style, add_references, add_attention, add_stages])
-        gr.Markdown(strings.FOOTER)
+                gr.Markdown(strings.FOOTER, elem_id="footer")
+            with gr.Column(scale=9, min_width=300, elem_id="workspace"):
+                workspace = add_workspace([add_geometry, add_style, add_references, add_attention, add_figures])
+        result = workspace.result
         connect_input_form(form, service, result.outcome)
         connect_examples(buttons, form, result, examples)
         connect_runs(form, controls, result, service)
-        connect_research_panels(panels, result.outcome)
+        connect_workspace(workspace)
         add_endpoints(form, service)
         demo.unload(_ending(sessions))
     if warm and not lends_gpu():

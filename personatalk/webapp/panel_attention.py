@@ -1,4 +1,4 @@
-"""Research panel: the attention weights, and where in which reference each pixel was sampled."""
+"""Research panels of the attention: its weights, and where in which reference each pixel was sampled."""
 
 from __future__ import annotations
 
@@ -8,47 +8,87 @@ import gradio as gr
 
 from personatalk.inspection.attention import (
     attention_colours,
-    attention_over_time_picture,
-    attention_picture,
+    attention_gallery,
     trace_pixel,
 )
-from personatalk.inspection.prior import prior_picture
+from personatalk.inspection.prior import prior_pictures
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Panel, PanelContext, add_gallery, add_panel, add_picture
+from personatalk.webapp.charts import add_chart, attention_chart
+from personatalk.webapp.panels import Group, Panel, PanelContext, add_gallery, add_group, add_panel, add_picture
 
 START_X, START_Y = PICTURE_WIDTH // 2, round(0.62 * PICTURE_HEIGHT)  # about the lips
+COLUMNS = 6
 
 
-def add_attention() -> Panel:
-    """Lay the panel out."""
-    with add_panel(strings.ATTENTION_LABEL, "attention") as accordion:
-        kind = gr.Radio(strings.ATTENTION_KINDS, value="both", label=strings.ATTENTION_KIND, elem_id="attention-kind")
-        colours = add_picture(strings.ATTENTION_COLOURS, "attention-colours")
-        with gr.Row():  # set by a click, or typed
-            x = gr.Number(START_X, label=strings.ATTENTION_X, minimum=0, maximum=PICTURE_WIDTH, elem_id="attention-x")
-            y = gr.Number(START_Y, label=strings.ATTENTION_Y, minimum=0, maximum=PICTURE_HEIGHT, elem_id="attention-y")
-        trace = add_gallery(strings.ATTENTION_TRACE, "attention-trace", 3)
-        lip = add_picture(strings.ATTENTION_LIP, "attention-lip")
-        face = add_picture(strings.ATTENTION_FACE, "attention-face")
-        prior = add_picture(strings.ATTENTION_PRIOR, "attention-prior")
-        over_time = add_picture(strings.ATTENTION_TIME, "attention-time")
+def add_attention() -> Group:
+    """Lay the panels out."""
+    with add_group(strings.ATTENTION_LABEL, "attention") as tab, gr.Tabs(elem_id="attention-tabs"):
+        panels = [
+            _add_trace(),
+            _add_layer("lip", strings.LIP_LABEL, strings.ATTENTION_LIP),
+            _add_layer("face", strings.FACE_LABEL, strings.ATTENTION_FACE),
+            _add_prior(),
+            _add_over_time(),
+        ]
+    return Group(tab=tab, panels=panels)
+
+
+def _add_trace() -> Panel:
+    with add_panel(strings.TRACE_LABEL, "trace") as tab, gr.Row():
+        with gr.Column(min_width=300):
+            colours = add_picture(strings.ATTENTION_COLOURS, "attention-colours")
+        with gr.Column(min_width=300):
+            kind = gr.Radio(
+                strings.ATTENTION_KINDS, value="both", label=strings.ATTENTION_KIND, elem_id="attention-kind"
+            )
+            with gr.Row(elem_id="attention-pixel"):  # set by a click, or typed
+                x, y = (
+                    gr.Number(start, label=label, minimum=0, maximum=largest, min_width=100, elem_id=elem_id)
+                    for start, label, largest, elem_id in (
+                        (START_X, strings.ATTENTION_X, PICTURE_WIDTH, "attention-x"),
+                        (START_Y, strings.ATTENTION_Y, PICTURE_HEIGHT, "attention-y"),
+                    )
+                )
+            trace = add_gallery(strings.ATTENTION_TRACE, "attention-trace", 3)
     colours.select(_clicked, None, [x, y], api_visibility="private", show_progress="hidden")
-    moment = [colours, trace, lip, face, prior, over_time]
-    return Panel(accordion=accordion, settings=[kind, x, y], moment=moment, move=_move)
+    return Panel(tab=tab, settings=[kind, x, y], moment=[colours, trace], move=_move_trace)
 
 
 def _clicked(event: gr.SelectData) -> tuple[int, int]:
     return int(event.index[0]), int(event.index[1])
 
 
-def _move(context: PanelContext, kind: str, x: float, y: float) -> list[Any]:
+def _move_trace(context: PanelContext, kind: str, x: float, y: float) -> list[Any]:
     inspection, t, x, y = context.inspection, context.t, int(x), int(y)
     return [
         context.picture(f"colours_{kind}_{t}", lambda: attention_colours(inspection, t, kind)),
         context.gallery(f"trace_{kind}_{t}_{x}_{y}", lambda: trace_pixel(inspection, t, x + 0.5, y + 0.5, kind)),
-        context.picture(f"weights_lip_{t}", lambda: attention_picture(inspection, t, "lip")),
-        context.picture(f"weights_face_{t}", lambda: attention_picture(inspection, t, "face")),
-        context.picture(f"prior_{t}", lambda: prior_picture(inspection, t)),
-        context.picture(f"attention_time_{t}", lambda: attention_over_time_picture(inspection, t)),
     ]
+
+
+def _add_layer(kind: str, label: str, heading: str) -> Panel:
+    with add_panel(label, f"attention-{kind}") as tab:
+        weights = add_gallery(heading, f"{kind}-weights", COLUMNS)
+
+    def move(context: PanelContext) -> list[Any]:
+        t = context.t
+        return [context.gallery(f"weights_{kind}_{t}", lambda: attention_gallery(context.inspection, t, kind))]
+
+    return Panel(tab=tab, moment=[weights], move=move)
+
+
+def _add_prior() -> Panel:
+    with add_panel(strings.PRIOR_LABEL, "prior") as tab:
+        pictures = add_gallery(strings.ATTENTION_PRIOR, "attention-prior", 4)
+
+    def move(context: PanelContext) -> list[Any]:
+        return [context.gallery(f"prior_{context.t}", lambda: prior_pictures(context.inspection, context.t))]
+
+    return Panel(tab=tab, moment=[pictures], move=move)
+
+
+def _add_over_time() -> Panel:
+    with add_panel(strings.OVER_TIME_LABEL, "shares") as tab:
+        over_time = add_chart(strings.ATTENTION_TIME, "attention-time")
+    return Panel(tab=tab, whole=[over_time], fill=lambda context: [attention_chart(context.inspection)])

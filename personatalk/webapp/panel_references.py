@@ -1,4 +1,4 @@
-"""Research panel: the reference frames, why they were selected, and what other strategies would select."""
+"""Research panels of the reference frames: which, why, when in the clip, and what other strategies would select."""
 
 from __future__ import annotations
 
@@ -9,18 +9,33 @@ import gradio as gr
 from personatalk.inspection.references import (
     compare_strategies,
     reference_gallery,
-    reference_timeline,
     strategy_picture,
 )
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Panel, PanelContext, add_gallery, add_panel, add_picture, as_table
+from personatalk.webapp.charts import add_chart, timeline_chart
+from personatalk.webapp.panels import (
+    Group,
+    Panel,
+    PanelContext,
+    add_gallery,
+    add_group,
+    add_panel,
+    add_picture,
+    as_table,
+)
 
 OWN = strings.REFERENCES_OWN[1]
+COLUMNS = 6
 
 
-def add_references() -> Panel:
-    """Lay the panel out."""
-    with add_panel(strings.REFERENCES_LABEL, "references") as accordion:
+def add_references() -> Group:
+    """Lay the panels out."""
+    with add_group(strings.REFERENCES_LABEL, "references") as tab, gr.Tabs(elem_id="references-tabs"):
+        return Group(tab=tab, panels=[_add_lips(), _add_face(), _add_timeline(), _add_strategies()])
+
+
+def _add_lips() -> Panel:
+    with add_panel(strings.LIPS_LABEL, "lips") as tab:
         gr.Markdown(strings.REFERENCES_NOTE)
         strategy = gr.Dropdown(
             [strings.REFERENCES_OWN, *strings.STRATEGIES],
@@ -28,20 +43,41 @@ def add_references() -> Panel:
             label=strings.REFERENCES_STRATEGY,
             elem_id="shown-strategy",
         )
-        lip = add_gallery(strings.REFERENCES_LIP, "lip-references", 3)
-        face = add_gallery(strings.REFERENCES_FACE, "face-references", 3)
-        timeline = add_picture(strings.REFERENCES_TIMELINE, "references-timeline")
+        lip = add_gallery(strings.REFERENCES_LIP, "lip-references", COLUMNS)
+    return Panel(tab=tab, settings=[strategy], whole=[lip], fill=_fill_lips)
+
+
+def _fill_lips(context: PanelContext, strategy: str) -> list[Any]:
+    chosen = None if strategy == OWN else strategy
+    return [context.gallery(f"lip_{strategy}", lambda: reference_gallery(context.inspection, "lip", chosen))]
+
+
+def _add_face() -> Panel:
+    with add_panel(strings.FACE_LABEL, "skin") as tab:
+        face = add_gallery(strings.REFERENCES_FACE, "face-references", COLUMNS)
+    return Panel(
+        tab=tab,
+        whole=[face],
+        fill=lambda context: [context.gallery("face", lambda: reference_gallery(context.inspection, "face"))],
+    )
+
+
+def _add_timeline() -> Panel:
+    with add_panel(strings.TIMELINE_LABEL, "timeline") as tab:
+        timeline = add_chart(strings.REFERENCES_TIMELINE, "references-timeline")
+    return Panel(tab=tab, whole=[timeline], fill=lambda context: [timeline_chart(context.inspection)])
+
+
+def _add_strategies() -> Panel:
+    with add_panel(strings.STRATEGIES_LABEL, "strategies-panel") as tab:
         compared = add_picture(strings.REFERENCES_COMPARED, "strategies")
         table = gr.HTML(elem_id="strategies-table")
-    return Panel(accordion=accordion, settings=[strategy], whole=[lip, face, timeline, compared, table], fill=_fill)
+    return Panel(tab=tab, whole=[compared, table], fill=_fill_strategies)
 
 
-def _fill(context: PanelContext, strategy: str) -> list[Any]:
-    inspection, chosen = context.inspection, None if strategy == OWN else strategy
+def _fill_strategies(context: PanelContext) -> list[Any]:
+    rows = compare_strategies(context.inspection)
     return [
-        context.gallery(f"lip_{strategy}", lambda: reference_gallery(inspection, "lip", chosen)),
-        context.gallery("face", lambda: reference_gallery(inspection, "face")),
-        context.picture("references", lambda: reference_timeline(inspection)),
-        context.picture("strategies", lambda: strategy_picture(inspection)),
-        as_table(compare_strategies(inspection), strings.REFERENCES_TABLE, without="chooses"),
+        context.picture("strategies", lambda: strategy_picture(context.inspection)),
+        as_table(rows, strings.REFERENCES_TABLE, without="chooses"),
     ]

@@ -1,32 +1,43 @@
-"""Research panel: the speaking style of this clip, and lip aperture and mouth width over time with the sound."""
+"""Research panels of the speaking style: lip aperture and mouth width over time, the clip among others, on the face."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
-from personatalk.inspection.styles import aperture_picture, style_map_picture, style_on_face
+from personatalk.inspection.styles import style_map_picture, style_on_face
 from personatalk.webapp import strings
-from personatalk.webapp.panels import Panel, PanelContext, add_panel, add_picture
+from personatalk.webapp.charts import add_chart, mouth_chart
+from personatalk.webapp.panels import Group, Panel, add_group, add_panel, add_picture
 
 
-def add_style() -> Panel:
-    """Lay the panel out."""
-    with add_panel(strings.STYLE_LABEL, "style") as accordion:
+def add_style() -> Group:
+    """Lay the panels out."""
+    with add_group(strings.STYLE_LABEL, "style") as tab, gr.Tabs(elem_id="style-tabs"):
+        return Group(tab=tab, panels=[_add_mouth(), _add_map(), _add_face()])
+
+
+def _add_mouth() -> Panel:
+    with add_panel(strings.MOUTH_LABEL, "mouth") as tab:
+        curves = add_chart(strings.STYLE_CURVES, "style-curves")
+    return Panel(tab=tab, whole=[curves], fill=lambda context: [mouth_chart(context.inspection)])
+
+
+def _add_map() -> Panel:
+    with add_panel(strings.MAP_LABEL, "speakers") as tab:
         gr.Markdown(strings.STYLE_NOTE)
-        curves = add_picture(strings.STYLE_CURVES, "style-curves")
         speakers = add_picture(strings.STYLE_MAP, "style-map")
+    return Panel(
+        tab=tab,
+        whole=[speakers],
+        fill=lambda context: [context.picture("style_map", lambda: style_map_picture(context.inspection))],
+    )
+
+
+def _add_face() -> Panel:
+    with add_panel(strings.ON_FACE_LABEL, "onface") as tab:
         face = add_picture(strings.STYLE_FACE, "style-face")
-    return Panel(accordion=accordion, whole=[speakers, face], fill=_fill, moment=[curves], move=_move)
-
-
-def _fill(context: PanelContext) -> list[Any]:
-    return [
-        context.picture("style_map", lambda: style_map_picture(context.inspection)),
-        context.picture("style_face", lambda: style_on_face(context.inspection)),
-    ]
-
-
-def _move(context: PanelContext) -> list[Any]:
-    return [context.picture(f"aperture_{context.t}", lambda: aperture_picture(context.inspection, context.t))]
+    return Panel(
+        tab=tab,
+        whole=[face],
+        fill=lambda context: [context.picture("style_face", lambda: style_on_face(context.inspection))],
+    )

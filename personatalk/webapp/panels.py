@@ -1,4 +1,4 @@
-"""What the research panels have in common: one time slider, and each panel filled when it is opened."""
+"""What the research panels have in common: the run and the frame that they show, pictures, galleries, tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 import imageio.v3 as iio
@@ -17,13 +17,9 @@ import numpy as np
 from gradio.components import Component
 
 from personatalk.inspection.recording import Inspection
-from personatalk.webapp import strings
-from personatalk.webapp.service import Outcome
-from personatalk.webapp.theme import SEEK
 
 Action = tuple[Callable[..., Any], Callable[..., Any], list[Component]]
 WEBP_QUALITY = 90
-PANELS: dict[str, Any] = {"concurrency_id": "panels", "concurrency_limit": 2}  # all visitors together
 MAX_LOADED = 4  # recordings held in memory, all visitors together
 
 
@@ -70,10 +66,10 @@ class PanelContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One panel.
+    """One panel: a tab, or a tab within a tab.
 
     Attributes:
-        accordion: what is opened.
+        tab: what is opened.
         settings: components whose values `fill` and `move` take last; a change of one fills the panel again.
         whole: components that show the whole run, filled by fill(context, *settings).
         moment: components that show one frame, filled by move(context, *settings).
@@ -81,13 +77,18 @@ class Panel:
             event's data where there is any, components that show what came of it).
     """
 
-    accordion: gr.Accordion
+    tab: gr.Tab
     settings: list[Component] = field(default_factory=list)
     whole: list[Component] = field(default_factory=list)
     fill: Callable[..., list[Any]] = lambda *_: []
     moment: list[Component] = field(default_factory=list)
     move: Callable[..., list[Any]] = lambda *_: []
     actions: list[Action] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Identifier of the tab."""
+        return str(self.tab.id)
 
     @property
     def outputs(self) -> list[Component]:
@@ -97,6 +98,19 @@ class Panel:
     def show(self, context: PanelContext, *settings: Any) -> list[Any]:
         """Values of `outputs`."""
         return [*self.fill(context, *settings), *self.move(context, *settings)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A tab of the workspace, and the panels in it, the first of which is seen first."""
+
+    tab: gr.Tab
+    panels: list[Panel]
+
+    @property
+    def name(self) -> str:
+        """Identifier of the tab."""
+        return str(self.tab.id)
 
 
 class Recordings:
@@ -117,14 +131,14 @@ class Recordings:
             return inspection
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResearchPanels:
-    """All research panels, and the slider that they follow."""
+def add_group(label: str, name: str) -> gr.Tab:
+    """Add a tab of the workspace."""
+    return gr.Tab(label, id=name, elem_id=name)
 
-    hint: gr.Markdown
-    slider: gr.Slider
-    fps: gr.Number
-    panels: list[Panel]
+
+def add_panel(label: str, name: str) -> gr.Tab:
+    """Add a panel: a tab within the tab of a group."""
+    return gr.Tab(label, id=name, elem_id=f"panel-{name}")
 
 
 def add_picture(label: str, elem_id: str) -> gr.Image:
@@ -153,6 +167,7 @@ def add_gallery(label: str, elem_id: str, columns: int) -> gr.Gallery:
         height="auto",
         buttons=["fullscreen"],
         elem_id=elem_id,
+        elem_classes="gallery",
     )
 
 
@@ -169,77 +184,3 @@ def _readable(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
-
-
-def add_panel(label: str, elem_id: str) -> gr.Accordion:
-    """Add the accordion of a panel, closed."""
-    return gr.Accordion(label, open=False, elem_id=elem_id, elem_classes="panel")
-
-
-def add_research_panels(makers: list[Callable[[], Panel]]) -> ResearchPanels:
-    """Lay the panels out."""
-    with gr.Column(elem_id="inside"):
-        gr.Markdown(strings.INSIDE_HEADING)
-        hint = gr.Markdown(strings.INSIDE_EMPTY)
-        slider = gr.Slider(0, 1, 0, step=1, label=strings.TIME_LABEL, visible=False, elem_id="frame-slider")
-        fps = gr.Number(25, visible=False)  # so that the browser knows the time of the frame
-        return ResearchPanels(hint=hint, slider=slider, fps=fps, panels=[make() for make in makers])
-
-
-def connect_research_panels(research: ResearchPanels, outcome: gr.State) -> None:
-    """Fill a panel when it is opened, when a new result comes, and when the slider moves."""
-    recordings = Recordings()
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"} | PANELS
-    changed = outcome.change(_reset, outcome, [research.hint, research.slider, research.fps], **quiet)
-    research.slider.input(None, [research.slider, research.fps], js=SEEK, api_visibility="private")
-    for panel in research.panels:
-        opened = gr.State(False)
-        panel.accordion.expand(lambda: True, None, opened, **quiet)
-        panel.accordion.collapse(lambda: False, None, opened, **quiet)
-        inputs = [outcome, research.slider, opened, *panel.settings]
-        show = _guarded(recordings, panel.show, len(panel.outputs))
-        triggers = [opened.change, *(cast(Any, setting).change for setting in panel.settings)]
-        gr.on(triggers, show, inputs, panel.outputs, **quiet)
-        changed.then(show, inputs, panel.outputs, **quiet)
-        if panel.moment:
-            move = _guarded(recordings, panel.move, len(panel.moment))
-            research.slider.change(move, inputs, panel.moment, trigger_mode="always_last", **quiet)
-        for event, act, outputs in panel.actions:
-            event(_guarded(recordings, act, len(outputs)), inputs, outputs, **quiet)
-
-
-def _record_of(outcome: Outcome | None) -> Path | None:
-    """Find the recording of a run; None where there is none, or where its files are gone."""
-    record = outcome.record if outcome is not None else None
-    return record if record is not None and record.exists() else None
-
-
-def _reset(outcome: Outcome | None) -> tuple[str, gr.Slider, float]:
-    if outcome is None or _record_of(outcome) is None:
-        return strings.INSIDE_EMPTY, gr.Slider(visible=False), 25.0
-    last = max(1, outcome.num_frames - 1)
-    label = strings.TIME_OF.format(fps=outcome.fps)
-    return strings.INSIDE_READY, gr.Slider(0, last, last // 2, label=label, visible=True), outcome.fps
-
-
-def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """Let a panel act only while it is open and there is something to show; `count` outputs."""
-
-    def run(outcome: Outcome | None, t: int, opened: bool, *settings: Any) -> Any:
-        """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
-        record = _record_of(outcome)
-        if opened and outcome is not None and record is None:
-            gr.Warning(strings.FILES_GONE)
-        if not opened or outcome is None or record is None:
-            values = [gr.skip() for _ in range(count)]
-        else:
-            context = PanelContext(
-                inspection=recordings.load(record),
-                video=outcome.video,
-                folder=outcome.folder,
-                t=min(int(t), outcome.num_frames - 1),
-            )
-            values = act(context, *settings)
-        return values if count > 1 else values[0]
-
-    return run

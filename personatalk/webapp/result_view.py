@@ -1,18 +1,36 @@
-"""Where a run's outcome is shown: both videos in step, a summary, downloads."""
+"""Where a run's outcome is shown: both videos in step, in three ways, a summary, downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from personatalk.inspection.comparison import write_comparison
 from personatalk.webapp import strings
+from personatalk.webapp.charts import add_chart
+from personatalk.webapp.files import MAKERS, make_file
 from personatalk.webapp.service import Outcome
-from personatalk.webapp.theme import PLAY
+
+COMPARE = f"""
+<div class="compare" data-view="side">
+  <label class="wipe">{strings.WIPE_LABEL}<input type="range" min="0" max="100" value="50"></label>
+  <div class="mouths">
+    <figure><canvas class="mouth-before"></canvas><figcaption>{strings.BEFORE_LABEL}</figcaption></figure>
+    <figure><canvas class="mouth-after"></canvas><figcaption>{strings.AFTER_LABEL}</figcaption></figure>
+    <p class="no-mouth">{strings.NO_MOUTH}</p>
+  </div>
+</div>
+"""
+COMPARE_JS = "window.compare.mount(element, props, watch);"
+VIEW_JS = "(view) => window.compare.view(view)"
+SAVE_JS = """() => setTimeout(() => {
+  const button = document.getElementById("made-file");
+  (button?.querySelector("a") || button?.closest("a") || button)?.click();
+}, 300)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,24 +39,30 @@ class ResultView:
 
     Attributes:
         outcome: State; the Outcome that is shown, or None.
-        animate: buttons that write before and after beside each other, one for each format.
-        animation_file: appears when such an animation was written.
+        view: how before and after are compared, one of `strings.VIEWS`.
+        compare: draws the wipe and the mouths; its value is {"mouth": places of the mouth}.
+        chart: lip aperture and speech over time.
+        makers: buttons that make a file, by its name.
+        made_file: appears when such a file was made.
     """
 
     outcome: gr.State
+    view: gr.Radio
     before: gr.Video
     after: gr.Video
+    compare: gr.HTML
+    chart: gr.HTML
     summary: gr.Textbox
     video_file: gr.DownloadButton
     report_file: gr.DownloadButton
-    animate: dict[str, gr.Button]
-    animation_file: gr.DownloadButton
+    makers: dict[str, gr.Button]
+    made_file: gr.DownloadButton
 
     @property
     def outputs(self) -> list[Component]:
         """In the order of `updates`."""
         videos, files = [self.before, self.after], [self.video_file, self.report_file]
-        return [self.outcome, *videos, self.summary, *files, *self.animate.values(), self.animation_file]
+        return [self.outcome, *videos, self.summary, *files, *self.makers.values(), self.made_file]
 
 
 def updates(outcome: Outcome) -> list[Any]:
@@ -50,17 +74,19 @@ def updates(outcome: Outcome) -> list[Any]:
         outcome.summary,
         gr.DownloadButton(value=str(outcome.video), interactive=True),
         gr.DownloadButton(value=str(outcome.report), interactive=True),
-        *(gr.Button(interactive=True) for _ in strings.ANIMATIONS),
+        *(gr.Button(interactive=True) for _ in MAKERS),
         gr.DownloadButton(visible=False),
     ]
 
 
 def add_result_view() -> ResultView:
     """Lay the result out."""
+    view = gr.Radio(strings.VIEWS, value="side", label=strings.VIEW_LABEL, show_label=False, elem_id="view")
     with gr.Row(elem_id="pair"):
         before = gr.Video(label=strings.BEFORE_LABEL, interactive=False, elem_id="before", buttons=[])
         after = gr.Video(label=strings.AFTER_LABEL, interactive=False, elem_id="result", buttons=[])
-    gr.Button(strings.PLAY_BUTTON, size="sm", elem_id="play").click(None, js=PLAY, api_visibility="private")
+    compare = gr.HTML({"mouth": None}, html_template=COMPARE, js_on_load=COMPARE_JS, elem_id="compare")
+    chart = add_chart("", "speech-chart")
     summary = gr.Textbox(
         label=strings.SUMMARY_LABEL,
         interactive=False,
@@ -68,43 +94,46 @@ def add_result_view() -> ResultView:
         elem_id="summary",
         placeholder=strings.NO_RESULT,
     )
-    with gr.Row():
+    with gr.Row(elem_id="downloads"):
         video_file, report_file = (
-            gr.DownloadButton(label, interactive=False, elem_id=elem_id, min_width=160)
+            gr.DownloadButton(label, size="sm", interactive=False, elem_id=elem_id, min_width=110)
             for label, elem_id in ((strings.DOWNLOAD_VIDEO, "video-file"), (strings.DOWNLOAD_REPORT, "report-file"))
         )
-    with gr.Row():
-        animate = {
-            suffix: gr.Button(label, size="sm", interactive=False, elem_id=f"animate-{suffix}", min_width=160)
-            for suffix, label in strings.ANIMATIONS.items()
+        makers = {
+            name: gr.Button(strings.MAKERS[name], size="sm", interactive=False, elem_id=f"make-{name}", min_width=110)
+            for name in MAKERS
         }
-    animation_file = gr.DownloadButton(visible=False, size="sm", elem_id="animation-file")
-    view = ResultView(
+        made_file = gr.DownloadButton(visible=False, size="sm", elem_id="made-file", min_width=110)
+    view.change(None, view, None, js=VIEW_JS, api_visibility="private")
+    result = ResultView(
         outcome=gr.State(None),
+        view=view,
         before=before,
         after=after,
+        compare=compare,
+        chart=chart,
         summary=summary,
         video_file=video_file,
         report_file=report_file,
-        animate=animate,
-        animation_file=animation_file,
+        makers=makers,
+        made_file=made_file,
     )
-    for suffix, button in animate.items():
-        write = _animation_writer(suffix)
-        button.click(write, view.outcome, animation_file, show_progress_on=[button], api_visibility="private")
-    return view
+    for name, button in makers.items():
+        made = button.click(
+            _writer(name), result.outcome, made_file, show_progress_on=[button], api_visibility="private"
+        )
+        made.success(None, js=SAVE_JS, api_visibility="private")
+    return result
 
 
-def _animation_writer(suffix: str) -> Callable[[Outcome], gr.DownloadButton]:
+def _writer(name: str) -> Callable[[Outcome], gr.DownloadButton]:
     def write(outcome: Outcome) -> gr.DownloadButton:
-        """Write the animation unless it is there, and offer it."""
+        """Write the file unless it is there, and offer it."""
         if not outcome.video.exists():
             raise gr.Error(strings.FILES_GONE, title=strings.GONE_TITLE, print_exception=False)
-        path = outcome.folder / f"before_and_after.{suffix}"
-        if not path.exists():
-            names = strings.BEFORE_LABEL, strings.AFTER_LABEL
-            write_comparison(outcome.before, outcome.video, path, names=names)
-        label = strings.DOWNLOAD_ANIMATION.format(kind=suffix.upper(), megabytes=max(0.1, path.stat().st_size / 1e6))
+        path: Path = make_file(outcome, name)
+        megabytes = max(0.1, path.stat().st_size / 1e6)
+        label = strings.DOWNLOAD_MADE.format(name=path.name, megabytes=megabytes)
         return gr.DownloadButton(label, value=str(path), visible=True)
 
     return write

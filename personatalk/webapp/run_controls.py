@@ -39,7 +39,7 @@ class RunControls:
 def add_run_controls() -> RunControls:
     """Lay the buttons out."""
     with gr.Row(elem_id="controls"):
-        preview = gr.Button(strings.PREVIEW_BUTTON, elem_id="preview", scale=2, min_width=190)
+        preview = gr.Button(strings.PREVIEW_BUTTON, elem_id="preview", scale=2, min_width=120)
         dub = gr.Button(strings.DUB_BUTTON, variant="primary", elem_id="dub", min_width=80)
         stop = gr.Button(strings.STOP_BUTTON, variant="stop", elem_id="stop", min_width=80, interactive=False)
     return RunControls(preview=preview, dub=dub, stop=stop, status=gr.Markdown("", elem_id="status"))

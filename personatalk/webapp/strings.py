@@ -5,11 +5,10 @@ from __future__ import annotations
 TITLE = "PersonaTalk"
 INTRO = (
     "# PersonaTalk\n"
-    "Visual dubbing: give a clip of a person speaking and any speech. The mouth follows the new speech, in that "
-    "person's own speaking style and with that person's own lips and teeth. Files stay on the machine that serves this "
-    "page."
+    "Give a clip of a person speaking and any speech: the mouth follows the new speech, in that person's own speaking "
+    "style, with that person's own lips and teeth."
 )
-EXAMPLES_HEADING = "**No clip at hand?** Press an example: it shows a finished dub and fills in steps 1 and 2."
+EXAMPLES_HEADING = "**No clip at hand?** Press an example: a finished dub."
 EXAMPLE_NAMES = {"grid_speaker": "A real speaker", "rendered_head": "A rendered head"}
 EXAMPLE_NOTE = "Example, made with the default options."
 
@@ -19,10 +18,10 @@ SPEECH_LABEL = "2. New speech"
 SPEECH_FROM_VIDEO = "Or take the sound of a video"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 LIMITS_NOTE = (
-    "Clip: MP4, MOV, WebM and others, any resolution, the face seen from the front. Speech: a sound file, or a "
-    "recording from your microphone. Up to {seconds} and {megabytes} MB each."
+    "Any resolution, the face seen from the front; the speech a sound file or a recording. Up to {seconds} and "
+    "{megabytes} MB each."
 )
-RUN_HEADING = "**4. Preview two seconds, or dub the whole clip**"
+RUN_HEADING = "**4. Preview two seconds, or dub all**"
 PREVIEW_BUTTON = "Preview two seconds"
 DUB_BUTTON = "Dub"
 STOP_BUTTON = "Stop"
@@ -60,7 +59,7 @@ FACE_X_LABEL = "Face to dub: pixels from the left of the first frame"
 FACE_Y_LABEL = "Face to dub: pixels from the top of the first frame"
 
 # before the run
-ESTIMATE_START = "Give a clip and a speech; the time of a dub is estimated here."
+ESTIMATE_START = "The time of a dub is estimated here."
 ESTIMATE = "**About {time}** for {frames} frames: an estimate from {source}."
 ESTIMATE_COMPILING = " The first run after installation takes some {time} more, once."
 ESTIMATE_MEASURED = "earlier runs on this machine"
@@ -100,7 +99,6 @@ STYLE_CLIP, REFERENCE_CLIP = "style clip", "reference clip"
 
 # the result
 BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
-PLAY_BUTTON = "Play or pause both, in step"
 SUMMARY = "{frames} frames at {fps:g} fps, dubbed in {seconds:.1f} s."
 SUMMARY_PASSED = "Frames without a usable face, passed through: {count}."
 SUMMARY_IN_SYNC = "Lip sync: good, {offset} (confidence {confidence:.1f})."
@@ -139,16 +137,19 @@ JUDGING = "measuring lip sync"
 PREPARING_KERNELS = "{stage}; preparing kernels (first run after installation)"
 SUMMARY_LABEL = "What was done"
 NO_RESULT = "The result appears here."
-DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Download video (MP4)", "Download report (JSON)"
-ANIMATIONS = {"webp": "Make before/after animation (WebP)", "gif": "Make before/after animation (GIF)"}
-DOWNLOAD_ANIMATION = "Download before/after animation ({kind}, {megabytes:.1f} MB)"
+VIEW_LABEL = "How before and after are compared"
+VIEWS = [("Side by side", "side"), ("Wipe", "wipe"), ("Mouth, 2×", "mouth")]
+WIPE_LABEL = "Left of the line: before; right of it: dubbed"
+NO_MOUTH = "Where the mouth is, is known once a dub has found a face."
+DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Video (MP4)", "Report (JSON)"
+MAKERS = {"side": "Both (MP4)", "webp": "Both (WebP)", "gif": "Both (GIF)", "zip": "Everything (ZIP)"}
+DOWNLOAD_MADE = "{name} ({megabytes:.1f} MB)"
 GONE_TITLE = "No longer there"
 FILES_GONE = "The files of this result were deleted after an hour. Please dub again."
 REPORT_LABEL = "Report (JSON)"
 FOOTER = (
-    "Uploads, recordings and results are kept in a temporary folder of your session. They are deleted when you close "
-    "the page, after one hour at the latest, and are never logged. Do not use this to deceive: say that a video is "
-    "dubbed wherever you show it."
+    "Files stay on the machine that serves this page, are deleted when you close it, after one hour at the latest, and "
+    "are never logged. Do not use this to deceive: say that a video is dubbed wherever you show it."
 )
 
 
@@ -166,36 +167,66 @@ def rough_time(seconds: float) -> str:
     return spoken_time(max(1, round(seconds))).replace(".0 s", " s")
 
 
+# the time bar
+TIME_BAR = "Time"
+TIME_LABEL = "Frame shown in all tabs"
+PLAY, PAUSE = "Play", "Pause"
+FRAME_BACK, FRAME_ON = "One frame back", "One frame on"
+LOOP = "Loop"
+LOOP_HELP = (
+    "Repeat a second around this frame. Keys on the bar: [ and ] set where the loop begins and ends, Escape ends it"
+)
+PLACE, NO_FRAMES = "{frame} of {last} · {seconds} s", "no result yet"
+RESULT_LABEL = "Result"
+
 # the research panels
-INSIDE_HEADING = "## How the result was made"
-INSIDE_EMPTY = "After a dub, a preview or an example, the panels below show geometry, style, references and attention."
-INSIDE_READY = "Open a panel; the slider chooses the frame."
-TIME_LABEL = "Frame shown in all panels"
-TIME_OF = "Frame shown in all panels and videos ({fps:g} fps)"
-SECONDS_AXIS = "seconds"
+# charts
+CHART_HELP = "Click a chart to go there, drag over it to repeat a stretch."
+CHART_SOURCE, CHART_ASKED, CHART_SEEN = "the clip", "asked for", "seen in the dub"
+CHART_APERTURE, CHART_WIDTH, CHART_SPEECH = "lip aperture", "mouth width", "new speech"
+CHART_CLOSED, CHART_VOICE, CHART_OTHERS = "lips shut", "voice", "others"
+CHART_TURNS = {"yaw": "driven", "pitch": "seen", "roll": "source"}
+CHART_TURN, CHART_DEGREES, CHART_SIZE, CHART_EYES = (
+    "head turn",
+    "degrees",
+    "size of the face",
+    "outer eye corners apart",
+)
+CHART_COEFFICIENT, CHART_DEVIATIONS = "coefficient {number}", "standard deviations"
+CHART_SHARES = {
+    "lip": "lip references, by frame; {change:.1%} of the weight changes per frame",
+    "face": "face references, by frame; {change:.1%} of the weight changes per frame",
+}
+CHART_REFERENCE = {
+    "lip": "lip reference, frame {frame} at {seconds:.2f} s",
+    "face": "face reference, frame {frame} at {seconds:.2f} s",
+}
+CHART_REFERENCE_APERTURE = "in the clip that gives the references"
 
 GEOMETRY_LABEL = "Geometry"
+MESHES_LABEL, MODEL_LABEL, CURVES_LABEL, OVERLAY_LABEL = "Meshes", "3-D", "Pose and expression", "Over the clip"
 GEOMETRY_NOTE = (
     "The face mesh has 478 vertices. **Estimated** is the geometry fitted to the clip; **driven** is the geometry that "
     "stage 1 predicts from the new speech: lips, jaw and cheeks move, the head pose stays that of the clip."
 )
 GEOMETRY_PICTURE = "The chosen frame: template, estimated and driven mesh over it, and the dub"
-GEOMETRY_MODEL = "Estimated (left) and driven (right) geometry, animated: turn it with the mouse or a finger"
+GEOMETRY_MODEL = "Estimated and driven geometry, animated; the 3-D view turns with the mouse or a finger"
 WEBGL_MISSING = (
-    "This browser offers no WebGL, so the 3-D view stays empty. *Make a video of the mesh* works without it, and *All "
-    "frames (GLB)* opens in other programs."
+    "This browser offers no WebGL, so the 3-D view would stay empty and a film is shown. *All frames (GLB)* opens in "
+    "other programs."
 )
-WEBGL_SOFTWARE = (
-    "This browser draws WebGL in software: the 3-D view is slow, or stays empty. *Make a video of the mesh* works "
-    "without WebGL."
-)
-GEOMETRY_TEXTURED = "Textured from the video"
+WEBGL_SOFTWARE = "This browser draws WebGL in software: the 3-D view would be slow, or stay empty, so a film is shown."
+MODEL_VIEW, MODEL_VIEWS = "Shown as", [("3-D view", "model"), ("film", "film")]
+SURFACE = "Surface (lines and expression: film only)"
+SURFACES = [("clip", "texture"), ("lines", "wireframe"), ("expression", "expression"), ("grey", "grey")]
+TURNTABLE = "Template, estimated and driven face, turning"
 GEOMETRY_OVERLAY_BUTTON = "Make a video of the mesh over the clip"
 GEOMETRY_OVERLAY = "Driven mesh over the clip"
 GEOMETRY_CURVES = "Head pose, and the expression coefficients that vary most"
 DOWNLOAD_GLB, DOWNLOAD_PLY, DOWNLOAD_NPZ = "All frames (GLB)", "This frame (PLY)", "All frames (NPZ)"
 
-STYLE_LABEL = "Speaking style"
+STYLE_LABEL = "Style"
+MOUTH_LABEL, MAP_LABEL, ON_FACE_LABEL = "Mouth over time", "Among speakers", "On the face"
 STYLE_NOTE = (
     "The style is the mean and the standard deviation of this person's expression in the clip; stage 1 is conditioned "
     "on it."
@@ -204,7 +235,8 @@ STYLE_MAP = "This clip among the speakers of the training set"
 STYLE_FACE = "Mean and standard deviation of the mouth shape, drawn on the face"
 STYLE_CURVES = "Lip aperture and mouth width over time, with the sound"
 
-REFERENCES_LABEL = "Reference frames"
+REFERENCES_LABEL = "References"
+LIPS_LABEL, FACE_LABEL, TIMELINE_LABEL, STRATEGIES_LABEL = "Lips", "Face", "In the clip", "Strategies"
 REFERENCES_NOTE = (
     "The pixels of the new mouth come from these frames. A caption says the frame's number and why it was selected. "
     "Choosing another strategy shows what it would have selected; the dub itself does not change."
@@ -217,9 +249,10 @@ REFERENCES_TIMELINE = "Time of the references in the clip"
 REFERENCES_COMPARED = "Lip references that each strategy selects"
 REFERENCES_TABLE = "Strategies compared, without rendering"
 
-ATTENTION_LABEL = "Attention maps"
+ATTENTION_LABEL = "Attention"
+TRACE_LABEL, LIP_LABEL, PRIOR_LABEL, OVER_TIME_LABEL = "Where from", "Lips", "Texture prior", "Over time"
 ATTENTION_KIND = "Attention of"
-ATTENTION_KINDS = [("lips and face", "both"), ("lips: Lip-Attention", "lip"), ("face: Face-Attention", "face")]
+ATTENTION_KINDS = [("lips and face", "both"), ("lips", "lip"), ("face", "face")]
 ATTENTION_COLOURS = "The reference with the largest weight at each pixel. Click a pixel to see where it was sampled"
 ATTENTION_X, ATTENTION_Y = "Pixel from the left", "from the top"
 ATTENTION_TRACE = "Where that pixel was sampled in each reference, and with which weight"
@@ -228,7 +261,15 @@ ATTENTION_FACE = "Face-Attention: weight of each reference (yellow: larger); bel
 ATTENTION_PRIOR = "Texture prior: the colours that all references together predict for this frame (yellow: uncertain)"
 ATTENTION_TIME = "Attention weights over time"
 
-STAGES_LABEL = "Stages and figures"
+FIGURES_LABEL = "Figures"
+PICTURES_LABEL, STAGES_LABEL, MERITS_LABEL = "Stage by stage", "Time and memory", "Quality"
+STAGE_PICTURES = "What each stage made of the chosen frame"
+STAGE_SOURCE = "1. The clip"
+STAGE_FIT = "2. The geometry fitted to it"
+STAGE_DRIVEN = "3. The geometry that the new speech drives"
+STAGE_PRIOR = "4. The texture that all references predict"
+STAGE_ATTENTION = "5. From which reference each pixel is sampled"
+STAGE_DUB = "6. The dub"
 STAGES_COLUMNS = ("stage", "seconds", "share", "ms per frame", "peak memory, MB")
 STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"
 SEEN_BUTTON = "Measure the dubbed video too (tracks its face, which takes as long as for the clip)"

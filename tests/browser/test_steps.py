@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import CopyPipeline, EndlessPipeline, PickyPipeline, write_clip, write_speech
-from media_samples import ASSETS, write_two_faces
+from inspection.conftest import record_run
+from media_samples import ASSETS, write_two_faces, write_video
 
 from browser.visiting import (
     IN_A_BROWSER,
     assert_can_be_read,
     assert_no_sideways_scrolling,
+    frame_shown,
     give,
+    move_bar,
+    open_panel,
     wait_for_result,
 )
 from personatalk.webapp import strings
+from personatalk.webapp.jobs import RECORD
 
 pytestmark = IN_A_BROWSER
 
@@ -171,6 +179,140 @@ def test_the_keyboard_alone_is_enough(visit, serve, clip, speech):
     wait_for_result(page, "5 frames")
 
 
+def test_bar_keys_and_videos_move_one_another(visit, serve, speech, tmp_path):
+    page = visit(serve(CopyPipeline()))
+    give(page, write_clip(tmp_path / "clip.mp4", 50), speech)
+    page.locator("#time-bar .play").and_(page.locator(":disabled")).wait_for()  # there is nothing to play yet
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#dub").click()
+    wait_for_result(page, "5 frames")  # says the pipeline, so the bar has five
+    page.wait_for_function("!document.querySelector('#time-bar .play').disabled")
+    move_bar(page, 3)
+    page.wait_for_function(videos_are_at(3))
+    page.locator("#summary textarea").evaluate("summary => summary.blur()")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(videos_are_at(2))
+    page.locator("#time-bar .on").click()
+    page.wait_for_function(videos_are_at(3))
+    assert frame_shown(page) == 3
+    page.locator("#before video").evaluate("video => { video.currentTime = 0.06; }")
+    page.locator("#result video").evaluate("video => { video.currentTime = 0.06; }")
+    page.wait_for_function("document.querySelector('#time-bar input').value === '1'")
+    page.wait_for_url("**frame=1**")
+
+
+def test_a_loop_plays_again(visit, serve, speech, tmp_path):
+    page = visit(serve(LongCopyPipeline()))
+    give(page, write_clip(tmp_path / "clip.mp4", 200), speech)
+    dub(page, "200 frames")
+    page.wait_for_function("!document.querySelector('#time-bar .play').disabled")
+    move_bar(page, 12)
+    page.locator("#time-bar .loop").click()  # a second around frame 12
+    page.evaluate(RECORD_FRAMES)
+    page.locator("#time-bar .play").click()
+    page.wait_for_function("window.jumps.some(([from, to]) => from > 20 && to < 12)")
+    assert page.evaluate("Math.max(...window.jumps.flat())") < 125  # it ends at 24; a busy machine may see it late
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('#time-bar input').value > 125")
+
+
+RECORD_FRAMES = """() => {
+  window.jumps = [];
+  let last = 0;
+  window.player.subscribe(({frame}) => { window.jumps.push([last, frame]); last = frame; });
+}"""
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recording")
+    record_run(folder)
+    return folder
+
+
+def test_before_and_after_are_compared_in_three_ways(visit, serve, speech, tmp_path, recording):
+    page = visit(serve(RecordedPipeline(recording)))
+    lighter = [np.full((300, 300, 3), 20 + 3 * index, np.uint8) for index in range(60)]
+    give(page, write_video(tmp_path / "clip.mp4", lighter), speech)
+    dub(page, "60 frames")
+    choose_view(page, "wipe")
+    boxes = [page.locator(f"#{name}").bounding_box() for name in ("before", "result")]
+    assert boxes[0] == boxes[1] and boxes[0]["width"] > 300  # one over the other
+    page.get_by_label(strings.WIPE_LABEL).fill("20")
+    assert page.locator("#result").evaluate("video => getComputedStyle(video).clipPath") == "inset(0px 0px 0px 20%)"
+    page.mouse.move(boxes[0]["x"] + 10, boxes[0]["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(boxes[0]["x"] + 0.7 * boxes[0]["width"], boxes[0]["y"] + 40)
+    page.mouse.up()
+    assert page.locator("#result").evaluate("video => getComputedStyle(video).clipPath").endswith("70%)")
+    choose_view(page, "mouth")
+    page.wait_for_function("document.querySelector('.mouth-after').width > 20")
+    assert not page.locator("#before").is_visible()
+    drawn = page.evaluate(MOUTH_PIXEL)
+    move_bar(page, 55)
+    page.wait_for_function(f"Math.abs(({MOUTH_PIXEL})() - {drawn}) > 20")
+
+
+MOUTH_PIXEL = "() => document.querySelector('.mouth-after').getContext('2d').getImageData(2, 2, 1, 1).data[0]"
+
+
+def choose_view(page, view: str) -> None:
+    name = next(label for label, value in strings.VIEWS if value == view)
+    page.get_by_label(name, exact=True).check()
+    page.wait_for_function("view => document.querySelector('#pair').dataset.view === view", arg=view)
+
+
+def test_a_chart_moves_the_video_and_sets_a_loop(visit, serve, speech, tmp_path, recording):
+    page = visit(serve(RecordedPipeline(recording)), "desktop", "dark")
+    give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
+    dub(page, "60 frames")
+    chart = page.locator("#speech-chart svg").first
+    chart.wait_for()
+    box = chart.bounding_box()
+    read = page.locator("#speech-chart .chart-key b").first
+    before = read.inner_text()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 30)
+    page.wait_for_function("old => document.querySelector('#speech-chart .chart-key b').innerText !== old", arg=before)
+    page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 30)
+    wait_until(page, lambda: 26 <= frame_shown(page) <= 32)
+    page.wait_for_function(videos_are_at(frame_shown(page)))
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 30)
+    page.mouse.up()
+    first, last = page.evaluate("window.player.state.loop")
+    assert 31 <= first <= 37 and 43 <= last <= 50 and frame_shown(page) == first
+    cursor = page.locator("#speech-chart .chart-cursor").first
+    at = float(cursor.get_attribute("x1"))
+    page.locator("#time-bar .on").click()
+    wait_until(page, lambda: float(cursor.get_attribute("x1")) > at)
+
+
+def videos_are_at(frame: int) -> str:
+    return (
+        "['before', 'result'].every((id) => Math.floor(document.querySelector(`#${id} video`).currentTime * 25 + 1e-3)"
+        f" === {frame})"
+    )
+
+
+class LongCopyPipeline(CopyPipeline):
+    """Says of every clip that it has two hundred frames, which it must have."""
+
+    def dub(self, *args, **kwargs):
+        return SimpleNamespace(**vars(super().dub(*args, **kwargs)) | {"num_frames": 200})
+
+
+class RecordedPipeline(CopyPipeline):
+    """Leaves a recording of a run of sixty frames beside the copy."""
+
+    def __init__(self, recording: Path) -> None:
+        self.recording = recording
+
+    def dub(self, video, audio, output, *args, **kwargs):
+        shutil.copytree(self.recording, output.parent / RECORD, dirs_exist_ok=True)
+        return SimpleNamespace(**vars(super().dub(video, audio, output, *args, **kwargs)) | {"num_frames": 60})
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_everything_can_be_read_and_fits(visit, serve, clip, speech, size, scheme):
@@ -179,8 +321,10 @@ def test_everything_can_be_read_and_fits(visit, serve, clip, speech, size, schem
     give(page, clip, speech)
     page.locator("#options > button").click()
     dub(page)
-    assert_can_be_read(page)
-    assert_no_sideways_scrolling(page)
+    for group in ("result", "geometry", "style", "references", "attention", "figures"):
+        open_panel(page, group)
+        assert_can_be_read(page)
+        assert_no_sideways_scrolling(page)
 
 
 def choose_file(page, button: str, path: Path) -> None:
@@ -190,11 +334,11 @@ def choose_file(page, button: str, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-def dub(page) -> None:
+def dub(page, summary: str = "5 frames") -> None:
     """Take step 3, dub, and wait for the result."""
     page.get_by_label(strings.CONSENT_LABEL).check()
     page.locator("#dub").click()
-    wait_for_result(page, "5 frames")
+    wait_for_result(page, summary)
 
 
 def wait_until(page, happened, seconds: float = 30) -> None:
@@ -210,7 +354,7 @@ def wait_until(page, happened, seconds: float = 30) -> None:
 )
 def test_the_3d_view_says_what_this_browser_cannot_draw(visit, serve, has_webgl, shown, hidden):
     page = visit(serve(CopyPipeline()), before="" if has_webgl else NO_WEBGL)  # the tests' browser has it in software
-    page.locator("#geometry > button").click()
+    open_panel(page, "geometry", "model")
     page.get_by_text(plain(shown)).wait_for()
     assert not page.get_by_text(plain(hidden)).is_visible()
 

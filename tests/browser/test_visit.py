@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -15,6 +16,9 @@ from browser.visiting import (
     assert_no_sideways_scrolling,
     assert_shows_something,
     give,
+    height_of,
+    move_bar,
+    open_panel,
     wait_for_result,
 )
 from personatalk.media import probe_video
@@ -49,9 +53,9 @@ def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
 
 
 def assert_videos_play_in_step(page) -> None:
-    page.locator("#play").click()
+    page.locator("#time-bar .play").click()
     page.wait_for_function("document.querySelector('#result video').currentTime > 0.5")
-    page.locator("#play").click()
+    page.locator("#time-bar .play").click()
     page.wait_for_function(
         "(() => { const [a, b] = ['before', 'result'].map((id) => document.querySelector(`#${id} video`));"
         " return a.paused && b.paused && a.currentTime > 0.3 && Math.abs(a.currentTime - b.currentTime) < 0.31; })()"
@@ -65,36 +69,70 @@ def assert_downloads_are_real(page, frames: int, width: int) -> None:
     with page.expect_download() as download:
         page.locator("#video-file").click()
     assert (probe_video(download.value.path()).width, probe_video(download.value.path()).num_frames) == (width, frames)
-    page.locator("#animate-webp").click()
-    page.locator("#animation-file").wait_for()
-    with page.expect_download() as download:
-        page.locator("#animation-file").click()
+    with page.expect_download() as download:  # it is saved as soon as it is made
+        page.locator("#make-webp").click()
     assert iio.imread(download.value.path(), extension=".webp", index=0).shape[1] >= 2 * width
+    with page.expect_download() as download:
+        page.locator("#make-zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert {"before.mp4", "dubbed.mp4", "side_by_side.mp4", "report.json"} <= set(archive.namelist())
+        assert {"geometry.glb", "geometry.npz"} <= set(archive.namelist())
 
 
 def look_inside(page) -> None:
-    """Open every panel, move the slider, click a pixel, make the overlay, download a mesh."""
-    page.locator("#geometry > button").click()
-    assert_shows_something(page.locator("#geometry-picture img"))
-    assert_shows_something(page.locator("#geometry-model canvas"))
-    shown = page.locator("#geometry-picture img").get_attribute("src")
-    page.locator("#frame-slider input[type=number]").fill("3")
-    page.locator("#frame-slider input[type=number]").press("Enter")
-    page.wait_for_function("old => document.querySelector('#geometry-picture img').src !== old", arg=shown)
-    page.locator("#make-overlay").click()
-    page.locator("#geometry-overlay video").wait_for(timeout=DUB_TIMEOUT_MS)
-    for kind, begins in (("glb", b"glTF"), ("ply", b"ply"), ("npz", b"PK")):
-        with page.expect_download() as download:
-            page.locator(f"#download-{kind}").click()
-        assert Path(download.value.path()).read_bytes().startswith(begins)
+    """Open every panel, move the bar, play, click a pixel, make the overlay, download a mesh."""
+    open_panel(page, "geometry")
+    assert_shows_something(page.locator("#geometry-pictures img").first)
+    shown = page.locator("#geometry-pictures img").first.get_attribute("src")
+    move_bar(page, 3)
+    page.wait_for_function("old => document.querySelector('#geometry-pictures img').src !== old", arg=shown)
     page.wait_for_function(
         "['before', 'result'].every((id) => {"
         " const time = document.querySelector(`#${id} video`).currentTime; return time > 0.1 && time < 0.2; })"
-    )  # frame 3 of 25 a second: the slider moves the videos too
-    page.locator("#style > button").click()
-    for name in ("curves", "map", "face"):
-        assert_shows_something(page.locator(f"#style-{name} img"))
-    page.locator("#references > button").click()
+    )  # frame 3 of 25 a second: the bar moves the videos too
+    shown = page.locator("#geometry-pictures img").first.get_attribute("src")
+    page.locator("#time-bar .play").click()  # and the video moves the bar and the panels
+    page.wait_for_function("document.querySelector('#time-bar input').value > 10")
+    page.wait_for_function("old => document.querySelector('#geometry-pictures img').src !== old", arg=shown)
+    download_meshes(page)
+    open_panel(page, "geometry", "model")
+    assert_shows_something(page.locator("#turntable video"))  # as this browser has no graphics card
+    page.get_by_label(strings.MODEL_VIEWS[0][0]).check()
+    assert_shows_something(page.locator("#geometry-model canvas"))
+    open_panel(page, "geometry", "overlay")
+    page.locator("#make-overlay").click()
+    page.locator("#geometry-overlay video").wait_for(timeout=DUB_TIMEOUT_MS)
+    look_at_references(page)
+    open_panel(page, "attention")
+    assert_shows_something(page.locator("#attention-colours img"))
+    page.locator("#attention-colours img").click(position={"x": 200, "y": 240})
+    page.wait_for_function("document.querySelector('#attention-trace').innerText.includes('% from')")
+    open_panel(page, "figures", "stages")
+    page.locator("#stage-table").get_by_text("stage 2").wait_for()
+    open_panel(page, "figures", "merits")
+    page.locator("#merit-table").get_by_text("identity").wait_for()
+    page.locator("#measure-dub").click()
+    page.locator("#seen-figures").get_by_text("lip aperture, measured").wait_for(timeout=DUB_TIMEOUT_MS)
+    assert page.evaluate("[...document.querySelectorAll('#workspace .picture img')].every((image) => image.alt)")
+    bar = page.locator("#time-bar").bounding_box()  # stays in sight at the end of the page
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert 0 <= bar["y"] and bar["y"] + bar["height"] <= page.viewport_size["height"]
+    page.wait_for_function(COVERED_BY_NOTHING)
+
+
+def download_meshes(page) -> None:
+    for panel, kind, begins in (("meshes", "ply", b"ply"), ("meshes", "npz", b"PK"), ("model", "glb", b"glTF")):
+        open_panel(page, "geometry", panel)
+        page.wait_for_function(
+            "id => document.querySelector(`#${id}`).matches('a[href], :has(a[href])')", arg=f"download-{kind}"
+        )
+        with page.expect_download() as download:
+            page.locator(f"#download-{kind}").click()
+        assert Path(download.value.path()).read_bytes().startswith(begins)
+
+
+def look_at_references(page) -> None:
+    open_panel(page, "references")
     assert_shows_something(page.locator("#lip-references img").first)
     own = page.locator("#lip-references .caption-label").all_inner_texts()
     page.locator("#shown-strategy input").click()
@@ -104,49 +142,59 @@ def look_inside(page) -> None:
         " return shown.length && shown.map((label) => label.innerText).join() !== old; }",
         arg=",".join(own),
     )
-    page.locator("#attention > button").click()
-    assert_shows_something(page.locator("#attention-colours img"))
-    assert_shows_something(page.locator("#attention-lip img"))
-    page.locator("#attention-colours img").click(position={"x": 200, "y": 240})
-    page.wait_for_function("document.querySelector('#attention-trace').innerText.includes('% from')")
-    page.locator("#stages > button").click()
-    page.locator("#stage-table").get_by_text("stage 2").wait_for()
-    page.locator("#figures").get_by_text("identity").wait_for()
-    page.locator("#measure-dub").click()
-    page.locator("#seen-figures").get_by_text("lip aperture, measured").wait_for(timeout=DUB_TIMEOUT_MS)
-    assert page.evaluate("[...document.querySelectorAll('#inside .picture img')].every((image) => image.alt)")
-    slider = page.locator("#frame-slider").bounding_box()  # stays in sight at the end of the last panel
-    assert 0 <= slider["y"] and slider["y"] + slider["height"] <= page.viewport_size["height"]
-    page.locator("#attention").evaluate("panel => panel.scrollIntoView()")
-    page.wait_for_function(COVERED_BY_NOTHING)
 
 
 COVERED_BY_NOTHING = """() => {
-  const slider = document.querySelector('#frame-slider'), box = slider.getBoundingClientRect();
+  const bar = document.querySelector('#time-bar'), box = bar.getBoundingClientRect();
   for (let y = box.top + 4; y < box.bottom - 4; y += 6)
     for (let x = box.left + 12; x < box.right - 12; x += 12)
-      if (!slider.contains(document.elementFromPoint(x, y))) return false;
+      if (!bar.contains(document.elementFromPoint(x, y))) return false;
   return true;
 }"""
+PANELS = {  # what each shows
+    ("geometry", "meshes"): "#geometry-pictures img",
+    ("geometry", "curves"): "#geometry-curves svg",
+    ("style", "mouth"): "#style-curves svg",
+    ("style", "speakers"): "#style-map img",
+    ("style", "onface"): "#style-face img",
+    ("references", "lips"): "#lip-references img",
+    ("references", "skin"): "#face-references img",
+    ("references", "timeline"): "#references-timeline svg",
+    ("references", "strategies-panel"): "#strategies img",
+    ("attention", "trace"): "#attention-colours img",
+    ("attention", "attention-lip"): "#lip-weights img",
+    ("attention", "attention-face"): "#face-weights img",
+    ("attention", "prior"): "#attention-prior img",
+    ("attention", "shares"): "#attention-time svg",
+    ("figures", "pictures"): "#stage-pictures img",
+    ("figures", "stages"): "#stage-table table",
+    ("figures", "merits"): "#merit-table table",
+}
 
 
 @pytest.mark.weights
-def test_an_example_on_a_phone_in_the_dark(visit, url):
-    page = visit(url, "phone", "dark")
+@pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("desktop", "light")])
+def test_every_panel_of_an_example_fits(visit, url, size, scheme):
+    page = visit(url, size, scheme)
     assert_no_sideways_scrolling(page)
     page.locator("#examples button").first.click()
     wait_for_result(page, "75 frames at 25 fps")
-    second = visit(url, "phone", "dark")  # finds the example finished
-    second.locator("#examples button").first.click()
-    wait_for_result(second, "75 frames at 25 fps")
-    for panel in ("geometry", "style", "references", "attention", "stages"):
-        second.locator(f"#{panel} > button").click()
-    for shown in (
-        "geometry-picture", "geometry-curves", "style-map", "lip-references", "attention-colours", "attention-lip",
-        "attention-prior",
-    ):  # fmt: skip
-        assert_shows_something(second.locator(f"#{shown} img").first)
-    second.locator("#figures").get_by_text("identity").wait_for()
-    assert_no_sideways_scrolling(second)
-    for panel in ("geometry", "style", "references", "attention", "stages"):
-        second.locator(f"#{panel}").screenshot(path=ARTIFACTS / f"{panel}_phone.png")
+    window = page.viewport_size["height"]
+    for group, panel in PANELS:
+        open_panel(page, group, panel)
+        assert_shows_something(page.locator(PANELS[group, panel]).first)
+        assert_no_sideways_scrolling(page)
+        assert height_of(page, "html") <= 2 * window, (group, panel)
+        assert size == "phone" or height_of(page, "#workspace") <= window, (group, panel)
+        page.screenshot(path=ARTIFACTS / f"{group}_{panel}_{size}.png", full_page=True)
+
+
+@pytest.mark.weights
+def test_a_link_leads_to_an_example_its_panel_and_its_frame(visit, url):
+    page = visit(f"{url}?example=grid_speaker&panel=attention&frame=42", before="")
+    page.wait_for_function("document.querySelector('#time-bar input').value === '42'", timeout=DUB_TIMEOUT_MS)
+    assert_shows_something(page.locator("#attention-colours img"))
+    page.wait_for_function("Math.abs(document.querySelector('#result video').currentTime - 42.5 / 25) < 0.02")
+    open_panel(page, "style")
+    move_bar(page, 50)
+    page.wait_for_url("**panel=style&frame=50**")

@@ -49,6 +49,42 @@ def wait_for_result(page, summary: str) -> None:
     )
 
 
+def open_panel(page, group: str, panel: str | None = None) -> None:
+    """Open a tab of the workspace, and a panel in it; on a phone some tabs lie in a menu, so they are not clicked."""
+    for name in filter(None, (group, panel)):
+        tab = page.locator(f"[role=tab][data-tab-id={name}]")
+        if tab.count():
+            tab.evaluate("tab => tab.click()")
+        else:
+            open_from_menu(page, name)
+        page.wait_for_function(
+            "name => document.querySelector(`[role=tab][data-tab-id=${name}]`).ariaSelected === 'true'", arg=name
+        )
+
+
+def open_from_menu(page, name: str) -> None:
+    """Choose a tab that has no place in its row from the menu beside the row."""
+    labels = {
+        "style": strings.STYLE_LABEL, "references": strings.REFERENCES_LABEL, "attention": strings.ATTENTION_LABEL,
+        "figures": strings.FIGURES_LABEL, "geometry": strings.GEOMETRY_LABEL, "result": strings.RESULT_LABEL,
+    }  # fmt: skip
+    page.locator("#tabs > .tab-wrapper .overflow-menu > button").click()
+    page.locator("#tabs > .tab-wrapper .overflow-dropdown button").get_by_text(labels[name], exact=True).click()
+
+
+def move_bar(page, frame: int) -> None:
+    """Choose a frame."""
+    page.locator("#time-bar input").fill(str(frame))
+
+
+def frame_shown(page) -> int:
+    return int(page.locator("#time-bar input").input_value())
+
+
+def height_of(page, selector: str) -> float:
+    return page.locator(selector).bounding_box()["height"]
+
+
 def assert_no_sideways_scrolling(page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from media_samples import write_video
 from PIL import Image
 
-from personatalk.inspection.comparison import MAX_S, write_comparison
+from personatalk.inspection.comparison import MAX_S, write_comparison, write_side_by_side
+from personatalk.media import AI_MODIFIED, VideoWriter, probe_video, read_audio, read_frames
 
 WIDTH, HEIGHT, BAR = 240, 96, 8  # px
 SHOWN_FPS = 12.5
@@ -71,3 +73,20 @@ def test_a_long_video_is_cut_and_a_large_one_made_small(tmp_path):
 def test_other_formats_are_refused(tmp_path):
     with pytest.raises(ValueError, match="comparison.png"):
         write_comparison(tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "comparison.png")
+
+
+def test_both_videos_beside_each_other_keep_every_frame_and_the_dubs_sound(tmp_path, speech):
+    before = write_video(tmp_path / "before.mp4", moving_bar(10, 8))
+    after = write_video(tmp_path / "after.mp4", moving_bar(24, 8))
+    with_sound = tmp_path / "dubbed.mp4"
+    with VideoWriter(with_sound, source=after, audio=speech) as writer:
+        for frame in read_frames(after):
+            writer.write(frame.image, frame.pts)
+    path = write_side_by_side(before, with_sound, tmp_path / "both.part", names=("a", "b"))
+    bars = bars_of(path)
+    np.testing.assert_allclose(bars[:, 1], 8 * np.arange(24), atol=1)
+    np.testing.assert_allclose(bars[:, 0], 8 * np.minimum(np.arange(24), 9), atol=1)  # it holds its last frame
+    assert float(probe_video(path).fps) == pytest.approx(25, rel=0.01)
+    np.testing.assert_allclose(len(read_audio(path)), len(read_audio(with_sound)), rtol=0.05)
+    with av.open(str(path)) as container:
+        assert container.metadata["comment"] == AI_MODIFIED

@@ -1,0 +1,13 @@
+// Gradio gives pictures no alternative text, and does not mark its messages as live regions. NAMES: see theme.py.
+
+const names = NAMES;
+const name = () => {
+  for (const [id, text] of Object.entries(names))
+    for (const picture of document.querySelectorAll(`#${id} img`)) {
+      if (picture.alt !== text) picture.alt = text;
+      picture.closest("button")?.setAttribute("aria-label", text);
+    }
+  for (const empty of document.querySelectorAll(".empty[aria-label]")) empty.setAttribute("role", "img");
+  for (const id of ["status", "estimate"]) document.getElementById(id)?.setAttribute("role", "status");
+};
+new MutationObserver(name).observe(document, {childList: true, subtree: true});

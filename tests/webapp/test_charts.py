@@ -1,0 +1,68 @@
+"""The numbers behind the charts that the browser draws."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from inspection.conftest import record_run
+
+from personatalk.geometry.mouth import lip_aperture
+from personatalk.inspection.recording import Inspection
+from personatalk.inspection.references import bank
+from personatalk.webapp import strings
+from personatalk.webapp.charts import (
+    CLOSED_IOD,
+    attention_chart,
+    mouth_chart,
+    pose_chart,
+    timeline_chart,
+)
+from personatalk.webapp.jobs import SEEN
+
+
+@pytest.fixture(scope="module")
+def inspection(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recording")
+    record_run(folder)
+    return Inspection.load(folder)
+
+
+def test_the_mouth_is_asked_for_and_seen_frame_by_frame(inspection):
+    seen_at = inspection.times[[10, 11, 12]]
+    np.savez(inspection.folder / SEEN, times=seen_at, aperture=[0.1, np.nan, 0.3])
+    aperture, width, speech = mouth_chart(inspection)["rows"]
+    source, asked, seen = (line["values"] for line in aperture["lines"])
+    np.testing.assert_allclose(asked, lip_aperture(inspection.driven_vertices), atol=1e-4)
+    np.testing.assert_allclose(source, lip_aperture(inspection.source_vertices), atol=1e-4)
+    assert seen[10:13] == [0.1, None, 0.3] and seen[9] is None and seen[13] is None
+    closed = np.zeros(len(asked), bool)
+    for start, end in aperture["bands"][0]["spans"]:
+        closed |= (inspection.times >= start) & (inspection.times <= end)
+    np.testing.assert_array_equal(closed, lip_aperture(inspection.driven_vertices) < CLOSED_IOD)
+    assert width["label"] == strings.CHART_WIDTH
+    (voice,) = speech["bands"][0]["spans"]  # the sound begins after a third of the clip
+    assert voice[0] == pytest.approx(0.8, abs=0.1) and voice[1] > 2.3
+
+
+def test_every_chart_is_json_with_a_value_for_each_frame(inspection):
+    for chart in (mouth_chart(inspection, has_width=False), pose_chart(inspection), attention_chart(inspection)):
+        assert json.loads(json.dumps(chart, allow_nan=False)) == chart
+        for row in chart["rows"]:
+            for line in (*row.get("lines", ()), *row.get("stack", ())):
+                assert len(line["values"]) == inspection.num_frames == len(chart["times"])
+        assert chart["end"] == pytest.approx(inspection.num_frames / 25)
+
+
+def test_shares_of_attention_add_up(inspection):
+    for row in attention_chart(inspection)["rows"]:
+        np.testing.assert_allclose(np.sum([part["values"] for part in row["stack"]], 0), 1, atol=5e-3)
+
+
+def test_references_are_marked_on_the_curve_of_their_own_video(inspection):
+    chart = timeline_chart(inspection)
+    marks = [mark for mark in chart["rows"][0]["marks"] if not mark["square"]]
+    times = inspection.reference.times[bank(inspection, "lip")]
+    np.testing.assert_allclose([mark["x"] for mark in marks], times, atol=1e-3)
+    assert chart["linked"]  # the clip is its own reference, frame by frame
