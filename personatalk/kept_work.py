@@ -157,7 +157,7 @@ class KeptWork(NothingKept):
         self._is_dubbed.append(is_dubbed)
         for left, top, difference in changes():
             box = np.array((left, top, *difference.shape[:2]))
-            self._changes.append((place, box, zlib.compress(np.ascontiguousarray(difference), CHANGES_LEVEL)))
+            self._changes.append((place, box, zlib.compress(difference.tobytes(), CHANGES_LEVEL)))
         if place == SEGMENT_FRAMES - 1:
             self._write_segment(number)
 

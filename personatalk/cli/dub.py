@@ -6,7 +6,7 @@ import argparse
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
 from personatalk.cli.faces import add_face, read_face
@@ -118,7 +118,7 @@ def _dub(arguments: argparse.Namespace) -> None:
     options = _options_of(arguments)
     record = _recorder(arguments.inspect) if arguments.inspect else None
     pipeline = load(arguments.checkpoints, str(find_device(arguments)))
-    kept = {"resume": True} if arguments.resume else {}  # a pipeline of another kind need not know it
+    kept: dict[str, Any] = {"resume": True} if arguments.resume else {}  # a pipeline of another kind need not know it
     with ProgressBar(quiet=arguments.quiet) as bar:
         result = pipeline.dub(
             arguments.clip, speech, arguments.output, options, progress=bar.show, record=record, **kept
