@@ -53,7 +53,8 @@ def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
 
 
 def assert_videos_play_in_step(page) -> None:
-    page.locator("#time-bar .play").click()
+    page.locator("#time-bar .play").click()  # a new result shows its middle, and is played from its start
+    page.wait_for_function("document.querySelector('#result video').currentTime < 0.45")
     page.wait_for_function("document.querySelector('#result video').currentTime > 0.5")
     page.locator("#time-bar .play").click()
     page.wait_for_function(
@@ -97,8 +98,6 @@ def look_inside(page) -> None:
     download_meshes(page)
     open_panel(page, "geometry", "model")
     assert_shows_something(page.locator("#turntable video"))  # as this browser has no graphics card
-    page.get_by_label(strings.MODEL_VIEWS[0][0]).check()
-    assert_shows_something(page.locator("#geometry-model canvas"))
     open_panel(page, "geometry", "overlay")
     page.locator("#make-overlay").click()
     page.locator("#geometry-overlay video").wait_for(timeout=DUB_TIMEOUT_MS)
@@ -123,12 +122,19 @@ def look_inside(page) -> None:
 def download_meshes(page) -> None:
     for panel, kind, begins in (("meshes", "ply", b"ply"), ("meshes", "npz", b"PK"), ("model", "glb", b"glTF")):
         open_panel(page, "geometry", panel)
-        page.wait_for_function(
-            "id => document.querySelector(`#${id}`).matches('a[href], :has(a[href])')", arg=f"download-{kind}"
-        )
-        with page.expect_download() as download:
-            page.locator(f"#download-{kind}").click()
-        assert Path(download.value.path()).read_bytes().startswith(begins)
+        assert download_of(page, f"#download-{kind}").read_bytes().startswith(begins)
+
+
+def download_of(page, button: str) -> Path:
+    """Press a button until it gives its file: what it offers is made when its panel is opened."""
+    downloads = []
+    page.once("download", lambda download: downloads.append(download))
+    for _ in range(30):
+        page.locator(button).click()
+        page.wait_for_timeout(2000)
+        if downloads:
+            return Path(downloads[0].path())
+    raise AssertionError(f"{button} gives no file")
 
 
 def look_at_references(page) -> None:
@@ -184,8 +190,9 @@ def test_every_panel_of_an_example_fits(visit, url, size, scheme):
         open_panel(page, group, panel)
         assert_shows_something(page.locator(PANELS[group, panel]).first)
         assert_no_sideways_scrolling(page)
-        assert height_of(page, "html") <= 2 * window, (group, panel)
-        assert size == "phone" or height_of(page, "#workspace") <= window, (group, panel)
+        limits = {"html": 2.75, "#workspace": 1.5} if size == "phone" else {"html": 2, "#workspace": 1}  # windows
+        heights = {selector: height_of(page, selector) / window for selector in limits}
+        assert all(heights[selector] <= limits[selector] for selector in limits), (group, panel, heights)
         page.screenshot(path=ARTIFACTS / f"{group}_{panel}_{size}.png", full_page=True)
 
 
