@@ -390,6 +390,7 @@ class DubbingPipeline:
         """
 
         def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, Pixels, np.ndarray, RenderedFrame | None]:
+            """Position, source, result, [faces] bool dubbed, what the first renderer made; None where it was kept."""
             position, source = item
             if known := run.kept.frame(position):
                 return position, source, with_changes(source, known.changes), known.is_dubbed, None

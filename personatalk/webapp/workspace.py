@@ -145,6 +145,7 @@ def _for_the_opened(
     """Let the panel that is seen act, and leave all others as they are."""
 
     def run(outcome: Outcome | None, bar: dict[str, Any] | None, opened: str, *settings: Any) -> list[Any]:
+        """New values of all panels' outputs, in their order."""
         given, values = list(settings), []
         context = _context(recordings, outcome, bar) if opened else None
         for panel in panels:
