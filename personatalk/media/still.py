@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from personatalk.errors import MediaError
 from personatalk.media.colour import ColourConverter, ColourTags, pixel_format
+from personatalk.media.decode import VideoInfo, probe_video, read_frames
 from personatalk.media.targets import cannot_write
 
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -40,14 +41,59 @@ def still_clip(image: Path, seconds: float) -> Iterator[Path]:
     Raises:
         MediaError: it cannot be read, or is too large.
     """
-    picture = read_still(image)
     with TemporaryDirectory(prefix="personatalk-") as folder:
-        path = Path(folder) / f"{Path(image).stem or 'still'}.mp4"
-        try:
-            _write(picture, path, round(max(seconds, MIN_S) * RATE) + 1)
-        except (OSError, FFmpegError) as error:
-            raise cannot_write(path, error) from error
-        yield path
+        yield write_still_clip(image, Path(folder) / f"{Path(image).stem or 'still'}.mp4", seconds)
+
+
+def write_still_clip(image: Path, path: Path, seconds: float) -> Path:
+    """Write the clip that `still_clip` gives, to a path that is returned.
+
+    Raises:
+        MediaError: the image cannot be read, or is too large, or the clip cannot be written.
+    """
+    picture = read_still(image)
+    try:
+        _write(picture, path, _num_frames(seconds))
+    except (OSError, FFmpegError) as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def probe_clip(path: Path, seconds: float = MIN_S) -> VideoInfo:
+    """Read the properties of a video, or those of the clip that a still image becomes for so many seconds of speech.
+
+    Raises:
+        MediaError: it cannot be read, or is too large.
+    """
+    if not is_still(path):
+        return probe_video(path)
+    height, width = read_still(path).shape[:2]
+    count = _num_frames(seconds)
+    return VideoInfo(
+        width=width,
+        height=height,
+        fps=Fraction(RATE),
+        num_frames=count,
+        duration=count / RATE,
+        has_audio=False,
+        rotation=0,
+        orientation=(1, 0, 0, 1),
+        time_base=Fraction(1, RATE),
+        sample_aspect_ratio=Fraction(1),
+        colour=ColourTags(),
+        start_pts=0,
+        bit_depth=8,
+        mastering=None,
+    )
+
+
+def first_frame(path: Path) -> np.ndarray:
+    """Read the first frame of a video, or a still image: [H, W, 3] uint8, upright.
+
+    Raises:
+        MediaError: it cannot be read, or is too large.
+    """
+    return read_still(path) if is_still(path) else next(iter(read_frames(path))).image
 
 
 def read_still(path: Path) -> np.ndarray:
@@ -68,6 +114,11 @@ def read_still(path: Path) -> np.ndarray:
         raise MediaError(f"{path.name} is broken, or no image at all; export or download it again.") from error
     white = Image.new("RGBA", image.size, "white")
     return np.array(Image.alpha_composite(white, image).convert("RGB"))
+
+
+def _num_frames(seconds: float) -> int:
+    """Frames of the clip for so many seconds of speech; one more, so that it does not end before the speech."""
+    return round(max(seconds, MIN_S) * RATE) + 1
 
 
 def _write(picture: np.ndarray, path: Path, count: int) -> None:

@@ -19,7 +19,7 @@ from personatalk.webapp.service import DubbingService, Outcome, Request
 DOCUMENTATION = """{what}
 
 Args:
-    clip: Video of the person speaking; the face seen from the front.
+    clip: Video of the person speaking, or a still image; the face seen from the front.
     speech: The new speech: a sound file, or a video with sound.
     consent: Must be true: the person shown agreed to this, or is synthetic, and the result will be called dubbed.
     style_strength: Speaking style: 0 is the population mean, 1 this person's own, up to 1.5 exaggerates it.
@@ -124,7 +124,7 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
         """Measure a clip without dubbing it: face track, head pose, lip aperture, speaking style, reference frames.
 
         Args:
-            clip: Video of the person speaking.
+            clip: Video of the person speaking, or a still image.
             speech: A speech; with it the report adds the driven lip aperture and the reference frames of a dub.
             face_x: Of several faces the nearest to this point is used: pixels from the left of the first frame.
             face_y: Pixels from the top of the first frame.

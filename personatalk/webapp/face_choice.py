@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from personatalk.geometry.tracking import MediaPipeTracker
-from personatalk.media import read_frames
+from personatalk.media.still import first_frame
 
 MAX_WIDTH_PX = 960  # of the picture shown
 BOX_COLOUR, TEXT_COLOUR = (0, 150, 136), (255, 255, 255)
@@ -21,7 +21,7 @@ def find_faces(clip: Path) -> tuple[np.ndarray, np.ndarray]:
         picture: [H, W, 3] uint8, the frame at no more than MAX_WIDTH_PX, its faces numbered from 1.
         boxes: [N, 4] left, top, right, bottom; shares of the frame's width and height.
     """
-    frame = next(iter(read_frames(clip))).image
+    frame = first_frame(clip)
     height, width = frame.shape[:2]
     with MediaPipeTracker() as tracker:
         boxes = tracker.detect(frame) / (width, height, width, height)

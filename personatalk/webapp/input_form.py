@@ -12,7 +12,7 @@ import numpy as np
 from gradio.components import Component
 
 from personatalk.errors import PersonaTalkError
-from personatalk.media import probe_video
+from personatalk.media.still import STILL_SUFFIXES, is_still, probe_clip
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
 from personatalk.webapp.face_choice import centre, nearest_face
@@ -22,6 +22,7 @@ from personatalk.webapp.run_summary import name_files_as_the_page_does
 from personatalk.webapp.service import DubbingService, Request
 
 SOUND_NAME = "sound_of_video.wav"
+CLIP_HEIGHT_PX = 160
 NO_FACES = np.zeros((0, 4), np.float32)
 
 
@@ -30,6 +31,9 @@ class InputForm:
     """The components that a visitor fills in.
 
     Attributes:
+        clip: video of the speaker.
+        still: a picture in its place; hidden unless there is one.
+        still_upload: gives it.
         speech_video: gives its sound to `speech`.
         faces: State, [N, 4] boxes of the first frame in shares of its width and height.
         face: number of the chosen face, counted from 0.
@@ -39,6 +43,8 @@ class InputForm:
     """
 
     clip: gr.Video
+    still: gr.Image
+    still_upload: gr.UploadButton
     speech: gr.Audio
     speech_video: gr.UploadButton
     consent: gr.Checkbox
@@ -58,20 +64,24 @@ class InputForm:
     @property
     def inputs(self) -> set[Component]:
         """All that a dub depends on."""
-        unused = ("speech_video", "face_panel", "face_picture", "estimate")
+        unused = ("still_upload", "speech_video", "face_panel", "face_picture", "estimate")
         return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
 
     @property
-    def uploads(self) -> list[gr.Video | gr.Audio]:
+    def uploads(self) -> list[gr.Video | gr.Image | gr.Audio]:
         """Components that hold a visitor's files."""
-        return [self.clip, self.speech, self.style_clip, self.reference_clip]
+        return [self.clip, self.still, self.speech, self.style_clip, self.reference_clip]
+
+    def clip_of(self, values: dict[Component, Any]) -> Path | None:
+        """The clip, or the picture in its place."""
+        return path_or_none(values[self.clip] or values[self.still])
 
     def request(self, values: dict[Component, Any]) -> Request:
         """Turn the values of `inputs` into a request."""
-        clip, speech = path_or_none(values[self.clip]), path_or_none(values[self.speech])
+        clip, speech = self.clip_of(values), path_or_none(values[self.speech])
         point, boxes = None, values[self.faces]
         if clip and len(boxes) > 1 and values[self.face] is not None:
-            info = probe_video(clip)
+            info = probe_clip(clip)
             point = centre(boxes[values[self.face]], info.width, info.height)
         options = DubbingOptions(
             style_strength=values[self.style_strength],
@@ -91,9 +101,31 @@ def path_or_none(value: str | None) -> Path | None:
     return Path(value) if value else None
 
 
+def show_clip(path: Path | None) -> list[Any]:
+    """Give a clip, a picture in its place, or nothing: new values of `clip` and `still`."""
+    is_picture, value = path is not None and is_still(path), str(path) if path else None
+    return [
+        gr.Video(None if is_picture else value, visible=not is_picture),
+        gr.Image(value if is_picture else None, visible=is_picture),
+    ]
+
+
 def add_input_form(limits: Limits) -> InputForm:
     """Lay the numbered steps and the options out."""
-    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=190, elem_id="clip")
+    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=CLIP_HEIGHT_PX, elem_id="clip")
+    still = gr.Image(
+        label=strings.STILL_LABEL,
+        sources=["upload"],
+        type="filepath",
+        image_mode=None,
+        height=CLIP_HEIGHT_PX,
+        buttons=[],
+        visible=False,
+        elem_id="still",
+    )
+    still_upload = gr.UploadButton(
+        strings.STILL_BUTTON, file_types=list(STILL_SUFFIXES), type="filepath", size="sm", elem_id="still-upload"
+    )
     note = strings.LIMITS_NOTE.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
     gr.Markdown(note, elem_id="note")
     face = _add_face_choice()
@@ -108,7 +140,15 @@ def add_input_form(limits: Limits) -> InputForm:
     gr.Markdown(strings.RUN_HEADING)
     estimate = gr.Markdown(strings.ESTIMATE_START, elem_id="estimate")
     return InputForm(
-        clip=clip, speech=speech, speech_video=speech_video, consent=consent, estimate=estimate, **face, **options
+        clip=clip,
+        still=still,
+        still_upload=still_upload,
+        speech=speech,
+        speech_video=speech_video,
+        consent=consent,
+        estimate=estimate,
+        **face,
+        **options,
     )
 
 
@@ -151,7 +191,7 @@ def _add_options() -> dict[str, Any]:
 
 
 def connect_input_form(form: InputForm, service: DubbingService, finished: gr.State) -> None:
-    """Offer the faces of a new clip, take sound from a video, and keep the time estimate up to date.
+    """Take a picture for a clip, offer the faces of it, take sound from a video, and keep the estimate up to date.
 
     Args:
         form: of the visitor.
@@ -159,16 +199,31 @@ def connect_input_form(form: InputForm, service: DubbingService, finished: gr.St
         finished: changes when a run has ended, from which the estimate learns.
     """
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    _connect_still(form, service, private)
     _connect_face_choice(form, service, private)
     _connect_speech_of_video(form, service, private)
     _connect_estimate(form, service, private, finished)
 
 
+def _connect_still(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
+    def take_picture(picture: str, request: gr.Request) -> list[Any]:
+        path = Path(picture)
+        service.sessions.add_upload(str(request.session_hash), path)
+        with errors_as_messages():
+            service.check_clip(path)
+        return show_clip(path)
+
+    shown = [form.clip, form.still]
+    form.still_upload.upload(take_picture, form.still_upload, shown, **private)
+    form.still.clear(lambda: show_clip(None), None, shown, **private)
+
+
 def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
-    def show_faces(clip: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
+    def show_faces(clip: str | None, still: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
         """Offer the choice of a face where the first frame shows several."""
+        given = path_or_none(clip or still)
         try:
-            picture, boxes = service.find_faces(Path(clip)) if clip else (None, NO_FACES)
+            picture, boxes = service.find_faces(given) if given else (None, NO_FACES)
         except PersonaTalkError:  # the estimate says what is wrong with the clip
             picture, boxes = None, NO_FACES
         several, path = len(boxes) > 1, None
@@ -185,7 +240,8 @@ def _connect_face_choice(form: InputForm, service: DubbingService, private: dict
         return nearest_face(boxes, event.index[0] / width, event.index[1] / height)
 
     shown = [form.faces, form.face_panel, form.face_picture, form.face]
-    form.clip.change(show_faces, form.clip, shown, **private)
+    changes = [form.clip.change, form.still.change]
+    gr.on(changes, show_faces, [form.clip, form.still], shown, trigger_mode="always_last", **private)
     form.face_picture.select(choose_face, [form.faces, form.face_picture], form.face, **private)
 
 
@@ -207,7 +263,7 @@ def _connect_estimate(form: InputForm, service: DubbingService, private: dict[st
         session = str(request.session_hash)
         for path in filter(None, (path_or_none(values[component]) for component in form.uploads)):
             service.sessions.add_upload(session, path)
-        if not values[form.clip]:
+        if not form.clip_of(values):
             return strings.ESTIMATE_START
         try:
             return service.estimate(form.request(values), session)

@@ -17,8 +17,9 @@ import numpy as np
 
 from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
-from personatalk.media import probe_video
-from personatalk.media.excerpt import cut_video
+from personatalk.media import probe_video, read_audio
+from personatalk.media.excerpt import SAMPLE_RATE, cut_video
+from personatalk.media.still import MIN_S, is_still, write_still_clip
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import DubbingPipeline
 from personatalk.progress import Progress, Run
@@ -35,7 +36,7 @@ from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import Work
 from personatalk.worker import Worker
 
-RECORD, SEEN, BEFORE = "record", "seen.npz", "before.mp4"
+RECORD, SEEN, BEFORE, STILL = "record", "seen.npz", "before.mp4", "still.mp4"
 
 Result = TypeVar("Result")
 
@@ -46,7 +47,7 @@ class Outcome:
 
     Attributes:
         folder: of the run.
-        before: the clip, or the excerpt of it.
+        before: the clip, the excerpt of it, or the clip that a still image has become.
         video: dubbed.
         report: JSON.
         record: folder of what the research panels show; None where nobody asked for it.
@@ -186,8 +187,7 @@ def make_dub(
     Raises:
         PersonaTalkError: stopped, or nothing to dub.
     """
-    if is_preview:
-        job = preview_of(job, folder)
+    job = planned(job, folder, is_preview=is_preview)
     judge = ClipJudge(Recorder(folder / RECORD) if record else None)
     has_kernels, pipeline = are_compiled(mix_textures), studio.pipeline
     if progress and not has_kernels:
@@ -232,6 +232,20 @@ def make_dub(
     )
 
 
+def planned(job: Job, folder: Path, *, is_preview: bool) -> Job:
+    """What the pipeline is asked for: a clip in place of a still image, and of a preview two seconds."""
+    job = replace(job, clip=moving_clip(job.clip, job.speech, folder))
+    return preview_of(job, folder) if is_preview else job
+
+
+def moving_clip(clip: Path, speech: Path | None, folder: Path) -> Path:
+    """The clip itself; a still image becomes one in a run's folder, as long as the speech."""
+    if not is_still(clip):
+        return clip
+    seconds = len(read_audio(speech, SAMPLE_RATE)) / SAMPLE_RATE if speech else MIN_S
+    return write_still_clip(clip, folder / STILL, seconds)
+
+
 def work_of(job: Job, *, is_read: bool) -> Work:
     """The work of a dub as far as it is known before; `is_read`: whether its faces were read before."""
     info = probe_video(job.clip)
@@ -242,6 +256,7 @@ def work_of(job: Job, *, is_read: bool) -> Work:
 
 def measure_clip(
     studio: Studio,
+    folder: Path,
     clip: Path,
     speech: Path | None,
     options: DubbingOptions,
@@ -249,5 +264,6 @@ def measure_clip(
     progress: Progress | None,
     should_stop: Callable[[], bool] | None,
 ) -> dict:
-    """Measure a clip without dubbing it; see `analyse` of the module `analysis`."""
+    """Measure a clip without dubbing it, in a run's folder; see `analyse` of the module `analysis`."""
+    clip = moving_clip(clip, speech, folder)
     return analyse(studio.pipeline, clip, speech, options, Run(progress, should_stop))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personatalk.errors import MediaError
-from personatalk.media import probe_video
 from personatalk.media.container import decoded, open_media
 from personatalk.media.sound import audio_stream
+from personatalk.media.still import probe_clip
 from personatalk.webapp import strings
 
 TOLERANCE_S = 0.5
@@ -31,13 +31,13 @@ class Limits:
     keep_s: int = 3600
 
     def check_clip(self, clip: Path, kind: str = strings.CLIP) -> None:
-        """Refuse a video that is too large or too long.
+        """Refuse a video that is too large or too long, or a still image that is too large.
 
         Raises:
             MediaError: which limit, and what to do.
         """
         self._check_size(clip, kind)
-        self._check_length(probe_video(clip).duration, kind)
+        self._check_length(probe_clip(clip).duration, kind)
 
     def check_speech(self, speech: Path) -> float:
         """Refuse a sound that is too large or too long; returns its seconds.

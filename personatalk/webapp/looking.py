@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.media import VideoInfo, probe_video, read_audio
+from personatalk.media import VideoInfo, read_audio
 from personatalk.media.excerpt import write_wave
+from personatalk.media.still import MIN_S, probe_clip
 from personatalk.webapp.face_choice import find_faces
 from personatalk.webapp.limits import Limits
 
@@ -26,11 +27,12 @@ def look_at(
 
     Args:
         limits: of what is accepted.
-        clips: videos, with what the page calls them.
+        clips: videos or still images, with what the page calls them.
         speech: a sound.
 
     Returns:
-        what the clips are, in order, and the seconds of speech; None without one.
+        what the clips are, in order, still images as the clips that they become; and the seconds of speech, None
+            without one.
 
     Raises:
         MediaError: what is wrong, and what to do.
@@ -38,7 +40,7 @@ def look_at(
     for path, kind in clips.items():
         limits.check_clip(path, kind)
     spoken = limits.check_speech(speech) if speech else None
-    return [probe_video(path) for path in clips], spoken
+    return [probe_clip(path, spoken or MIN_S) for path in clips], spoken
 
 
 def look_for_faces(_studio: None, clip: Path, **_: object) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ class Job:
     """What the pipeline is asked for.
 
     Attributes:
-        clip: video of the speaker.
+        clip: video of the speaker, or a still image.
         speech: sound.
         options: of the dub.
         stretch: (start, end) s, the part of the output that is rendered; None for all of it.

@@ -18,7 +18,7 @@ from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
-from personatalk.webapp.jobs import Outcome, Workplace, make_dub, measure_clip
+from personatalk.webapp.jobs import STILL, Outcome, Workplace, make_dub, measure_clip
 from personatalk.webapp.kernels import are_compiled
 from personatalk.webapp.known_faces import are_known
 from personatalk.webapp.limits import Limits
@@ -39,7 +39,7 @@ class Request:
     """What a visitor asks for.
 
     Attributes:
-        clip: video of the speaker.
+        clip: video of the speaker, or a still image.
         speech: sound, or a video with sound.
         consent: whether step 3 is ticked.
         options: of the dub.
@@ -210,7 +210,7 @@ class DubbingService:
                 progress(0.0, place + strings.WAITING_TIME.format(time=strings.rough_time(seconds)))
 
         try:
-            with name_files_as_the_page_does(files | {folder / EXCERPT_VIDEO: strings.CLIP}):
+            with name_files_as_the_page_does(files | {folder / name: strings.CLIP for name in (EXCERPT_VIDEO, STILL)}):
                 yield folder, wait
         except BaseException:
             self.sessions.remove(session, folder)
@@ -262,6 +262,7 @@ class DubbingService:
             with self.queue.turn(wait, seconds=self.time_estimator.estimate(replace(work, rendered=0))):
                 found = self.dubbing.call(
                     measure_clip,
+                    folder,
                     clip,
                     speech,
                     options,
@@ -270,6 +271,15 @@ class DubbingService:
                 )
         self.sessions.remove(session, folder)
         return found
+
+    def check_clip(self, clip: Path) -> None:
+        """Look whether a clip or a still image can be read and keeps to the limits.
+
+        Raises:
+            MediaError: what is wrong, and what to do.
+        """
+        with name_files_as_the_page_does({clip: strings.CLIP}):
+            self._look_at({clip: strings.CLIP}, None)
 
     def find_faces(self, clip: Path) -> tuple[np.ndarray, np.ndarray]:
         """Find the faces in a clip's first frame; see `find_faces` of the module `face_choice`.

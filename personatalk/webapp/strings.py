@@ -14,6 +14,8 @@ EXAMPLE_NOTE = "Example, made with the default options."
 
 # the steps
 CLIP_LABEL = "1. Clip of the speaker"
+STILL_LABEL = "1. Picture of the speaker"
+STILL_BUTTON = "Or use a picture"
 SPEECH_LABEL = "2. New speech"
 SPEECH_FROM_VIDEO = "Or take the sound of a video"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
@@ -72,7 +74,7 @@ LONGER_CLIP = " The clip is {difference} longer than the speech, so its end is s
 
 # refusals
 MISSING_TITLE = "One step is missing"
-CLIP_MISSING = "Please give a clip of the speaker in step 1."
+CLIP_MISSING = "Please give a clip or a picture of the speaker in step 1."
 SPEECH_MISSING = "Please give the new speech in step 2: a sound file, or a recording from your microphone."
 CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."
 REFUSED_TITLE = "Cannot dub this"

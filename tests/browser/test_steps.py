@@ -12,6 +12,7 @@ import pytest
 from conftest import CopyPipeline, EndlessPipeline, PickyPipeline, write_clip, write_speech
 from inspection.conftest import record_run
 from media_samples import ASSETS, write_two_faces, write_video
+from PIL import Image
 
 from browser.visiting import (
     IN_A_BROWSER,
@@ -23,6 +24,7 @@ from browser.visiting import (
     open_panel,
     wait_for_result,
 )
+from personatalk.media.still import first_frame
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import RECORD
 
@@ -106,6 +108,30 @@ def test_the_face_that_is_clicked_is_the_one_that_is_dubbed(visit, serve, speech
     page.get_by_label(strings.FACE_CHOICE.format(number=1)).check()
     page.locator("#dub").click()
     wait_until(page, lambda: pipeline.options.face_point[0] < seam)
+
+
+def test_a_picture_may_stand_in_for_the_clip(visit, serve, speech, tmp_path):
+    pipeline = CopyPipeline()
+    page = visit(serve(pipeline), "phone")
+    clip, seam, _, _ = write_two_faces(tmp_path / "two.mp4", 5)
+    broken, still = tmp_path / "broken.png", tmp_path / "two.png"
+    broken.write_bytes(b"no image")
+    Image.fromarray(first_frame(clip)).save(still)
+    choose_file(page, "#still-upload", broken)
+    page.locator(".toast-body").get_by_text("no image at all").wait_for()
+    choose_file(page, "#still-upload", still)
+    page.locator("#still img").wait_for()
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.get_by_text("frames: an estimate").wait_for()
+    page.get_by_label(strings.FACE_CHOICE.format(number=2)).check()
+    dub(page)
+    assert pipeline.options.face_point[0] > seam and pipeline.clip_frames == 51  # two seconds at least
+    assert page.locator("#before video").is_visible()
+    page.locator("#still").get_by_label("Remove Image").click()
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#clip video").wait_for()
+    page.locator("#dub").click()
+    wait_until(page, lambda: pipeline.clip_frames == 5)
 
 
 def test_options_of_the_page_reach_the_pipeline(visit, serve, clip, speech):

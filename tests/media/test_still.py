@@ -9,7 +9,7 @@ from PIL import Image
 
 from personatalk.errors import MediaError
 from personatalk.media import probe_video, read_frames
-from personatalk.media.still import MIN_S, is_still, read_still, still_clip
+from personatalk.media.still import MIN_S, first_frame, is_still, probe_clip, read_still, still_clip, write_still_clip
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (720, 480)])
@@ -56,3 +56,15 @@ def test_what_is_no_image_is_refused(tmp_path):
 @pytest.mark.parametrize(("name", "expected"), [("a.PNG", True), ("a.jpeg", True), ("a.mp4", False), ("png", False)])
 def test_stills_are_told_by_name(tmp_path, name, expected):
     assert is_still(tmp_path / name) is expected
+
+
+def test_what_is_said_of_a_still_is_true_of_the_clip_that_it_becomes(tmp_path):
+    image = picture(64, 96)
+    Image.fromarray(image).save(tmp_path / "portrait.png")
+    for seconds in (0.5, 3.2):
+        said = probe_clip(tmp_path / "portrait.png", seconds)
+        made = probe_video(write_still_clip(tmp_path / "portrait.png", tmp_path / "clip.mp4", seconds))
+        for name in ("width", "height", "fps", "num_frames", "duration", "has_audio", "bit_depth"):
+            assert getattr(said, name) == pytest.approx(getattr(made, name)), name
+    assert (first_frame(tmp_path / "portrait.png") == image).all()
+    assert np.abs(first_frame(tmp_path / "clip.mp4").astype(int) - image).mean() < 4

@@ -20,11 +20,15 @@ from conftest import (
     write_speech,
 )
 from gradio_client import Client, handle_file
+from media_samples import picture
+from PIL import Image
 
 import app
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.face_model import FaceModel
+from personatalk.media import probe_video
 from personatalk.media.excerpt import cut_sound, cut_video
+from personatalk.media.still import first_frame
 from personatalk.pipeline import DubbingPipeline
 from personatalk.webapp import build_demo, strings
 from personatalk.webapp.limits import Limits
@@ -82,6 +86,29 @@ def test_preview_looks_at_two_seconds_from_where_the_speech_begins(serve, tmp_pa
     assert pipeline.stretch == pytest.approx((1.4, 3.4), abs=0.01)
 
 
+@pytest.mark.parametrize(("endpoint", "frames"), [("/dub", 76), ("/preview", 50)])
+def test_a_still_image_stands_as_long_as_the_speech(serve, tmp_path, endpoint, frames):
+    pipeline, still = CopyPipeline(), tmp_path / "portrait.png"
+    Image.fromarray(picture(64, 48)).save(still)
+    speech = write_speech(tmp_path / "speech.wav", seconds=3.0, silence=0.5)
+    video, _, _ = serve(pipeline).predict(handle_file(still), handle_file(speech), True, api_name=endpoint)
+    assert pipeline.clip_frames == 76
+    assert np.abs(first_frame(Path(video)).astype(int) - picture(64, 48)).mean() < 6
+    before = pipeline.folder / ("before.mp4" if endpoint == "/preview" else "still.mp4")
+    assert probe_video(before).num_frames == frames  # plays beside the dub
+
+
+def test_a_broken_or_faceless_still_image_is_refused_as_a_clip_is(serve, inputs, tmp_path):
+    broken, empty = tmp_path / "broken.png", tmp_path / "empty.png"
+    broken.write_bytes(b"no image")
+    Image.fromarray(np.full((64, 48, 3), 128, np.uint8)).save(empty)
+    client = serve(FacelessPipeline())
+    with pytest.raises(Exception, match="broken.png is broken, or no image at all"):
+        client.predict(**inputs | {"clip": handle_file(broken)}, api_name="/dub")
+    with pytest.raises(Exception, match="No face was found in the clip"):
+        client.predict(**inputs | {"clip": handle_file(empty)}, api_name="/dub")
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     ("missing", "message"),
@@ -131,7 +158,7 @@ def test_error_that_the_visitor_can_mend_reaches_the_page(serve, inputs):
         client.predict(**inputs, api_name="/preview")
     with pytest.raises(Exception, match="both coordinates"):
         client.predict(**inputs, face_x=3, api_name="/dub")
-    with pytest.raises(Exception, match="clip of the speaker in step 1"):
+    with pytest.raises(Exception, match="picture of the speaker in step 1"):
         client.predict(clip=None, api_name="/analyze")
     with pytest.raises(Exception, match="both coordinates"):
         client.predict(clip=inputs["clip"], face_y=3, api_name="/analyze")
