@@ -34,6 +34,7 @@ from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import Speaker, SpeakerCalibrator, speaker_by_motion
 from personatalk.kept_work import SUFFIX, KeptWork, NothingKept
+from personatalk.kernels import compiling_ahead
 from personatalk.media import Frame, VideoWriter, check_target, probe_video, read_audio, read_frames, what_is_lost
 from personatalk.media.excerpt import cut_sound, mix_sounds
 from personatalk.media.picture import Pixels, changes_between, with_changes
@@ -135,7 +136,7 @@ class DubbingPipeline:
         if record and resume:
             raise OptionError("a run that is looked into cannot be resumed; leave out one of the two")
         asked = self._asked(video, roles, stretch) if resume else None
-        with keeping(output, asked) as kept, moving(video, sounds) as clip:
+        with compiling_ahead(), keeping(output, asked) as kept, moving(video, sounds) as clip:
             run = Run(progress, should_stop, measures_memory=record is not None, kept=kept)
             fps = float(probe_video(clip).fps)
             dubs = self.prepare(clip, roles, run)

@@ -9,7 +9,7 @@ import pytest
 
 ROOMS = {
     "errors": [], "options": [], "devices": [], "kept_work": [], "progress": [], "concurrency": [], "checkpoints": [],
-    "opencv": [],
+    "opencv": [], "kernels": [],
     "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "encode",
               "excerpt", "still", "timeline", "shots"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
@@ -28,7 +28,7 @@ ROOMS = {
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
     "webapp": ["strings", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate", "clip_judgement",
-               "run_summary", "kernels", "sync_judge", "face_choice", "preview", "analysis", "known_faces",
+               "run_summary", "sync_judge", "face_choice", "preview", "analysis", "known_faces",
                "looking", "jobs", "service", "examples", "messages", "input_form", "files", "time_bar", "charts",
                "panels", "result_view", "run_controls", "example_buttons", "panel_geometry", "panel_style",
                "panel_references", "panel_attention", "panel_figures", "workspace", "endpoints", "layout"],
@@ -98,7 +98,7 @@ def test_arguments_are_few_or_named(path):
 
 def is_compiled(node: ast.FunctionDef) -> bool:
     """Numba's functions know no keyword-only arguments."""
-    return any("numba" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return any(ast.unparse(decorator).startswith(("numba", "kernel")) for decorator in node.decorator_list)
 
 
 def test_weights_fit_a_space():

@@ -9,6 +9,7 @@ import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, box_of_window, shift_affine
 from personatalk.geometry.mesh import MAP_STRIDE
+from personatalk.kernels import kernel
 from personatalk.media.picture import Pixels, part_of
 
 ONE, LEVELS, PER_STRIDE = np.float32(1), np.float32(255), np.float32(1 / MAP_STRIDE)  # double precision is slower
@@ -140,7 +141,12 @@ def composite(
     )
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)  # frames are composited side by side, on threads of their own
+@kernel(
+    "uint8[:, :, ::1], float32[:, ::1], int32[:, ::1], float32[:, :, ::1], int32[:, ::1], float32[:, ::1], uint8[::1], "
+    "int64[::1], int64[:, ::1], float32[:, :, ::1], float32[:, :, ::1], float32[:, :, :, ::1], float32[:, ::1], "
+    "float32[:, :, :], int64, float32[:, :, :], float32[:, ::1]",
+    fastmath=True,
+)
 def _composite(
     image,
     mask,

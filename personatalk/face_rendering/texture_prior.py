@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import cv2
-import numba
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -24,6 +23,7 @@ from personatalk.geometry.face_refinement import sample
 from personatalk.geometry.mesh import NUM_PRIOR_CHANNELS, PRIOR_STRIDE, FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
 from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.kernels import kernel
 
 WIDTH, HEIGHT = WINDOW_WIDTH // PRIOR_STRIDE, WINDOW_HEIGHT // PRIOR_STRIDE
 MIN_TEXTURES = 16  # from fewer nothing is predicted
@@ -214,7 +214,7 @@ def gp_weights(precision: np.ndarray, covariance: np.ndarray, allowed: np.ndarra
     return best + ones * (1 - best.sum()) / ones.sum()
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@kernel("uint8[:, ::1], float32[:, ::1], float32[::1]", fastmath=True)
 def mix_textures(textures: np.ndarray, weights: np.ndarray, lip_share: np.ndarray) -> np.ndarray:
     """Add textures up, each place with the weights of lips, of skin, or of both.
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cv2
-import numba
 import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_geometry import FramePose
 from personatalk.geometry.face_model import FaceModel, add_border, border_triangles, smoothstep
 from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.kernels import kernel
 
 MAP_STRIDE = 4  # geometry maps are made at 1/4 of the window
 PRIOR_STRIDE, NUM_PRIOR_CHANNELS = 2, 5  # textures are predicted at 1/2 of the window
 NUM_MAP_CHANNELS = 8
 DISPLACEMENT_GAIN = 8.0
-OUTSIDE_PX = np.float32(-1e4)  # where the target has no face
+OUTSIDE_PX = -1e4  # where the target has no face
 MASK_CENTRE = (0.0, 0.9)  # IOD, head space
 MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
 MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
@@ -184,7 +184,7 @@ def normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.cross(second - first, third - first)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel("int32[:, ::1], float32[:, :, ::1], int32[:, ::1], float32[:, ::1], float64")
 def _elliptical_mask(index, barycentric, triangles, flat, below):
     """Fill [H, W] with 1 around the origin of `flat` [N, 2], fading to 0 where the egg ends, `below` it and above."""
     filled = np.zeros(index.shape, np.float32)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-import numba
 import numpy as np
 from torch import Tensor
 
-FAR, NOTHING = np.float32(1e9), np.float32(0)
+from personatalk.kernels import kernel
+
+FAR = np.float32(1e9)
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
@@ -27,7 +28,7 @@ class Rasterizer(Protocol[Array]):
         ...
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel("float32[:, ::1], int32[:, ::1], int64, int64")
 def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest triangle under each pixel centre.
 
@@ -79,13 +80,12 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
     return index, barycentric
 
 
-@numba.njit(cache=True, nogil=True)
 def interpolate(
     index: np.ndarray,
     barycentric: np.ndarray,
     triangles: np.ndarray,
     attributes: np.ndarray,
-    outside: np.float32 = NOTHING,
+    outside: float = 0.0,
 ) -> np.ndarray:
     """Spread vertex attributes over the pixels.
 
@@ -99,6 +99,11 @@ def interpolate(
     Returns:
         [C, H, W] float32; `outside` where there is no triangle.
     """
+    return _interpolate(index, barycentric, triangles, attributes, np.float32(outside))
+
+
+@kernel("int32[:, ::1], float32[:, :, ::1], int32[:, ::1], float32[:, ::1], float32")
+def _interpolate(index, barycentric, triangles, attributes, outside):
     height, width = index.shape
     channels = attributes.shape[1]
     pixels = np.full((channels, height, width), outside, np.float32)

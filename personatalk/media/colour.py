@@ -12,9 +12,12 @@ import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from personatalk.kernels import kernel
+
 HD_HEIGHT = 720  # from here on, untagged video is taken as BT.709
 UNSPECIFIED = 2  # colour code of ISO/IEC 23091-2: "not stated"
 FULL_RANGE = 2
+PLANE, IMAGE, MATRIX = "uint8[:, ::1]", "uint8[:, :, ::1]", "float32[:, ::1]"  # as kernels take them
 SWS_MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -181,7 +184,7 @@ def _clipped(value: np.float32) -> np.uint8:
     return np.uint8(np.int32(min(max(value, np.float32(0)), np.float32(255))))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@kernel(f"{PLANE}, {PLANE}, {PLANE}, {IMAGE}, int64, int64, {MATRIX}, float32", fastmath=True)
 def _rgb_from_yuv420(luma, blue, red, image, left, top, to_rgb, black):
     """Fill image [h, w, 3] from luma [H, W] and chroma [H / 2, W / 2], where it begins at left and top, both even.
 
@@ -210,7 +213,7 @@ def _rgb_from_yuv420(luma, blue, red, image, left, top, to_rgb, black):
             image[row, x, 2] = line[2, x]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@kernel(f"{IMAGE}, {PLANE}, {PLANE}, {PLANE}, int64, int64, {MATRIX}, float32", fastmath=True)
 def _yuv420_from_rgb(image, luma, blue, red, left, top, to_yuv, black):
     """Fill luma [H, W] and chroma [H / 2, W / 2], from left and top on, both even, from image [h, w, 3]."""
     height, width = image.shape[:2]

@@ -14,6 +14,7 @@ import cv2
 import numba
 import numpy as np
 
+from personatalk.kernels import kernel
 from personatalk.media.picture import Pixels, shrunk
 
 WIDTH, HEIGHT = 64, 40  # px, of the frames that are compared
@@ -237,7 +238,7 @@ def _reduced(image: Pixels, index: int) -> _Small | None:
     return _Small(index=index, contrast=contrast, plain=plain, luma=normal, means=np.ascontiguousarray(means))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@kernel("float32[:, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], float64", fastmath=True)
 def _block_differences(
     frame: np.ndarray, means: np.ndarray, other: np.ndarray, other_means: np.ndarray, noise: float
 ) -> tuple[float, float, int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH, scale_affine, warp_image, window_from_image
@@ -30,7 +29,8 @@ SPREADS = 2.0  # deviations over time that count as the face's own
 FLOOR_LAB = np.array((6, 4, 4), np.float32)  # so do such differences
 OUTLIER = 4.0  # Lab distance from all that is the face's own, averaged over 3 px
 MAX_STRETCH = 1.8  # of skin seen from the side, which is not looked at
-LIGHT_STRIDE = 2
+LIGHT_STRIDE, MIN_LIGHT_PLACES = 2, 50
+LIGHT_RIDGE = 1e-4, 1e6, 1e6  # against slopes of L, a and b; the last two have none
 LOWEST_COLOUR, BIN_LAB = np.array((0, -40, -40), np.float32), np.array((6.25, 5, 5), np.float32)
 NUM_BINS = 16
 
@@ -223,20 +223,12 @@ def sample(image: np.ndarray, grid: np.ndarray, how: int = cv2.INTER_LINEAR) -> 
     return cv2.remap(np.ascontiguousarray(image), x, y, how, borderMode=cv2.BORDER_REPLICATE)
 
 
-@numba.njit(cache=True, nogil=True)
 def stretch(grid: np.ndarray) -> np.ndarray:
-    """[H, W] how many px of area of what a grid [2, H, W] points into fall on each px of the grid."""
-    _, height, width = grid.shape
-    area = np.zeros((height, width), np.float32)
-    for row in range(height - 1):
-        for column in range(width - 1):
-            ax, ay = grid[:, row, column + 1] - grid[:, row, column]
-            bx, by = grid[:, row + 1, column] - grid[:, row, column]
-            area[row, column] = abs(ax * by - ay * bx)
-    return area
+    """[H, W] how many px of area of what a grid [2, H, W] points into fall on each px of the grid; 0 at the end."""
+    (ax, ay), (bx, by) = np.diff(grid, axis=2)[:, :-1], np.diff(grid, axis=1)[:, :, :-1]
+    return np.pad(np.abs(ax * by - ay * bx), ((0, 1), (0, 1)))
 
 
-@numba.njit(cache=True, nogil=True)
 def fit_illumination(difference: np.ndarray, spread: np.ndarray, use: np.ndarray) -> np.ndarray:
     """Fit the light of a frame: L changes linearly over the window, a and b alike everywhere; outliers count little.
 
@@ -249,33 +241,18 @@ def fit_illumination(difference: np.ndarray, spread: np.ndarray, use: np.ndarray
         [H, W, 3] to subtract; 0 where too little is seen.
     """
     height, width, _ = difference.shape
-    fitted = np.zeros_like(difference)
-    rows, columns = np.nonzero(use[::LIGHT_STRIDE, ::LIGHT_STRIDE])
-    if len(rows) < 50:
-        return fitted
-    vectors = np.ones((len(rows), 3))
-    vectors[:, 1], vectors[:, 2] = columns * LIGHT_STRIDE / width - 0.5, rows * LIGHT_STRIDE / height - 0.5
-    values = np.empty((2, len(rows)))
-    for channel in range(3):
-        for k in range(len(rows)):
-            row, column = rows[k] * LIGHT_STRIDE, columns[k] * LIGHT_STRIDE
-            values[0, k], values[1, k] = difference[row, column, channel], 2 + spread[row, column, channel]
-        size = 3 if channel == 0 else 1
-        theta = np.zeros(3)
-        theta[0] = np.median(values[0])
-        for _ in range(4):
-            normal, right = np.diag(np.array([1e-9, 1e-4, 1e-4]) * len(rows) + 1e-9), np.zeros(3)
-            for k in range(len(rows)):
-                error = (values[0, k] - (vectors[k] * theta).sum()) / values[1, k]
-                weight = 1 / ((1 + error * error / 4) ** 2 * values[1, k] ** 2)
-                for i in range(size):
-                    right[i] += weight * vectors[k, i] * values[0, k]
-                    for j in range(size):
-                        normal[i, j] += weight * vectors[k, i] * vectors[k, j]
-            theta = np.linalg.solve(normal, right)
-        for row in range(height):
-            for column in range(width):
-                fitted[row, column, channel] = (
-                    theta[0] + theta[1] * (column / width - 0.5) + theta[2] * (row / height - 0.5)
-                )
-    return fitted
+    rows, columns = (LIGHT_STRIDE * places for places in np.nonzero(use[::LIGHT_STRIDE, ::LIGHT_STRIDE]))
+    if len(rows) < MIN_LIGHT_PLACES:
+        return np.zeros_like(difference)
+    places = np.stack([np.ones(len(rows)), columns / width - 0.5, rows / height - 0.5])
+    values, variance = difference[rows, columns].T.astype(float), (2.0 + spread[rows, columns].T) ** 2
+    ridge = np.array([np.diag([1e-9, slope, slope]) for slope in LIGHT_RIDGE]) * len(rows)
+    plane = np.zeros((3, 3))
+    plane[:, 0] = np.median(values, 1)
+    for _ in range(4):
+        weight = 1 / ((1 + (values - plane @ places) ** 2 / variance / 4) ** 2 * variance)
+        normal = (weight[:, None] * places) @ places.T + ridge
+        plane = np.linalg.solve(normal, ((weight * values) @ places.T)[..., None])[..., 0]
+    across, down = np.arange(width) / width - 0.5, np.arange(height) / height - 0.5
+    fitted = plane[:, 0] + across[:, None] * plane[:, 1] + down[:, None, None] * plane[:, 2]
+    return fitted.astype(np.float32)

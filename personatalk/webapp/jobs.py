@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from personatalk.face_rendering.texture_prior import mix_textures
 from personatalk.inspection.recorder import Recorder
+from personatalk.kernels import are_compiled
 from personatalk.media import probe_video, read_audio
 from personatalk.media.excerpt import SAMPLE_RATE, cut_video
 from personatalk.media.still import MIN_S, is_still, write_still_clip
@@ -27,7 +27,6 @@ from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.clip_judgement import ClipJudge
 from personatalk.webapp.gpu import lends_gpu, on_gpu
-from personatalk.webapp.kernels import are_compiled, with_kernel_note
 from personatalk.webapp.known_faces import are_known, remembering
 from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.preview import Job, preview_of
@@ -189,7 +188,7 @@ def make_dub(
     """
     job = planned(job, folder, is_preview=is_preview)
     judge = ClipJudge(Recorder(folder / RECORD) if record else None)
-    has_kernels, pipeline = are_compiled(mix_textures), studio.pipeline
+    has_kernels, pipeline = are_compiled(), studio.pipeline
     if progress and not has_kernels:
         progress = with_kernel_note(progress)
     work = work_of(job, is_read=memory is not None and are_known(memory, job.clip, job.options))
@@ -227,7 +226,7 @@ def make_dub(
         num_frames=result.num_frames,
         fps=result.fps,
         seconds=sum(result.timings.values()),
-        work=replace(work, rendered=result.num_frames) if has_kernels == are_compiled(mix_textures) else None,
+        work=replace(work, rendered=result.num_frames) if has_kernels == are_compiled() else None,
         timings=dict(result.timings),
     )
 
@@ -244,6 +243,16 @@ def moving_clip(clip: Path, speech: Path | None, folder: Path) -> Path:
         return clip
     seconds = len(read_audio(speech, SAMPLE_RATE)) / SAMPLE_RATE if speech else MIN_S
     return write_still_clip(clip, folder / STILL, seconds)
+
+
+def with_kernel_note(progress: Progress) -> Progress:
+    """Add to each message that kernels are being prepared."""
+
+    @wraps(progress)
+    def tell(share: float, message: str) -> None:
+        progress(share, strings.PREPARING_KERNELS.format(stage=message))
+
+    return tell
 
 
 def work_of(job: Job, *, is_read: bool) -> Work:

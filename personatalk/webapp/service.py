@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
-from personatalk.face_rendering.texture_prior import mix_textures
+from personatalk.kernels import are_compiled
 from personatalk.media import VideoInfo
 from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import STILL, Outcome, Workplace, make_dub, measure_clip
-from personatalk.webapp.kernels import are_compiled
 from personatalk.webapp.known_faces import are_known
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.looking import look_at, look_for_faces, take_sound_of
@@ -320,7 +319,7 @@ class DubbingService:
             frames=round(work.rendered),
             source=strings.ESTIMATE_MEASURED if self.time_estimator.is_measured else strings.ESTIMATE_BUILT_IN,
         )
-        if not are_compiled(mix_textures):
+        if not are_compiled():
             text += strings.ESTIMATE_COMPILING.format(time=strings.rough_time(COMPILING_S))
         spoken, shown = material.spoken_s, material.clip.duration
         if spoken is None or options.length != "video" or abs(spoken - shown) < 1:

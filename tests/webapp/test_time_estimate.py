@@ -95,7 +95,7 @@ def test_the_estimate_says_where_it_comes_from_and_what_differs_in_length(servic
 def test_the_first_run_after_installation_is_said_to_take_longer(service, tmp_path, monkeypatch):
     clip = request(write_clip(tmp_path / "clip.mp4", 50))
     for compiled in (False, True):
-        monkeypatch.setattr("personatalk.webapp.service.are_compiled", lambda _, compiled=compiled: compiled)
+        monkeypatch.setattr("personatalk.webapp.service.are_compiled", lambda compiled=compiled: compiled)
         assert ("The first run after installation" in service.estimate(clip, "visitor")) is not compiled
 
 
