@@ -10,6 +10,6 @@ setup(
     package_data={
         "personatalk.webapp": ["static/*"],
         "personatalk.shipped.checkpoints": ["*.safetensors", "*.json", "README.md"],
-        "personatalk.shipped.assets": ["*.mp4", "*.wav", "README.md"],
+        "personatalk.shipped.assets": ["*.mp4", "*.wav", "*.jpg", "README.md"],
     },
 )

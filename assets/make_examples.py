@@ -1,56 +1,94 @@
-"""Make the example media: the rendered clip, the example speeches, and the animation of the README.
+"""Make the example media: the speeches, the rendered clips, the painted portrait, and the animation of the README.
 
-    python -m assets.make_examples media       rendered_head.mp4 and the speeches: nobody's face and nobody's voice
-    python -m assets.make_examples animation   dub.webp: grid_speaker.mp4 beside its dub with speech_bridge.wav
+    python -m assets.make_examples speeches           speech_*.wav: nobody's voice
+    python -m assets.make_examples rendered_head      and rendered_turned, rendered_glasses: nobody's face and voice
+    python -m assets.make_examples painted_portrait   painted_portrait.jpg: nobody's face
+    python -m assets.make_examples animation          dub.webp: grid_speaker.mp4 beside its dub with speech_bridge.wav
 
-The first needs `pip install anny` (a body model, Apache-2.0, on MakeHuman's CC0 shapes) and the program espeak-ng.
+The speeches need the program espeak-ng, the heads also what rendered_head.py needs. The GRID clips are not made here.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import tempfile
 import wave
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
+import scipy.ndimage
 
-os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
-np.infty = np.inf  # pyrender asks for the name that NumPy 2 dropped
-
-import av  # noqa: E402
-import pyrender  # noqa: E402
-import scipy.ndimage  # noqa: E402
-import scipy.sparse  # noqa: E402
-import scipy.special  # noqa: E402
-import trimesh  # noqa: E402
+from assets.rendered_head import FPS, Head, Looks, Shot, film
 
 FOLDER = Path(__file__).parent
-FPS, WIDTH, HEIGHT = 25, 640, 480
-OWN_SENTENCE = "Good morning everybody. Before we begin, let me tell you a few words about the weather this week."
-SENTENCES = {
-    "speech_bridge.wav": "The old bridge by the river was painted blue last summer.",
-    "speech_kitchen.wav": "My brother makes five loaves of bread every morning, while the kitchen is still warm.",
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """A sentence, and the voice of espeak-ng that speaks it."""
+
+    text: str
+    voice: str = "en-gb"
+
+
+SPEECHES = {
+    "speech_bridge": Speech(text="The old bridge by the river was painted blue last summer."),
+    "speech_kitchen": Speech(
+        text="My brother makes five loaves of bread every morning, while the kitchen is still warm."
+    ),
+    "speech_garden": Speech(
+        text="Every evening she waters the beans, the tomatoes and the roses in her garden.", voice="en-gb+f3"
+    ),
+    "speech_museum": Speech(
+        text="I have been hanging in this museum for years, and nobody has ever asked me a question.", voice="en-gb+f3"
+    ),
 }
-ACTIONS = [
-    "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthStretchLeft", "mouthStretchRight", "mouthSmileLeft",
-    "mouthSmileRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight",
-    "mouthRollLower", "mouthRollUpper", "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp",
-]  # fmt: skip
-NECK_HEIGHT, NECK_SOFTNESS = 0.55, 0.035  # metres of the model; the head turns above the neck
-TEETH_WIDTH = 0.88  # of the model's; otherwise they show beside an open mouth
-TEETH_BACK = 0.004  # metres; otherwise they show between closed lips
-PARTS = ["body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue"]
-LIPS_AT_PX, LIPS_SIZE_PX = np.array([931.0, 529.0]), np.array([13.0, 22.0])  # in the texture of 1024 px
-SKIN, LIP, HAIR = np.array([0.66, 0.40, 0.28]), np.array([0.46, 0.17, 0.15]), np.array([0.03, 0.018, 0.012])
+HEADS = {  # what each head says in its clip, what it looks like, and how it is filmed
+    "rendered_head": (
+        Speech(
+            text="Good morning everybody. Before we begin, let me tell you a few words about the weather this week."
+        ),
+        Looks(),
+        Shot(),
+    ),
+    "rendered_turned": (
+        Speech(text="We walked along the beach for hours, and found a small boat made of paper.", voice="en-gb+f4"),
+        Looks(
+            shape={"gender": 0.1, "age": 0.55, "weight": 0.5},
+            skin=(0.22, 0.105, 0.06), lip=(0.25, 0.07, 0.07), hair=(0.01, 0.008, 0.007), iris=(0.06, 0.03, 0.02),
+            shirt=(0.45, 0.22, 0.04), hairline=0.060, teeth_down=0.003, teeth_reach=0.018,
+        ),
+        Shot(yaw=0.40, wall=(70, 62, 60)),
+    ),
+    "rendered_glasses": (
+        Speech(text="Thank you for waiting. My name is on the door, and your papers are on the table."),
+        Looks(
+            shape={"gender": 0.9, "age": 0.95, "weight": 0.62},
+            skin=(0.72, 0.47, 0.36), lip=(0.50, 0.22, 0.19), hair=(0.42, 0.41, 0.40), iris=(0.10, 0.17, 0.24),
+            shirt=(0.16, 0.03, 0.04), hairline=0.085, teeth_down=0.003, teeth_reach=0.018, has_glasses=True,
+        ),
+        Shot(width=1280, height=720, field=20.0, wall=(84, 96, 120)),
+    ),
+}  # fmt: skip
+SITTER = Looks(
+    shape={"gender": 0.05, "age": 0.5, "weight": 0.5},
+    skin=(0.70, 0.45, 0.33), lip=(0.50, 0.12, 0.11), hair=(0.20, 0.06, 0.02), iris=(0.08, 0.14, 0.08),
+    shirt=(0.02, 0.08, 0.05),
+)  # fmt: skip
+PORTRAIT = Shot(width=720, height=720, field=18.0, wall=(70, 58, 44))
+STROKES_PX = (2, 5)  # of the painting, fine over coarse
 
 
-def speak(text: str, path: Path) -> None:
+def speak(speech: Speech, path: Path) -> None:
     """Write a sentence spoken by espeak-ng, 22 kHz mono."""
-    subprocess.run(["espeak-ng", "-v", "en-gb", "-s", "150", "-w", str(path), text], check=True)
+    subprocess.run(["espeak-ng", "-v", speech.voice, "-s", "150", "-w", str(path), speech.text], check=True)
 
 
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
@@ -84,196 +122,34 @@ def mouth_curves(samples: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-class Head:
-    """The body model's head as coloured parts, moved by facial actions and a turn of the neck."""
+def paint_over(picture: np.ndarray) -> np.ndarray:
+    """Turn a photograph uint8 [H, W, 3] into a painting: flat strokes with sharp edges, on canvas.
 
-    def __init__(self) -> None:
-        import anny
-        import torch
-
-        model = anny.Anny(local_changes="default", facial_actions="all", topology="anny-full").to(torch.float32)
-        pose = torch.eye(4)[None, None].repeat(1, model.bone_count, 1, 1)
-        phenotype = {name: 0.5 for name in model.phenotype_labels} | {"gender": 0.62, "age": 0.62, "weight": 0.45}
-
-        def vertices(actions: dict[str, float]) -> np.ndarray:
-            moved = model(
-                pose_parameters=pose, phenotype_kwargs=phenotype, local_changes_kwargs={}, facial_actions=actions
-            )
-            return moved["vertices"][0].detach().double().numpy()
-
-        self.rest = vertices({})
-        self.actions = {name: vertices({name: 1.0}) - self.rest for name in ACTIONS}
-        quads = read_groups(anny)
-        self.left_eye = np.mean(
-            [self.rest[quads["helper-l-eye"]].min((0, 1)), self.rest[quads["helper-l-eye"]].max((0, 1))], 0
-        )
-        self.texture_px = np.zeros((len(self.rest), 2))
-        texture = model.texture_coordinates.numpy() * [1024, -1024] + [0, 1024]
-        self.texture_px[model.faces.numpy()] = texture[model.face_texture_coordinate_indices.numpy()]
-        teeth = np.unique(np.concatenate([quads["helper-upper-teeth"], quads["helper-lower-teeth"]]))
-        self.rest[teeth, 1] += TEETH_BACK
-        self.rest[teeth, 0] *= TEETH_WIDTH
-        self.parts = {name: Part(name, quads[name], self) for name in PARTS}
-
-    def frame(self, amounts: dict[str, float], turn: np.ndarray) -> list[trimesh.Trimesh]:
-        """Return the coloured parts for amounts of the actions and a turn [3] in radians."""
-        moved = self.rest + sum(amount * self.actions[name] for name, amount in amounts.items())
-        pivot = np.array([0, -0.02, NECK_HEIGHT])
-        share = 1 / (1 + np.exp(-(self.rest[:, 2:] - NECK_HEIGHT) / (NECK_SOFTNESS / 3)))
-        rotation = trimesh.transformations.euler_matrix(*turn)[:3, :3]
-        moved = moved + share * ((moved - pivot) @ rotation.T + pivot - moved)
-        return [part.mesh(moved) for part in self.parts.values()]
+    Source: Kuwahara et al. 1976: each pixel takes the mean of that of the four squares around it that varies least.
+    """
+    image = picture.astype(np.float32)
+    for reach in sorted(STROKES_PX, reverse=True):
+        means, spreads = [], []
+        for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            anchor = (dx * reach, dy * reach)
+            mean, square = (cv2.boxFilter(x, -1, (reach + 1, reach + 1), anchor=anchor) for x in (image, image**2))
+            means.append(mean)
+            spreads.append((square - mean**2).sum(-1))
+        calmest = np.argmin(spreads, 0)
+        strokes = np.take_along_axis(np.stack(means), calmest[None, ..., None], 0)[0]
+        image = 0.5 * (image + strokes) if reach == max(STROKES_PX) else strokes
+    weave = np.random.default_rng(0).normal(size=image.shape[:2])
+    weave = scipy.ndimage.gaussian_filter(weave, (0.6, 2)) + scipy.ndimage.gaussian_filter(weave, (2, 0.6))
+    warm = image * (1.04, 1.0, 0.9) + 5 * weave[..., None]
+    return np.clip(warm, 0, 255).round().astype(np.uint8)
 
 
-class Part:
-    """A part of the head, subdivided so that colour can be painted on its vertices."""
-
-    def __init__(self, name: str, quads: np.ndarray, head: Head) -> None:
-        quads = quads[(head.rest[quads][..., 2] > 0.36).all(1)]
-        used, faces = np.unique(quads, return_inverse=True)
-        faces = faces.reshape(quads.shape)
-        triangles = np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
-        self.used, weights = used, np.eye(len(used))
-        for _ in range(1 if name == "body" else 3):
-            weights, triangles = trimesh.remesh.subdivide(weights, triangles)
-        self.weights, self.triangles = scipy.sparse.csr_matrix(weights), triangles
-        self.colours = paint(name, self.weights @ head.rest[used], self.weights, used, head)
-
-    def mesh(self, vertices: np.ndarray) -> trimesh.Trimesh:
-        """Return the part for the head's vertices [V, 3]."""
-        return trimesh.Trimesh(
-            self.weights @ vertices[self.used], self.triangles, vertex_colors=self.colours, process=False
-        )
-
-
-def read_groups(anny: object) -> dict[str, np.ndarray]:
-    """Read the quads of each named group of the base mesh."""
-    groups: dict[str, list[list[int]]] = {}
-    name = ""
-    with (Path(anny.__file__).parent / "data/mpfb2/3dobjs/base.obj").open() as file:
-        for line in file:
-            kind, *fields = line.split() or [""]
-            if kind == "g":
-                name = fields[0]
-            elif kind == "f":
-                groups.setdefault(name, []).append([int(field.split("/")[0]) - 1 for field in fields])
-    return {name: np.array(quads) for name, quads in groups.items()}
-
-
-def paint(name: str, points: np.ndarray, weights: np.ndarray, used: np.ndarray, head: Head) -> np.ndarray:
-    """Choose a colour [V, 4] uint8 for each vertex [V, 3] of a part at rest."""
-    if "eye" in name:
-        colours = paint_eye(points)
-    elif "teeth" in name:
-        angle = np.arctan2(points[:, 0], -points[:, 1] - 0.07)
-        colours = np.array([0.62, 0.57, 0.48]) * (0.88 + 0.12 * np.abs(np.cos(11 * angle)))[:, None]
-    elif "tongue" in name:
-        colours = np.tile([0.22, 0.07, 0.07], (len(points), 1))
-    else:
-        colours = paint_body(points, weights @ head.texture_px[used], head.left_eye)
-    return np.concatenate([np.clip(colours, 0, 1) * 255, np.full((len(points), 1), 255)], 1).astype(np.uint8)
-
-
-def paint_eye(points: np.ndarray) -> np.ndarray:
-    """White, iris and pupil by the distance from the eye's axis."""
-    centre = (points.max(0) + points.min(0)) / 2
-    radius = np.hypot(*(points - centre)[:, [0, 2]].T) / (np.ptp(points[:, 0]) / 2)
-    colours = np.tile([0.82, 0.80, 0.78], (len(points), 1))
-    front = points[:, 1] < centre[1]
-    colours[front & (radius < 0.46)] = [0.20, 0.12, 0.06]
-    colours[front & (radius < 0.20)] = [0.01, 0.01, 0.01]
-    return colours
-
-
-def paint_body(points: np.ndarray, texture_px: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Skin, cheeks, lips, dark inner mouth, brows, short hair and a shirt; eye [3] is the left one's centre."""
-    side, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2] - eye[2]
-    noise = np.sin(310 * points[:, 0] + 3) * np.sin(270 * z) * np.sin(190 * y + 1)
-    front = y < eye[1] + 0.02
-    colours = SKIN * (1 + 0.04 * noise)[:, None]
-    cheek = np.exp(-(((side - 0.040) / 0.018) ** 2) - ((z + 0.036) / 0.02) ** 2) * front
-    colours = colours * (1 - cheek[:, None] * np.array([0.02, 0.15, 0.15]))
-    slit = np.hypot(*((texture_px - LIPS_AT_PX) / LIPS_SIZE_PX).T)
-    colours = blend(colours, LIP, scipy.special.expit((1 - slit) / 0.06))
-    inside = (texture_px[:, 0] > 770) & (texture_px[:, 1] > 878)  # the mouth's cavity lies apart in the texture
-    colours = blend(colours, np.array([0.16, 0.05, 0.05]), inside.astype(float))
-    arch = 0.0185 - 9.0 * (side - eye[0] - 0.004) ** 2
-    brow = np.exp(-(((z - arch) / 0.0036) ** 4)) * (np.abs(side - eye[0] - 0.001) < 0.020) * front
-    colours = blend(colours, HAIR, 0.8 * brow)
-    hairline = 0.066 - 0.75 * np.clip(y - eye[1], 0, 0.08) - 6.0 * side**2
-    hair = np.maximum(1 / (1 + np.exp(-(z - hairline) / 0.002)), (y > 0.005) & (z > -0.05) & (side < 0.072))
-    hair = hair * ((side < 0.073) | (z > 0.02))
-    colours = blend(colours, HAIR * (1 + 0.4 * noise)[:, None], hair)
-    return blend(colours, np.array([0.03, 0.06, 0.12]), 1 / (1 + np.exp((z + 0.165 + 0.35 * (y + 0.05)) / 0.002)))
-
-
-def blend(colours: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Mix colours [V, 3] with others by a share [V]."""
-    return colours * (1 - share[:, None]) + other * share[:, None]
-
-
-def render(head: Head, curves: dict[str, np.ndarray], path: Path, speech: Path) -> None:
-    """Render the head speaking, with its speech as the sound."""
-    renderer = pyrender.OffscreenRenderer(2 * WIDTH, 2 * HEIGHT)
-    backdrop = make_backdrop()
-    blink = np.zeros(len(curves["jawOpen"]))
-    blink[[30, 31, 88, 89]] = 1
-    blink = scipy.ndimage.gaussian_filter1d(blink, 0.8)
-    pictures = []
-    for index in range(len(blink)):
-        time = index / FPS
-        amounts = {name: float(curve[index]) for name, curve in curves.items()}
-        amounts |= {"eyeBlinkLeft": float(blink[index]), "eyeBlinkRight": float(blink[index])}
-        turn = np.array([0.04 * np.sin(1.7 * time), 0.02 * np.sin(1.1 * time + 1), 0.10 * np.sin(0.9 * time)])
-        picture = shoot(renderer, head.frame(amounts, turn))
-        solid = picture[..., 3:] / 255
-        picture = picture[..., :3] * solid + backdrop * (1 - solid)
-        pictures.append(picture.reshape(HEIGHT, 2, WIDTH, 2, 3).mean((1, 3)).round().astype(np.uint8))
-    renderer.delete()
-    encode(pictures, path, speech)
-
-
-def shoot(renderer: pyrender.OffscreenRenderer, meshes: list[trimesh.Trimesh]) -> np.ndarray:
-    """Light and photograph the parts; returns uint8 [2H, 2W, 4]."""
-    scene = pyrender.Scene(ambient_light=[0.26, 0.26, 0.28], bg_color=[0, 0, 0, 0])
-    for mesh, rough in zip(meshes, (0.62, 0.15, 0.15, 0.3, 0.3, 0.5), strict=True):
-        material = pyrender.MetallicRoughnessMaterial(metallicFactor=0.0, roughnessFactor=rough, doubleSided=True)
-        primitive = pyrender.Primitive(
-            mesh.vertices, mesh.vertex_normals, color_0=mesh.visual.vertex_colors / 255, indices=mesh.faces,
-            material=material,
-        )  # fmt: skip
-        scene.add(pyrender.Mesh([primitive]))
-    for place, power in (((-0.7, -1.0, 1.4), 2.1), ((0.9, -0.9, 0.8), 0.8), ((0.3, 0.9, 1.3), 1.6)):
-        scene.add(pyrender.DirectionalLight(intensity=power), pose=look_from(np.array(place)))
-    scene.add(pyrender.PerspectiveCamera(yfov=np.radians(24)), pose=look_from(np.array([0.03, -1.05, 0.66])))
-    return renderer.render(scene, flags=pyrender.RenderFlags.RGBA)[0]
-
-
-def look_from(place: np.ndarray) -> np.ndarray:
-    """Pose [4, 4] of something at a place that looks at the head, z up."""
-    backward = place - np.array([0, -0.03, 0.622])
-    backward = backward / np.linalg.norm(backward)
-    right = np.cross([0, 0, 1], backward)
-    right = right / np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3] = np.stack([right, np.cross(backward, right), backward, place], 1)
-    return pose
-
-
-def make_backdrop() -> np.ndarray:
-    """Paint a soft wall behind the head, [2H, 2W, 3] 0 to 255."""
-    y, x = np.mgrid[0 : 2 * HEIGHT, 0 : 2 * WIDTH] / (2 * HEIGHT)
-    glow = np.exp(-((x - 0.4) ** 2 + (y - 0.3) ** 2))[..., None]
-    noise = scipy.ndimage.gaussian_filter(np.random.default_rng(0).normal(size=x.shape), 3)[..., None]
-    return np.array([96, 110, 112]) + glow * np.array([60, 58, 50]) + 20 * noise
-
-
-def encode(pictures: list[np.ndarray], path: Path, speech: Path) -> None:
-    """Write H.264 with AAC."""
+def encode(pictures: Iterable[np.ndarray], shot: Shot, path: Path, speech: Path) -> None:
+    """Write the pictures of a shot, uint8 [H, W, 3], and a speech as H.264 with AAC."""
     samples, rate = read_wave(speech)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         video = container.add_stream("libx264", rate=Fraction(FPS), options={"crf": "20", "preset": "slow"})
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.width, video.height, video.pix_fmt = shot.width, shot.height, "yuv420p"
         sound = container.add_stream("aac", rate=rate, layout="mono")
         for picture in pictures:
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -284,14 +160,25 @@ def encode(pictures: list[np.ndarray], path: Path, speech: Path) -> None:
         container.mux(sound.encode())
 
 
-def make_media() -> None:
-    """Make the rendered clip and the speeches, beside this script."""
-    for name, sentence in SENTENCES.items():
-        speak(sentence, FOLDER / name)
+def make_speeches() -> None:
+    """Write the speeches, beside this script."""
+    for name, speech in SPEECHES.items():
+        speak(speech, FOLDER / f"{name}.wav")
+
+
+def make_head(name: str) -> None:
+    """Write the clip of a head that speaks."""
+    speech, looks, shot = HEADS[name]
     with tempfile.TemporaryDirectory() as folder:
-        speech = Path(folder) / "own.wav"
-        speak(OWN_SENTENCE, speech)
-        render(Head(), mouth_curves(*read_wave(speech)), FOLDER / "rendered_head.mp4", speech)
+        sound = Path(folder) / "own.wav"
+        speak(speech, sound)
+        encode(film(Head(looks), mouth_curves(*read_wave(sound)), shot), shot, FOLDER / f"{name}.mp4", sound)
+
+
+def make_portrait() -> None:
+    """Write the painted portrait: one picture of a head at rest, painted over."""
+    picture = next(film(Head(SITTER), {"jawOpen": np.zeros(1)}, PORTRAIT))
+    cv2.imwrite(str(FOLDER / "painted_portrait.jpg"), paint_over(picture)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def make_animation() -> None:
@@ -307,9 +194,11 @@ def make_animation() -> None:
 
 def main() -> None:
     """Make what is asked for."""
+    makers = {"speeches": make_speeches, "painted_portrait": make_portrait, "animation": make_animation}
+    makers |= {name: partial(make_head, name) for name in HEADS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["media", "animation"])
-    {"media": make_media, "animation": make_animation}[parser.parse_args().what]()
+    parser.add_argument("what", choices=makers)
+    makers[parser.parse_args().what]()
 
 
 if __name__ == "__main__":

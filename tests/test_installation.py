@@ -47,7 +47,8 @@ def run_installed(library: Path, *arguments: str) -> subprocess.CompletedProcess
 
 
 def test_every_weight_and_example_is_installed(installed):
-    for name, pattern in (("checkpoints", "*"), ("assets", "*.mp4"), ("assets", "*.wav"), ("assets", "README.md")):
+    media = [("assets", pattern) for pattern in ("*.mp4", "*.wav", "*.jpg", "README.md")]
+    for name, pattern in (("checkpoints", "*"), *media):
         shipped = {path.name: path.stat().st_size for path in (ROOT / name).glob(pattern)}
         found = {path.name: path.stat().st_size for path in (installed / "personatalk/shipped" / name).glob(pattern)}
         assert shipped and found == shipped

@@ -10,7 +10,7 @@ import gradio as gr
 
 from personatalk.webapp import strings
 from personatalk.webapp.examples import Example, ExampleCache, shipped_examples
-from personatalk.webapp.input_form import InputForm
+from personatalk.webapp.input_form import InputForm, show_clip
 from personatalk.webapp.messages import errors_as_messages, show_progress
 from personatalk.webapp.result_view import ResultView, updates
 from personatalk.webapp.run_controls import UNBOUNDED
@@ -18,7 +18,7 @@ from personatalk.webapp.run_controls import UNBOUNDED
 
 def add_example_buttons(folder: Path) -> list[tuple[gr.Button, Example]]:
     """Offer the shipped examples; their thumbnails are written to a folder."""
-    gr.Markdown(strings.EXAMPLES_HEADING)
+    gr.Markdown(strings.EXAMPLES_HEADING, elem_id="examples-heading")
     with gr.Row(elem_id="examples"):
         return [(_example_button(example, folder), example) for example in shipped_examples()]
 
@@ -37,7 +37,7 @@ def connect_examples(
         button.click(
             _example_handler(example, examples),
             None,
-            [form.clip, form.speech, *result.outputs],
+            [form.clip, form.still, form.speech, *result.outputs],
             show_progress_on=[result.after],
             scroll_to_output=True,
             api_visibility="private",
@@ -51,7 +51,7 @@ def _example_handler(example: Example, examples: ExampleCache) -> Callable[..., 
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> list[Any]:
         with errors_as_messages():
-            outcome, speech = examples.outcome(example, str(request.session_hash), show_progress)
-        return [str(outcome.before), str(speech), *updates(outcome)]
+            outcome, clip, speech = examples.outcome(example, str(request.session_hash), show_progress)
+        return [*show_clip(clip), str(speech), *updates(outcome)]
 
     return show

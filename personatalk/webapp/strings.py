@@ -9,8 +9,16 @@ INTRO = (
     "style, with that person's own lips and teeth."
 )
 EXAMPLES_HEADING = "**No clip at hand?** Press an example: a finished dub."
-EXAMPLE_NAMES = {"grid_speaker": "A real speaker", "rendered_head": "A rendered head"}
+EXAMPLE_NAMES = {
+    "grid_speaker": "Real speaker",
+    "grid_glasses": "Unseen in training",
+    "rendered_head": "Rendered head",
+    "painted_portrait": "Painted portrait",
+    "rendered_turned": "Head turned by 25°",
+    "rendered_glasses": "Glasses, in 720p",
+}
 EXAMPLE_NOTE = "Example, made with the default options."
+EXAMPLE_BEFORE = "first “{name}” is made: {stage}"
 
 # the steps
 CLIP_LABEL = "1. Clip of the speaker"
