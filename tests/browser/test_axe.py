@@ -1,0 +1,44 @@
+"""What axe-core finds on the page: no serious or critical fault of accessibility, at both widths, in light and dark."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import write_clip
+from inspection.conftest import record_run
+
+from browser.test_steps import RecordedPipeline, dub
+from browser.visiting import IN_A_BROWSER, give, open_panel
+
+pytestmark = IN_A_BROWSER
+GRAVE = ("serious", "critical")
+GROUPS = ("result", "geometry", "style", "references", "attention", "figures")
+
+
+@pytest.fixture(scope="module")
+def axe():
+    return pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+
+
+def faults(axe, page) -> list[str]:
+    """The grave ones on what is seen now, each with the rule, the element and what is wrong."""
+    return [
+        f"{found['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for found in axe.run(page).response["violations"]
+        if found["impact"] in GRAVE
+        for node in found["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_nothing_grave_is_found(axe, visit, serve, speech, tmp_path, size, scheme):
+    record_run(tmp_path / "recording")
+    page = visit(serve(RecordedPipeline(tmp_path / "recording")), size, scheme)
+    assert faults(axe, page) == []
+    give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
+    page.locator("#options > button").click()
+    dub(page, "60 frames")
+    for group in GROUPS:
+        open_panel(page, group)
+        page.wait_for_timeout(1500)  # until the panel is filled
+        assert faults(axe, page) == [], group
