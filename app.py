@@ -47,6 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
     """Serve the page: one run at a time, a queue of bounded length, nothing shared or kept."""
+    from personatalk.webapp.languages import dictionaries
     from personatalk.webapp.theme import CSS, HEAD, THEME
 
     return demo.queue(max_size=QUEUED_EVENTS).launch(
@@ -58,6 +59,7 @@ def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) 
         theme=THEME,
         css=CSS,
         head=HEAD,
+        i18n=dictionaries(),
         footer_links=["api"],
         run_history=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,

@@ -8,7 +8,7 @@ setup(
     packages=[*find_packages(include=["personatalk*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
-        "personatalk.webapp": ["static/*"],
+        "personatalk.webapp": ["static/*", "translations/*"],
         "personatalk.shipped.checkpoints": ["*.safetensors", "*.json", "README.md"],
         "personatalk.shipped.assets": ["*.mp4", "*.wav", "*.jpg", "README.md"],
     },

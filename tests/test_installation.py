@@ -60,9 +60,9 @@ def test_every_module_is_installed(installed):
 
 
 def test_style_sheet_and_scripts_of_the_page_are_installed(installed):
-    static = Path("personatalk/webapp/static")
-    names = {path.name for path in (ROOT / static).iterdir()}
-    assert names and {path.name for path in (installed / static).iterdir()} == names
+    for folder in (Path("personatalk/webapp/static"), Path("personatalk/webapp/translations")):
+        names = {path.name for path in (ROOT / folder).iterdir()}
+        assert names and {path.name for path in (installed / folder).iterdir()} == names
 
 
 def test_weights_are_found_from_another_folder(installed):

@@ -16,6 +16,7 @@ from personatalk.media.still import STILL_SUFFIXES, is_still, probe_clip
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
 from personatalk.webapp.face_choice import centre, nearest_face
+from personatalk.webapp.languages import choices_on_page, follow, on_page, said
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.messages import errors_as_messages
 from personatalk.webapp.run_summary import name_files_as_the_page_does
@@ -112,9 +113,9 @@ def show_clip(path: Path | None) -> list[Any]:
 
 def add_input_form(limits: Limits) -> InputForm:
     """Lay the numbered steps and the options out."""
-    clip = gr.Video(label=strings.CLIP_LABEL, sources=["upload"], height=CLIP_HEIGHT_PX, elem_id="clip")
+    clip = gr.Video(label=on_page(strings.CLIP_LABEL), sources=["upload"], height=CLIP_HEIGHT_PX, elem_id="clip")
     still = gr.Image(
-        label=strings.STILL_LABEL,
+        label=on_page(strings.STILL_LABEL),
         sources=["upload"],
         type="filepath",
         image_mode=None,
@@ -124,21 +125,29 @@ def add_input_form(limits: Limits) -> InputForm:
         elem_id="still",
     )
     still_upload = gr.UploadButton(
-        strings.STILL_BUTTON, file_types=list(STILL_SUFFIXES), type="filepath", size="sm", elem_id="still-upload"
+        on_page(strings.STILL_BUTTON),
+        file_types=list(STILL_SUFFIXES),
+        type="filepath",
+        size="sm",
+        elem_id="still-upload",
     )
-    note = strings.LIMITS_NOTE.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
-    gr.Markdown(note, elem_id="note")
+    bounds = strings.LIMITS_FORM.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
+    gr.Markdown(on_page(strings.LIMITS_NOTE) + bounds, elem_id="note")
     face = _add_face_choice()
     speech = gr.Audio(
-        label=strings.SPEECH_LABEL, sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="speech"
+        label=on_page(strings.SPEECH_LABEL),
+        sources=["upload", "microphone"],
+        type="filepath",
+        buttons=[],
+        elem_id="speech",
     )
     speech_video = gr.UploadButton(
-        strings.SPEECH_FROM_VIDEO, file_types=["video"], type="filepath", size="sm", elem_id="speech-video"
+        on_page(strings.SPEECH_FROM_VIDEO), file_types=["video"], type="filepath", size="sm", elem_id="speech-video"
     )
-    consent = gr.Checkbox(label=strings.CONSENT_LABEL, value=False, elem_id="consent")
+    consent = gr.Checkbox(label=on_page(strings.CONSENT_LABEL), value=False, elem_id="consent")
     options = _add_options()
-    gr.Markdown(strings.RUN_HEADING)
-    estimate = gr.Markdown(strings.ESTIMATE_START, elem_id="estimate")
+    gr.Markdown(on_page(strings.RUN_HEADING))
+    estimate = gr.Markdown(on_page(strings.ESTIMATE_START), elem_id="estimate")
     return InputForm(
         clip=clip,
         still=still,
@@ -154,7 +163,7 @@ def add_input_form(limits: Limits) -> InputForm:
 
 def _add_face_choice() -> dict[str, Any]:
     with gr.Column(visible=False, elem_id="faces") as panel:
-        gr.Markdown(strings.FACES_NOTE)
+        gr.Markdown(on_page(strings.FACES_NOTE))
         picture = gr.Image(
             label=strings.FACES_PICTURE,
             show_label=False,
@@ -163,29 +172,36 @@ def _add_face_choice() -> dict[str, Any]:
             buttons=[],
             elem_id="face-picture",
         )
-        face = gr.Radio([], label=strings.FACES_LABEL, elem_id="face")
+        face = gr.Radio([], label=on_page(strings.FACES_LABEL), elem_id="face")
     return {"faces": gr.State(NO_FACES), "face": face, "face_panel": panel, "face_picture": picture}
 
 
 def _add_options() -> dict[str, Any]:
-    with gr.Accordion(strings.OPTIONS_LABEL, open=False, elem_id="options"):
+    with gr.Accordion(on_page(strings.OPTIONS_LABEL), open=False, elem_id="options"):
         return {
-            "style_strength": gr.Slider(0.0, 1.5, 1.0, step=0.05, label=strings.STYLE_LABEL, info=strings.STYLE_INFO),
+            "style_strength": gr.Slider(
+                0.0, 1.5, 1.0, step=0.05, label=on_page(strings.STYLE_LABEL), info=on_page(strings.STYLE_INFO)
+            ),
             "mouth_amplitude": gr.Slider(
-                0.5, 1.5, 1.0, step=0.05, label=strings.AMPLITUDE_LABEL, info=strings.AMPLITUDE_INFO
+                0.5, 1.5, 1.0, step=0.05, label=on_page(strings.AMPLITUDE_LABEL), info=on_page(strings.AMPLITUDE_INFO)
             ),
             "expression": gr.Slider(
-                0.0, 1.0, 1.0, step=0.05, label=strings.EXPRESSION_LABEL, info=strings.EXPRESSION_INFO
+                0.0, 1.0, 1.0, step=0.05, label=on_page(strings.EXPRESSION_LABEL), info=on_page(strings.EXPRESSION_INFO)
             ),
-            "length": gr.Radio(strings.LENGTHS, value="video", label=strings.LENGTH_LABEL, elem_id="length"),
+            "length": gr.Radio(
+                choices_on_page(strings.LENGTHS), value="video", label=on_page(strings.LENGTH_LABEL), elem_id="length"
+            ),
             "strategy": gr.Dropdown(
-                strings.STRATEGIES, value="coverage", label=strings.STRATEGY_LABEL, info=strings.STRATEGY_INFO
+                choices_on_page(strings.STRATEGIES),
+                value="coverage",
+                label=on_page(strings.STRATEGY_LABEL),
+                info=on_page(strings.STRATEGY_INFO),
             ),
             "style_clip": gr.Video(
-                label=strings.STYLE_CLIP_LABEL, sources=["upload"], height=160, elem_id="style-clip"
+                label=on_page(strings.STYLE_CLIP_LABEL), sources=["upload"], height=160, elem_id="style-clip"
             ),
             "reference_clip": gr.Video(
-                label=strings.REFERENCE_CLIP_LABEL, sources=["upload"], height=160, elem_id="reference-clip"
+                label=on_page(strings.REFERENCE_CLIP_LABEL), sources=["upload"], height=160, elem_id="reference-clip"
             ),
         }
 
@@ -207,6 +223,7 @@ def connect_input_form(form: InputForm, service: DubbingService, finished: gr.St
 
 def _connect_still(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
     def take_picture(picture: str, request: gr.Request) -> list[Any]:
+        follow(request)
         path = Path(picture)
         service.sessions.add_upload(str(request.session_hash), path)
         with errors_as_messages():
@@ -221,6 +238,7 @@ def _connect_still(form: InputForm, service: DubbingService, private: dict[str, 
 def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
     def show_faces(clip: str | None, still: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
         """Offer the choice of a face where the first frame shows several."""
+        follow(request)
         given = path_or_none(clip or still)
         try:
             picture, boxes = service.find_faces(given) if given else (None, NO_FACES)
@@ -231,7 +249,8 @@ def _connect_face_choice(form: InputForm, service: DubbingService, private: dict
             path = str(service.sessions.new_folder(str(request.session_hash)) / "faces.webp")
             iio.imwrite(path, picture)
         choices = [
-            (strings.FACE_CHOICE.format(number=i + 1) + strings.FACE_LARGEST * (i == 0), i) for i in range(len(boxes))
+            (said(strings.FACE_CHOICE).format(number=i + 1) + said(strings.FACE_LARGEST) * (i == 0), i)
+            for i in range(len(boxes))
         ]
         return boxes, gr.Column(visible=several), path, gr.Radio(choices, value=0 if choices else None)
 
@@ -247,6 +266,7 @@ def _connect_face_choice(form: InputForm, service: DubbingService, private: dict
 
 def _connect_speech_of_video(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
     def take_sound(video: str, request: gr.Request) -> str:
+        follow(request)
         session, path = str(request.session_hash), Path(video)
         service.sessions.add_upload(session, path)
         with errors_as_messages(), name_files_as_the_page_does({path: strings.VIDEO}):
@@ -260,11 +280,12 @@ def _connect_speech_of_video(form: InputForm, service: DubbingService, private: 
 def _connect_estimate(form: InputForm, service: DubbingService, private: dict[str, Any], finished: gr.State) -> None:
     def estimate(values: dict[Component, Any], request: gr.Request) -> str:
         """Say how long the dub will take, or what is wrong with a file."""
+        follow(request)
         session = str(request.session_hash)
         for path in filter(None, (path_or_none(values[component]) for component in form.uploads)):
             service.sessions.add_upload(session, path)
         if not form.clip_of(values):
-            return strings.ESTIMATE_START
+            return said(strings.ESTIMATE_START)
         try:
             return service.estimate(form.request(values), session)
         except PersonaTalkError as error:

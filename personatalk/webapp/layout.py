@@ -16,6 +16,7 @@ from personatalk.webapp.examples import ExampleCache
 from personatalk.webapp.gpu import lends_gpu
 from personatalk.webapp.input_form import add_input_form, connect_input_form
 from personatalk.webapp.jobs import Workplace, in_this_process
+from personatalk.webapp.languages import on_page
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.panel_attention import add_attention
 from personatalk.webapp.panel_figures import add_figures
@@ -63,11 +64,11 @@ def build_demo(
     with gr.Blocks(title=strings.TITLE, **options) as demo:
         with gr.Row(elem_id="page"):
             with gr.Column(scale=4, min_width=300, elem_id="steps"):
-                gr.Markdown(strings.INTRO, elem_id="intro")
+                gr.Markdown(on_page(strings.INTRO), elem_id="intro")
                 buttons = add_example_buttons(sessions.kept)
                 form = add_input_form(limits)
                 controls = add_run_controls()
-                gr.Markdown(strings.FOOTER, elem_id="footer")
+                gr.Markdown(on_page(strings.FOOTER), elem_id="footer")
             with gr.Column(scale=9, min_width=300, elem_id="workspace"):
                 workspace = add_workspace([add_geometry, add_style, add_references, add_attention, add_figures])
         result = workspace.result

@@ -10,6 +10,7 @@ import gradio as gr
 
 from personatalk.errors import CancelledError, PersonaTalkError
 from personatalk.webapp import strings
+from personatalk.webapp.languages import said
 from personatalk.webapp.run_queue import BusyError
 from personatalk.webapp.service import MissingInputError
 
@@ -26,7 +27,7 @@ def errors_as_messages() -> Iterator[None]:
     try:
         yield
     except CancelledError as error:
-        raise gr.Error(strings.STOPPED, title=strings.STOPPED_TITLE, print_exception=False) from error
+        raise gr.Error(said(strings.STOPPED), title=said(strings.STOPPED_TITLE), print_exception=False) from error
     except PersonaTalkError as error:
         raise gr.Error(str(error), title=title_of(error), print_exception=False) from error
 
@@ -34,18 +35,18 @@ def errors_as_messages() -> Iterator[None]:
 def title_of(error: Exception) -> str:
     """Name the kind of an error in a few words."""
     if isinstance(error, BusyError):
-        return strings.BUSY_TITLE
-    return strings.MISSING_TITLE if isinstance(error, MissingInputError) else strings.REFUSED_TITLE
+        return said(strings.BUSY_TITLE)
+    return said(strings.MISSING_TITLE) if isinstance(error, MissingInputError) else said(strings.REFUSED_TITLE)
 
 
 def explain(error: Exception) -> str:
     """Say an error in a visitor's words; what only a programmer can mend goes to the log."""
     if isinstance(error, CancelledError):
-        return strings.STOPPED
+        return said(strings.STOPPED)
     if isinstance(error, PersonaTalkError):
         return str(error)
     logger.error("a run failed", exc_info=error)
-    return strings.FAILED
+    return said(strings.FAILED)
 
 
 def show_progress(share: float, stage: str) -> None:

@@ -12,7 +12,7 @@ from personatalk.webapp.panels import Group, Panel, add_group, add_panel, add_pi
 
 def add_style() -> Group:
     """Lay the panels out."""
-    with add_group(strings.STYLE_LABEL, "style") as tab, gr.Tabs(elem_id="style-tabs"):
+    with add_group(strings.STYLE_TAB, "style") as tab, gr.Tabs(elem_id="style-tabs"):
         return Group(tab=tab, panels=[_add_mouth(), _add_map(), _add_face()])
 
 

@@ -13,6 +13,7 @@ from gradio.components import Component
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart
 from personatalk.webapp.files import MAKERS, make_file
+from personatalk.webapp.languages import choices_on_page, on_page
 from personatalk.webapp.service import Outcome
 
 COMPARE = f"""
@@ -81,26 +82,30 @@ def updates(outcome: Outcome) -> list[Any]:
 
 def add_result_view() -> ResultView:
     """Lay the result out."""
-    view = gr.Radio(strings.VIEWS, value="side", label=strings.VIEW_LABEL, show_label=False, elem_id="view")
+    view = gr.Radio(
+        choices_on_page(strings.VIEWS), value="side", label=strings.VIEW_LABEL, show_label=False, elem_id="view"
+    )
     with gr.Row(elem_id="pair"):
-        before = gr.Video(label=strings.BEFORE_LABEL, interactive=False, elem_id="before", buttons=[])
-        after = gr.Video(label=strings.AFTER_LABEL, interactive=False, elem_id="result", buttons=[])
+        before = gr.Video(label=on_page(strings.BEFORE_LABEL), interactive=False, elem_id="before", buttons=[])
+        after = gr.Video(label=on_page(strings.AFTER_LABEL), interactive=False, elem_id="result", buttons=[])
     compare = gr.HTML({"mouth": None}, html_template=COMPARE, js_on_load=COMPARE_JS, elem_id="compare")
     chart = add_chart("", "speech-chart")
     summary = gr.Textbox(
-        label=strings.SUMMARY_LABEL,
+        label=on_page(strings.SUMMARY_LABEL),
         interactive=False,
         lines=2,
         elem_id="summary",
-        placeholder=strings.NO_RESULT,
+        placeholder=on_page(strings.NO_RESULT),
     )
     with gr.Row(elem_id="downloads"):
         video_file, report_file = (
-            gr.DownloadButton(label, size="sm", interactive=False, elem_id=elem_id, min_width=110)
+            gr.DownloadButton(on_page(label), size="sm", interactive=False, elem_id=elem_id, min_width=110)
             for label, elem_id in ((strings.DOWNLOAD_VIDEO, "video-file"), (strings.DOWNLOAD_REPORT, "report-file"))
         )
         makers = {
-            name: gr.Button(strings.MAKERS[name], size="sm", interactive=False, elem_id=f"make-{name}", min_width=110)
+            name: gr.Button(
+                on_page(strings.MAKERS[name]), size="sm", interactive=False, elem_id=f"make-{name}", min_width=110
+            )
             for name in MAKERS
         }
         made_file = gr.DownloadButton(visible=False, size="sm", elem_id="made-file", min_width=110)

@@ -12,6 +12,7 @@ from gradio.components import Component
 from personatalk.errors import CancelledError
 from personatalk.webapp import strings
 from personatalk.webapp.input_form import InputForm
+from personatalk.webapp.languages import follow, on_page, said
 from personatalk.webapp.messages import explain, show_progress, title_of
 from personatalk.webapp.result_view import ResultView, updates
 from personatalk.webapp.service import DubbingService, Outcome
@@ -39,9 +40,9 @@ class RunControls:
 def add_run_controls() -> RunControls:
     """Lay the buttons out."""
     with gr.Row(elem_id="controls"):
-        preview = gr.Button(strings.PREVIEW_BUTTON, elem_id="preview", scale=2, min_width=120)
-        dub = gr.Button(strings.DUB_BUTTON, variant="primary", elem_id="dub", min_width=80)
-        stop = gr.Button(strings.STOP_BUTTON, variant="stop", elem_id="stop", min_width=80, interactive=False)
+        preview = gr.Button(on_page(strings.PREVIEW_BUTTON), elem_id="preview", scale=2, min_width=120)
+        dub = gr.Button(on_page(strings.DUB_BUTTON), variant="primary", elem_id="dub", min_width=80)
+        stop = gr.Button(on_page(strings.STOP_BUTTON), variant="stop", elem_id="stop", min_width=80, interactive=False)
     return RunControls(preview=preview, dub=dub, stop=stop, status=gr.Markdown("", elem_id="status"))
 
 
@@ -54,6 +55,10 @@ def connect_runs(form: InputForm, controls: RunControls, result: ResultView, ser
         service.sessions.announce(str(request.session_hash))
         return _button_states(running=True)
 
+    def fail(request: gr.Request) -> list[Any]:
+        follow(request)
+        return _button_states(running=False, status=said(strings.FAILED))
+
     for button, run in ((controls.preview, service.preview), (controls.dub, service.dub)):
         start = button.click(begin, None, controls.outputs, **quick)
         running = start.then(
@@ -65,15 +70,17 @@ def connect_runs(form: InputForm, controls: RunControls, result: ResultView, ser
             **UNBOUNDED,
             **private,
         )
-        running.failure(lambda: _button_states(running=False, status=strings.FAILED), None, controls.outputs, **quick)
+        running.failure(fail, None, controls.outputs, **quick)
+
+    def show_stopping(request: gr.Request) -> list[Any]:
+        follow(request)
+        return [gr.Button(interactive=False), said(strings.STOPPING)]
 
     def ask_to_stop(request: gr.Request) -> None:
         service.sessions.stop(str(request.session_hash))
 
     # Show "Stopping" before the run is asked to stop, so that the run's own "Stopped" comes last.
-    shown = controls.stop.click(
-        lambda: [gr.Button(interactive=False), strings.STOPPING], None, [controls.stop, controls.status], **quick
-    )
+    shown = controls.stop.click(show_stopping, None, [controls.stop, controls.status], **quick)
     shown.then(ask_to_stop, None, None, **quick)
 
 
@@ -92,6 +99,7 @@ def _run_handler(
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> list[Any]:
         """Run, and show the result or what went wrong."""
+        follow(request)
         session = str(request.session_hash)
         try:
             outcome = run(form.request(values), session, show_progress, record=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from personatalk.errors import PersonaTalkError
 from personatalk.webapp import strings
+from personatalk.webapp.languages import said
 
 POLL_S = 0.2  # how often a waiting run is told its place, and may give up
 LEAST_LEFT_S = 2.0  # of a run that takes longer than it was estimated to
@@ -70,7 +71,7 @@ class RunQueue:
         ticket = Ticket(seconds)
         with self._changed:
             if len(self._tickets) > self.max_waiting:
-                raise BusyError(strings.BUSY.format(count=len(self._tickets) - 1))
+                raise BusyError(said(strings.BUSY).format(count=len(self._tickets) - 1))
             self._tickets.append(ticket)
         try:
             while before := self._before(ticket):

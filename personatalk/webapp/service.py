@@ -20,6 +20,7 @@ from personatalk.progress import Progress
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import STILL, Outcome, Workplace, make_dub, measure_clip
 from personatalk.webapp.known_faces import are_known
+from personatalk.webapp.languages import said
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.looking import look_at, look_for_faces, take_sound_of
 from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job
@@ -82,9 +83,9 @@ class Request:
             MissingInputError: clip or speech is missing.
         """
         if self.clip is None:
-            raise MissingInputError(strings.CLIP_MISSING)
+            raise MissingInputError(said(strings.CLIP_MISSING))
         if self.speech is None:
-            raise MissingInputError(strings.SPEECH_MISSING)
+            raise MissingInputError(said(strings.SPEECH_MISSING))
         return Job(clip=self.clip, speech=self.speech, options=self.options)
 
 
@@ -153,7 +154,7 @@ class DubbingService:
         """
         job = request.job
         if not request.consent:
-            raise MissingInputError(strings.CONSENT_MISSING)
+            raise MissingInputError(said(strings.CONSENT_MISSING))
         return self._look_at(request.clips, job.speech)
 
     def _look_at(self, clips: dict[Path, str], speech: Path | None) -> Material:
@@ -177,7 +178,7 @@ class DubbingService:
         try:
             outcome = self._run(request, session, progress, is_preview=True, record=record)
         except NoFaceError as error:
-            raise NoFaceError(strings.PREVIEW_WITHOUT_FACE) from error
+            raise NoFaceError(said(strings.PREVIEW_WITHOUT_FACE)) from error
         is_whole = not (outcome.folder / EXCERPT_VIDEO).exists()
         note = strings.SUMMARY_PREVIEW if is_whole else strings.SUMMARY_PREVIEW_LONG
         return replace(outcome, summary=f"{outcome.summary}\n{note}")
@@ -203,10 +204,10 @@ class DubbingService:
 
         def wait(before: int, seconds: float) -> None:
             if self.sessions.should_stop(folder):
-                raise CancelledError(strings.STOPPED)
+                raise CancelledError(said(strings.STOPPED))
             if progress:
-                place = strings.WAITING_ONE if before == 1 else strings.WAITING.format(count=before)
-                progress(0.0, place + strings.WAITING_TIME.format(time=strings.rough_time(seconds)))
+                place = said(strings.WAITING_ONE) if before == 1 else said(strings.WAITING).format(count=before)
+                progress(0.0, place + said(strings.WAITING_TIME).format(time=strings.rough_time(seconds)))
 
         try:
             with name_files_as_the_page_does(files | {folder / name: strings.CLIP for name in (EXCERPT_VIDEO, STILL)}):
@@ -256,7 +257,7 @@ class DubbingService:
         request = Request(clip=clip, speech=speech, consent=False, options=options)
         with self._folder(session, request.files, progress) as (folder, wait):
             if clip is None:
-                raise MissingInputError(strings.CLIP_MISSING)
+                raise MissingInputError(said(strings.CLIP_MISSING))
             work = self._look_at({clip: strings.CLIP}, speech).work("video")
             with self.queue.turn(wait, seconds=self.time_estimator.estimate(replace(work, rendered=0))):
                 found = self.dubbing.call(
@@ -308,21 +309,23 @@ class DubbingService:
             MissingInputError: there is no clip.
         """
         if request.clip is None:
-            raise MissingInputError(strings.CLIP_MISSING)
+            raise MissingInputError(said(strings.CLIP_MISSING))
         with name_files_as_the_page_does(request.files):
             material = self._look_at(request.clips, request.speech)
         options = request.options
         known = are_known(self.sessions.memory(session), request.clip, options)
         work = material.work(options.length, is_read=known)
-        text = strings.ESTIMATE.format(
+        text = said(strings.ESTIMATE).format(
             time=strings.rough_time(self.time_estimator.estimate(work)),
             frames=round(work.rendered),
-            source=strings.ESTIMATE_MEASURED if self.time_estimator.is_measured else strings.ESTIMATE_BUILT_IN,
+            source=said(strings.ESTIMATE_MEASURED)
+            if self.time_estimator.is_measured
+            else said(strings.ESTIMATE_BUILT_IN),
         )
         if not are_compiled():
-            text += strings.ESTIMATE_COMPILING.format(time=strings.rough_time(COMPILING_S))
+            text += said(strings.ESTIMATE_COMPILING).format(time=strings.rough_time(COMPILING_S))
         spoken, shown = material.spoken_s, material.clip.duration
         if spoken is None or options.length != "video" or abs(spoken - shown) < 1:
             return text
-        note = strings.LONGER_SPEECH if spoken > shown else strings.LONGER_CLIP
+        note = said(strings.LONGER_SPEECH) if spoken > shown else said(strings.LONGER_CLIP)
         return text + note.format(difference=strings.spoken_time(abs(spoken - shown)))

@@ -28,9 +28,9 @@ SPEECH_LABEL = "2. New speech"
 SPEECH_FROM_VIDEO = "Or take the sound of a video"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 LIMITS_NOTE = (
-    "Any resolution, the face seen from the front; the speech a sound file or a recording. Up to {seconds} and "
-    "{megabytes} MB each."
+    "Any resolution, the face seen from the front; the speech a sound file or a recording. Limit of each file:"
 )
+LIMITS_FORM = " {seconds}, {megabytes} MB."
 RUN_HEADING = "**4. Preview two seconds, or dub all**"
 PREVIEW_BUTTON = "Preview two seconds"
 DUB_BUTTON = "Dub"
@@ -235,7 +235,7 @@ GEOMETRY_OVERLAY = "Driven mesh over the clip"
 GEOMETRY_CURVES = "Head pose, and the expression coefficients that vary most"
 DOWNLOAD_GLB, DOWNLOAD_PLY, DOWNLOAD_NPZ = "All frames (GLB)", "This frame (PLY)", "All frames (NPZ)"
 
-STYLE_LABEL = "Style"
+STYLE_TAB = "Style"
 MOUTH_LABEL, MAP_LABEL, ON_FACE_LABEL = "Mouth over time", "Among speakers", "On the face"
 STYLE_NOTE = (
     "The style is the mean and the standard deviation of this person's expression in the clip; stage 1 is conditioned "

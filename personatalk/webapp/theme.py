@@ -25,6 +25,7 @@ THEME = Soft(primary_hue=TEAL, font=["system-ui", "sans-serif"], font_mono=["mon
 )
 CSS = (STATIC / "page.css").read_text()
 PICTURE_NAMES = {
+    "still": strings.STILL_LABEL,
     "face-picture": strings.FACES_PICTURE,
     "style-map": strings.STYLE_MAP,
     "style-face": strings.STYLE_FACE,

@@ -15,6 +15,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.charts import mouth_chart
 from personatalk.webapp.files import RECORDING
 from personatalk.webapp.jobs import Outcome
+from personatalk.webapp.languages import on_page
 from personatalk.webapp.panels import Group, Panel, PanelContext, Recordings
 from personatalk.webapp.result_view import ResultView, add_result_view
 from personatalk.webapp.time_bar import EMPTY, add_time_bar, bar_of
@@ -43,7 +44,7 @@ def add_workspace(makers: list[Callable[[], Group]]) -> Workspace:
     """Lay the workspace out."""
     bar = add_time_bar()
     with gr.Tabs(elem_id="tabs"):
-        with gr.Tab(strings.RESULT_LABEL, id=RESULT, elem_id="result-tab") as tab:
+        with gr.Tab(on_page(strings.RESULT_LABEL), id=RESULT, elem_id="result-tab") as tab:
             result = add_result_view()
         panel = Panel(tab=tab, whole=[result.chart], fill=_speech_chart)
         groups = [Group(tab=tab, panels=[panel]), *(make() for make in makers)]

@@ -24,11 +24,14 @@ def visit(browser):
     """Open a page as a new visitor."""
     contexts = []
 
-    def open_page(url: str, size: str = "desktop", scheme: str = "light", *, before: str = ""):
+    def open_page(url: str, size: str = "desktop", scheme: str = "light", *, before: str = "", locale: str = "en-US"):
         width, height = SIZES[size]
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
-        )  # fmt: skip
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            accept_downloads=True,
+            locale=locale,
+        )
         contexts.append(context)
         page = context.new_page()
         page.add_init_script(before)

@@ -27,6 +27,7 @@ from browser.visiting import (
 from personatalk.media.still import first_frame
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import RECORD
+from personatalk.webapp.languages import MARK, TRANSLATIONS
 
 pytestmark = IN_A_BROWSER
 
@@ -185,6 +186,26 @@ def test_errors_stand_beside_the_buttons_without_folders(visit, serve, clip, spe
     page.locator("#dub").click()
     page.locator("#status").get_by_text("The clip is too short to dub").wait_for()
     assert "/" not in page.locator("#status").inner_text()
+
+
+@pytest.mark.parametrize(("locale", "language"), [("de-DE", "de"), ("zh-CN", "zh")])
+def test_a_browser_sees_the_steps_in_its_language(visit, serve, clip, speech, locale, language):
+    texts = TRANSLATIONS[language]
+    page = visit(serve(CopyPipeline()), locale=locale)
+    for key in ("CLIP_LABEL", "STILL_BUTTON", "DUB_BUTTON", "VIEWS.side", "EXAMPLE_NAMES.grid_speaker", MARK):
+        page.get_by_text(texts[key]).first.wait_for()
+    page.locator("#dub").click()
+    page.locator("#status").get_by_text(texts["CLIP_MISSING"]).wait_for()
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.locator("#estimate").get_by_text(texts["ESTIMATE_BUILT_IN"].split()[0]).wait_for()
+    page.get_by_label(texts["CONSENT_LABEL"]).check()
+    page.locator("#dub").click()
+    wait_for_result(page, "5 frames")
+    assert all(page.locator(f"#{name}").evaluate(FITS) for name in ("preview", "dub", "stop"))
+
+
+FITS = "button => button.scrollWidth <= button.clientWidth + 1"
 
 
 def test_the_keyboard_alone_is_enough(visit, serve, clip, speech):

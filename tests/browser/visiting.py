@@ -65,7 +65,7 @@ def open_panel(page, group: str, panel: str | None = None) -> None:
 def open_from_menu(page, name: str) -> None:
     """Choose a tab that has no place in its row from the menu beside the row."""
     labels = {
-        "style": strings.STYLE_LABEL, "references": strings.REFERENCES_LABEL, "attention": strings.ATTENTION_LABEL,
+        "style": strings.STYLE_TAB, "references": strings.REFERENCES_LABEL, "attention": strings.ATTENTION_LABEL,
         "figures": strings.FIGURES_LABEL, "geometry": strings.GEOMETRY_LABEL, "result": strings.RESULT_LABEL,
     }  # fmt: skip
     page.locator("#tabs > .tab-wrapper .overflow-menu > button").click()

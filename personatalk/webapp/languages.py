@@ -1,0 +1,63 @@
+"""The language of a visitor: that of the browser, where there is a translation; programs are answered in English.
+
+The translations lie beside this module, made by machine. Their keys are names of `strings`, and after a dot the key or
+the value of a choice. The research panels, the summary of a dub, and what is wrong with a file stay English.
+"""
+
+from __future__ import annotations
+
+import json
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+from personatalk.webapp import strings
+
+FOLDER = Path(__file__).parent / "translations"
+ENGLISH, FOOT, MARK = "en", "FOOTER", "MARK"  # MARK is said at the foot: that a machine translated
+TRANSLATIONS: dict[str, dict[str, str]] = {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.iterdir()}
+_language: ContextVar[str] = ContextVar("language", default=ENGLISH)
+
+
+def english(key: str) -> str:
+    """The text of `strings` that a key of the translations means."""
+    name, _, choice = key.partition(".")
+    texts: Any = getattr(strings, name)
+    if isinstance(texts, list):
+        texts = {value: label for label, value in texts}
+    return texts[choice] if choice else texts
+
+
+KEYS = {english(key): key for texts in TRANSLATIONS.values() for key in texts if key != MARK}
+
+
+def dictionaries() -> gr.I18n:
+    """All texts that the browser chooses from."""
+    ours = {key: text for text, key in KEYS.items()}
+    marked = {name: texts | {FOOT: f"{texts[FOOT]} {texts[MARK]}"} for name, texts in TRANSLATIONS.items()}
+    return gr.I18n(**{ENGLISH: ours}, **marked)
+
+
+def on_page(text: str) -> str:
+    """Mark a text of `strings` that stands on the page from the start: the browser shows it in its language."""
+    return str(I18nData(KEYS[text]))
+
+
+def choices_on_page(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Choices with their values, likewise."""
+    return [(on_page(label), value) for label, value in choices]
+
+
+def follow(request: gr.Request) -> None:
+    """Speak the language of this visitor's browser until the event is handled."""
+    wishes = request.headers.get("accept-language", "").split(",")
+    asked = [wish.partition(";")[0].partition("-")[0].strip().lower() for wish in wishes]
+    _language.set(next((name for name in asked if name == ENGLISH or name in TRANSLATIONS), ENGLISH))
+
+
+def said(text: str) -> str:
+    """A text of `strings` in the language of the visitor whose event is handled."""
+    return TRANSLATIONS.get(_language.get(), {}).get(KEYS[text], text)
