@@ -17,10 +17,13 @@ import av
 import numpy as np
 import pytest
 import torch._dynamo  # noqa: F401 (loads Triton's LLVM; after Mesa's, which OpenGL loads, that would crash)
+from threadpoolctl import threadpool_limits
 
 from personatalk.concurrency import one_thread
 from personatalk.errors import CancelledError, MediaError, NoFaceError
+from personatalk.face_rendering.clip_renderer import RenderedFrame
 from personatalk.media import probe_video, read_audio
+from personatalk.pipeline import DubbingPipeline, load_pipeline
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -61,11 +64,30 @@ def own_cache(tmp_path_factory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def on_one_thread() -> Iterator[None]:
-    """Compute small networks on one thread: two of PyTorch's wait for each other, for long where cores are busy."""
-    with one_thread():
+@pytest.fixture(autouse=True, scope="session")
+def one_core() -> Iterator[None]:
+    """Compute on one core, as do the programs that the tests start: threads that share little work wait for each other.
+
+    What works on several frames at once does so where a test asks for it.
+    """
+    with one_thread(), threadpool_limits(1), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> DubbingPipeline:
+    """The pipeline with the weights that ship."""
+    return load_pipeline()
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory) -> tuple[Path, dict[int, RenderedFrame]]:
+    """The folder of a recorded run, to be read or copied, and what was rendered at each position."""
+    from recorded_run import record_run
+
+    folder = tmp_path_factory.mktemp("recording")
+    return folder, record_run(folder)
 
 
 @pytest.fixture

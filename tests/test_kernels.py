@@ -13,9 +13,7 @@ from conftest import CopyPipeline, write_clip, write_speech
 from numba.core.sigutils import normalize_signature
 
 from personatalk import kernels
-from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.options import DubbingOptions
-from personatalk.pipeline import load_pipeline
 from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.service import DubbingService, Request
@@ -85,12 +83,10 @@ def test_what_is_left_at_the_end_is_not_compiled(load_kernel, monkeypatch):
 
 
 @pytest.mark.weights
-def test_a_dub_calls_kernels_with_no_other_types_than_those_compiled_ahead(tmp_path, monkeypatch):
+def test_a_dub_calls_kernels_with_no_other_types_than_those_compiled_ahead(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr("personatalk.pipeline.compiling_ahead", contextlib.nullcontext)
     known = {function: list(function.signatures) for function in kernels._signatures}
-    load_pipeline(DEFAULT_FOLDER).dub(
-        ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path / "out.mp4", stretch=(0, 0.2)
-    )
+    pipeline.dub(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path / "out.mp4", stretch=(0, 0.2))
     assert len(known) == 8
     for function, signature in kernels._signatures.items():
         declared = normalize_signature(signature)[0]

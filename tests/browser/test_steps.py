@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import CopyPipeline, EndlessPipeline, PickyPipeline, write_clip, write_speech
-from inspection.conftest import record_run
 from media_samples import ASSETS, write_two_faces, write_video
 from PIL import Image
 
@@ -270,15 +269,8 @@ RECORD_FRAMES = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("recording")
-    record_run(folder)
-    return folder
-
-
 def test_before_and_after_are_compared_in_three_ways(visit, serve, speech, tmp_path, recording):
-    page = visit(serve(RecordedPipeline(recording)))
+    page = visit(serve(RecordedPipeline(recording[0])))
     lighter = [np.full((300, 300, 3), 20 + 3 * index, np.uint8) for index in range(60)]
     give(page, write_video(tmp_path / "clip.mp4", lighter), speech)
     dub(page, "60 frames")
@@ -310,7 +302,7 @@ def choose_view(page, view: str) -> None:
 
 
 def test_a_chart_moves_the_video_and_sets_a_loop(visit, serve, speech, tmp_path, recording):
-    page = visit(serve(RecordedPipeline(recording)), "desktop", "dark")
+    page = visit(serve(RecordedPipeline(recording[0])), "desktop", "dark")
     give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
     dub(page, "60 frames")
     chart = page.locator("#speech-chart svg").first

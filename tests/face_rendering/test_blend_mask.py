@@ -11,7 +11,6 @@ from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.geometry.face_model import FaceModel, add_border
 from personatalk.geometry.mesh import FaceMesh, facing
 from personatalk.geometry.rasterizer import rasterize
-from personatalk.pipeline import load_pipeline
 
 ASSETS = DEFAULT_FOLDER.parent / "assets"
 SCALE, HEIGHT, WIDTH = 100.0, 330, 360
@@ -113,10 +112,10 @@ class Watcher:
         pass
 
 
-def test_a_dub_leaves_neck_and_collar_as_they_are(tmp_path):
+def test_a_dub_leaves_neck_and_collar_as_they_are(pipeline, tmp_path):
     """All that lies below the driven chin and the source's own, though the mask reaches there."""
     watcher = Watcher()
-    load_pipeline().dub(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path / "out.mp4", record=watcher)
+    pipeline.dub(ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav", tmp_path / "out.mp4", record=watcher)
     scene, left = watcher.scene, 0
     for position, (image, result) in watcher.frames.items():
         size, scale = image.shape[:2], float(scene.posed.scale[position])

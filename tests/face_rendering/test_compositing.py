@@ -27,7 +27,6 @@ from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.media.shots import Shots
 from personatalk.occlusion.search import FaceEstimate
 from personatalk.persons.search import Cast
-from personatalk.pipeline import load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +160,7 @@ def test_at_a_cut_there_is_no_fade_but_into_a_dissolve_there_is(mesh):
     assert 0 < strength[29] < strength[27] < 1 and not strength[~geometry.valid].any()
 
 
-def test_a_clip_too_short_for_references_is_refused(mesh, tmp_path, clip, speech, monkeypatch):
-    pipeline = load_pipeline()
+def test_a_clip_too_short_for_references_is_refused(pipeline, mesh, tmp_path, clip, speech, monkeypatch):
     geometry = make_geometry(mesh, 5)
     times = np.arange(5) / 25
     shots = Shots(first=np.array([0]), last=np.array([4]), num_frames=5)

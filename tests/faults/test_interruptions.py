@@ -21,10 +21,8 @@ def test_a_killed_dub_goes_on_and_comes_to_the_same_file(tmp_path):
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_a_disk_that_fills_ends_a_dub_in_a_sentence_and_it_goes_on_after(tmp_path):
-    from personatalk.pipeline import load_pipeline
-
-    counts = measure_full_disks(load_pipeline(), tmp_path, 2)
+def test_a_disk_that_fills_ends_a_dub_in_a_sentence_and_it_goes_on_after(pipeline, tmp_path):
+    counts = measure_full_disks(pipeline, tmp_path, 2)
     assert counts["sentences"] == counts["moments"] == 2
     assert counts["half_files"] == counts["different"] == counts["left"] == 0
 

@@ -114,13 +114,6 @@ def test_a_broken_segment_is_made_anew(folder):
     assert np.array_equal(KeptWork(folder, ASKED).frame(4).changes[0][2], changes_of(4)[0][2])
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    from personatalk.pipeline import load_pipeline
-
-    return load_pipeline()
-
-
 @pytest.mark.weights
 def test_a_resumed_dub_is_the_undisturbed_one_bit_for_bit(pipeline, tmp_path, monkeypatch):
     clip = write_clip(tmp_path / "clip.mp4", speaker(NUM_FRAMES), ASSETS / "grid_speaker.mp4")

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import CopyPipeline
+from recorded_run import REPORT
 
-from inspection.conftest import REPORT, record_run
 from personatalk.cli import dub as cli
 from personatalk.cli.main import main
 from personatalk.errors import NoFaceError
@@ -120,10 +121,10 @@ def test_without_the_embedder_identity_is_said_to_be_missing(inspection, monkeyp
     assert figure.value is None and "missing weights" in figure.meaning
 
 
-def test_dub_with_inspect_leaves_recording_and_pictures(monkeypatch, clip, speech, tmp_path, capsys):
+def test_dub_with_inspect_leaves_recording_and_pictures(monkeypatch, recording, clip, speech, tmp_path, capsys):
     class RecordedPipeline(CopyPipeline):
         def dub(self, *arguments, record, **options):
-            record_run(record.folder, max_frames=4)
+            shutil.copytree(recording[0], record.folder, dirs_exist_ok=True)
             return super().dub(*arguments, **options)
 
     monkeypatch.setattr(cli, "load", lambda checkpoints, device: RecordedPipeline())

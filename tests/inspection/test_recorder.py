@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_run import MAX_KEPT, NUM_FRAMES, REPORT
 
-from inspection.conftest import NUM_FRAMES, REPORT, record_run
 from personatalk.errors import MediaError
 from personatalk.geometry.camera import apply_affine, window_from_image
 from personatalk.inspection.portrait import portrait_from_image, window_from_portrait
@@ -34,7 +35,7 @@ def test_the_two_layers_share_every_pixel(inspection):
 
 
 def test_frames_are_kept_evenly_and_no_more_than_asked(inspection):
-    assert len(inspection.kept) == 20
+    assert len(inspection.kept) == MAX_KEPT
     assert inspection.kept[0] == 0 and inspection.kept[-1] == NUM_FRAMES - 1
     assert np.ptp(np.diff(inspection.kept)) <= 1
 
@@ -57,8 +58,8 @@ def test_the_dubbed_picture_differs_from_the_source_in_the_mouth_and_not_at_the_
     assert difference[:60].mean() < 1
 
 
-def test_a_run_that_was_broken_off_cannot_be_loaded(tmp_path):
-    record_run(tmp_path, max_frames=2)
+def test_a_run_that_was_broken_off_cannot_be_loaded(recording, tmp_path):
+    shutil.copytree(recording[0], tmp_path, dirs_exist_ok=True)
     Recorder(tmp_path)
     with pytest.raises(MediaError, match="no complete recording"):
         Inspection.load(tmp_path)

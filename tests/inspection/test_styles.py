@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from recorded_run import NUM_FRAMES
 
-from inspection.conftest import NUM_FRAMES
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError, PersonaTalkError
 from personatalk.geometry.face_model import LIPS

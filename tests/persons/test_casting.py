@@ -22,13 +22,6 @@ NUM_FRAMES = 75
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    from personatalk.pipeline import load_pipeline
-
-    return load_pipeline()
-
-
-@pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """The speaker and the head side by side, with the speaker's sound."""
     pairs = zip(speaker(NUM_FRAMES), rendered_head(NUM_FRAMES), strict=True)

@@ -39,13 +39,6 @@ class Dub:
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    from personatalk.pipeline import load_pipeline
-
-    return load_pipeline()
-
-
-@pytest.fixture(scope="module")
 def dub(tmp_path_factory, pipeline):
     folder = tmp_path_factory.mktemp("shots")
     frames = speaker(40) + rendered_head(30) + speaker(35, start=40)

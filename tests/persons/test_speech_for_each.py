@@ -19,8 +19,8 @@ from personatalk.media import read_audio
 from personatalk.media.excerpt import MIX_RATE, cut_sound, mix_sounds
 from personatalk.options import DubbingOptions
 
-CUT, SEAM = 30, 320  # the frame and the column at which the two change places
-SPEECH_S = 2.0
+CUT, SEAM = 15, 320  # the frame and the column at which the two change places
+SPEECH_S = 1.2
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,8 @@ class Dubs:
 
 
 @pytest.fixture(scope="module")
-def dubs(tmp_path_factory) -> Dubs:
-    from personatalk.pipeline import load_pipeline
-
-    folder, pipeline = tmp_path_factory.mktemp("each"), load_pipeline()
+def dubs(pipeline, tmp_path_factory) -> Dubs:
+    folder = tmp_path_factory.mktemp("each")
     pairs = [np.concatenate(pair, 1) for pair in zip(speaker(2 * CUT), rendered_head(2 * CUT), strict=True)]
     frames = pairs[:CUT] + [np.roll(image, SEAM, axis=1) for image in pairs[CUT:]]
     clip = write_clip(folder / "two.mp4", frames)
@@ -108,35 +106,35 @@ def test_choices_of_one_face_do_not_go_with_a_speech_for_each(chosen):
 
 
 @pytest.fixture
-def pipeline(monkeypatch) -> CopyPipeline:
+def copying(monkeypatch) -> CopyPipeline:
     class Heard(CopyPipeline):
         def dub(self, video, audio, *arguments, **keywords):
             self.speeches = audio
             return super().dub(video, next(iter(audio.values())), *arguments, **keywords)
 
-    pipeline = Heard()
-    monkeypatch.setattr(cli, "load", lambda checkpoints, device: pipeline)
-    return pipeline
+    copying = Heard()
+    monkeypatch.setattr(cli, "load", lambda checkpoints, device: copying)
+    return copying
 
 
-def test_the_command_takes_a_speech_for_each_number(pipeline, clip, speech, tmp_path):
+def test_the_command_takes_a_speech_for_each_number(copying, clip, speech, tmp_path):
     given = [f"--speech={number}={speech}" for number in (1, 0)]
     assert main(["dub", str(clip), *given, "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 0
-    assert pipeline.speeches == {1: speech, 0: speech}
+    assert copying.speeches == {1: speech, 0: speech}
 
 
 @pytest.mark.parametrize("given", [[], ["0"], ["0="], ["x=a.wav"], ["-1=a.wav"], ["0=a.wav", "0=b.wav"]])
-def test_the_command_refuses_what_is_no_number_and_speech(pipeline, clip, tmp_path, capsys, given):
+def test_the_command_refuses_what_is_no_number_and_speech(copying, clip, tmp_path, capsys, given):
     words = [f"--speech={words}" for words in given]
     assert main(["dub", str(clip), *words, "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_one_speech_or_one_for_each_but_not_both(pipeline, clip, speech, tmp_path, capsys):
+def test_one_speech_or_one_for_each_but_not_both(copying, clip, speech, tmp_path, capsys):
     assert main(["dub", str(clip), str(speech), f"--speech=0={speech}", "-o", str(tmp_path / "out.mp4")]) == 2
     assert "--speech 0=a.wav" in capsys.readouterr().err
 
 
-def test_a_speech_is_never_overwritten(pipeline, clip, speech, capsys):
+def test_a_speech_is_never_overwritten(copying, clip, speech, capsys):
     assert main(["dub", str(clip), f"--speech=0={speech}", "-o", str(clip), "--report", str(speech)]) == 2
     assert "overwrite" in capsys.readouterr().err

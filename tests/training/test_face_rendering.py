@@ -38,8 +38,6 @@ from personatalk.training.face_rendering.train import (
 from personatalk.training.loop import STATE_NAME, to_device, train
 from personatalk.training.losses import weighted_sum
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
 WEIGHTS = {"reconstruction": 1, "samples": 0.3, "gradient": 0.5, "perceptual": 0.1, "adversarial": 0.01, "matching": 1}

@@ -39,8 +39,6 @@ from personatalk.training.geometry_construction.train import (
 from personatalk.training.loop import STATE_NAME, TrainState, to_device, train
 from personatalk.training.speech_cache import SpeechVariant
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 TINY = GeometryModelConfig(
     audio_dim=4, expression_dim=2, dim=16, heads=2, depth=1, style_tokens=2, window_frames=2, context_frames=3,
     dropout=0.0,

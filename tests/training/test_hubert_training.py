@@ -21,8 +21,6 @@ from personatalk.geometry_construction.style import style_of
 from personatalk.pipeline import load_pipeline
 from personatalk.speech.encoders import load_speech_encoder
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 SECONDS = 5.0
 TRAINING = {
     "num_steps": 2, "batch_size": 2, "num_frames": 20, "min_style_frames": 10, "validate_every": 2, "save_every": 2,

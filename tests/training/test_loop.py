@@ -22,8 +22,6 @@ from personatalk.training.loop import (
 )
 from personatalk.training.losses import weighted_sum
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 CONFIG = TrainingConfig(
     num_steps=40, learning_rate=0.1, warmup_steps=4, weight_decay=0.0, ema_decay=0.9, loss_weights={"square": 1.0}
 )

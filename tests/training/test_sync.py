@@ -30,8 +30,6 @@ from personatalk.training.sync.measure import (
 )
 from personatalk.training.sync.train import SyncLosses, found_offsets, train_sync
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 TINY = SyncConfig(audio_dim=6, lip_dim=4, dim=16, embedding_dim=8, audio_layers=1, lip_layers=1, dropout=0.0)
 CONFIG = SyncTrainingConfig(
     num_steps=120, batch_size=8, learning_rate=1e-2, warmup_steps=5, ema_decay=0.9, num_frames=40

@@ -12,10 +12,8 @@ from personatalk.webapp.examples import ASSETS
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_an_analysis_reports_the_mouth_and_the_references_of_a_dub(tmp_path):
-    from personatalk.pipeline import load_pipeline
-
-    pipeline, options = load_pipeline(), DubbingOptions()
+def test_an_analysis_reports_the_mouth_and_the_references_of_a_dub(pipeline, tmp_path):
+    options = DubbingOptions()
     clip, speech = ASSETS / "grid_speaker.mp4", ASSETS / "speech_bridge.wav"  # the clip has sound of its own
     dub = pipeline.dub(clip, speech, tmp_path / "dubbed.mp4", options).report
     assert dub["speaker_calibration"]["calibrated_on_s"] > 1

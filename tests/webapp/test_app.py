@@ -289,13 +289,12 @@ def test_the_page_is_served_to_this_machine_only_unless_it_is_a_space(monkeypatc
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_analyze_measures_track_geometry_style_and_references(serve, tmp_path):
-    from personatalk.pipeline import load_pipeline
+def test_analyze_measures_track_geometry_style_and_references(serve, pipeline, tmp_path):
     from personatalk.webapp.examples import ASSETS
 
     clip = cut_video(ASSETS / "grid_speaker.mp4", tmp_path / "clip.mp4", 0.0, 1.2)
     speech = cut_sound(ASSETS / "speech_bridge.wav", tmp_path / "speech.wav", 0.0, 1.2)
-    client = serve(load_pipeline())
+    client = serve(pipeline)
     report = client.predict(clip=handle_file(clip), speech=handle_file(speech), api_name="/analyze")
     assert report["clip"]["num_frames"] == 30 and report["track"]["frames_usable"] == 30
     assert 40 < report["geometry"]["face_scale_px"] < 90

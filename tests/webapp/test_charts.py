@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from inspection.conftest import record_run
 
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.recording import Inspection
@@ -23,10 +23,8 @@ from personatalk.webapp.jobs import SEEN
 
 
 @pytest.fixture(scope="module")
-def inspection(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recording")
-    record_run(folder)
-    return Inspection.load(folder)
+def inspection(recording, tmp_path_factory):
+    return Inspection.load(shutil.copytree(recording[0], tmp_path_factory.mktemp("charts") / "recording"))
 
 
 def test_the_mouth_is_asked_for_and_seen_frame_by_frame(inspection):

@@ -28,10 +28,10 @@ FPS = 25
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_itself_is_the_reference_clip(tmp_path, monkeypatch):
-    from personatalk.pipeline import load_pipeline
-
-    pipeline, readings = load_pipeline(), []
+def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_is_its_own_reference_clip(
+    pipeline, tmp_path, monkeypatch
+):
+    readings = []
     read = pipeline.read_faces
     monkeypatch.setattr(pipeline, "read_faces", lambda *given: readings.append(given) or read(*given))
     service = DubbingService(
