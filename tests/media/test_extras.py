@@ -214,3 +214,17 @@ def test_an_excerpt_is_as_long_as_its_frames(tmp_path, rich):
         assert container.duration == pytest.approx(600_000, abs=50_000)
         assert not container.chapters() and not container.streams.subtitles
         assert container.metadata["title"] == "A film"
+
+
+@pytest.mark.parametrize(("layout", "is_said"), [("stereo", True), ("mono", False)])
+def test_of_several_speeches_channels_are_lost(tmp_path, layout, is_said):
+    clip = write_video(tmp_path / "in.mp4", IMAGES[:3])
+    mono = write_sound(tmp_path / "a.wav", voice(0.5, 44100), 44100, codec="pcm_s16le")
+    other = write_sound(tmp_path / "b.wav", voice(0.5, 44100), 44100, codec="pcm_s16le", layout=layout)
+    assert what_is_lost(clip, mono, other) == ["channels of the speeches, which are mixed to one"] * is_said
+
+
+@pytest.mark.parametrize(("width", "is_said"), [(64, True), (65, False)])
+def test_an_odd_size_keeps_the_full_resolution_of_colour(tmp_path, width, is_said):
+    clip = write_video(tmp_path / "in.mp4", [picture(48, width)] * 2, pix_fmt="yuv444p")
+    assert any("full resolution" in words for words in what_is_lost(clip)) == is_said

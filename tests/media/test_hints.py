@@ -29,7 +29,7 @@ def stereo(path, right: float):
 
 
 @pytest.mark.parametrize(
-    ("right", "words"), [(1.0, []), (0.0, []), (0.5, []), (-0.5, []), (-1.0, ["cancel"]), (-0.99, ["cancel"])]
+    ("right", "words"), [(1.0, []), (0.0, []), (0.5, []), (-0.7, []), (-1.0, ["cancel"]), (-0.99, ["cancel"])]
 )
 def test_channels_that_cancel_each_other_out_are_said(tmp_path, right, words):
     hints = hints_about([stereo(tmp_path / "a.wav", right)])

@@ -59,7 +59,9 @@ def test_a_window_of_a_picture_is_that_of_the_array(picture):
         assert difference.max() <= 8 and difference.mean() < 0.1  # OpenCV counts positions in 1/32 px
 
 
-@pytest.mark.parametrize(("left", "top", "height", "width"), [(10, 8, 20, 30), (11, 7, 21, 33), (0, 0, HEIGHT, WIDTH)])
+@pytest.mark.parametrize(
+    ("left", "top", "height", "width"), [(10, 8, 20, 30), (11, 7, 21, 33), (10, 8, 21, 31), (0, 0, HEIGHT, WIDTH)]
+)
 def test_what_is_not_changed_keeps_its_samples(picture, converter, left, top, height, width):
     grey = np.full((height, width, 3), 128, np.uint8)
     changed = with_part(picture, left, top, grey)

@@ -51,6 +51,25 @@ def test_a_cut_is_found_to_the_frame_wherever_it_is(persons, order, place):
     assert find(before + after[:place]).first.tolist() == [0, LENGTH]
 
 
+def test_a_frame_after_a_cut_or_a_blank_is_told_at_once(persons):
+    before, after = persons
+    detector = ShotDetector(FPS)
+    blank = [np.zeros_like(before[0])] * 3
+    frames = before[:20] + after[:20] + blank + after[20:]
+    assert [number for number, frame in enumerate(frames) if detector.add(frame)] == [20, 43]
+
+
+def test_a_picture_too_short_for_a_shot_lies_between_two(persons):
+    before, after = persons
+    shots = find(before[:20] + [cv2.flip(after[0], 0)] * 4 + after)
+    assert (shots.first.tolist(), shots.last[0]) == ([0, 24], 19)
+
+
+def test_where_every_frame_is_another_picture_there_are_no_cuts():
+    pictures = np.random.default_rng(0).integers(0, 256, (60, 18, 24, 3), np.uint8)
+    assert find([cv2.resize(picture, (240, 180)) for picture in pictures]).first.tolist() == [0]
+
+
 def test_many_cuts_are_found_in_a_long_video(persons):
     lengths = [12, 30, 11, 36, 20, 36, 10, 25] * 3
     frames = [frame for number, length in enumerate(lengths) for frame in persons[number % 2][:length]]
