@@ -81,6 +81,15 @@ def test_what_is_not_changed_keeps_its_samples(picture, converter, left, top, he
         assert inner is None or np.all(inner == 128)
 
 
+@pytest.mark.parametrize(("left", "top", "height", "width"), [(10, 8, 20, 30), (11, 7, 21, 33), (10, 8, 21, 31)])
+def test_blocks_that_share_a_colour_are_converted_as_in_the_whole(picture, converter, left, top, height, width):
+    changed = with_part(picture, left, top, np.full((height, width, 3), 128, np.uint8))
+    whole = planes_of(converter.yuv(np.asarray(changed)))
+    for plane, expected in zip(planes_of(to_yuv(changed, converter))[1:], whole[1:], strict=True):
+        blocks = np.s_[top // 2 : -(-(top + height) // 2), left // 2 : -(-(left + width) // 2)]
+        assert np.array_equal(plane[blocks], expected[blocks])
+
+
 def test_another_format_is_converted_as_a_whole(picture):
     changed = with_part(picture, 4, 4, np.zeros((8, 8, 3), np.uint8))
     full = ColourConverter(ColourTags(range=2), HEIGHT)
