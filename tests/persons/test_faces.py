@@ -71,6 +71,9 @@ def test_a_face_in_a_dissolve_belongs_to_nobody(face_model, tmp_path):
     assert len(cast.shots.first) == 2 and len(cast.persons) == 2
     shown = np.concatenate([person.frames for person in cast.persons])
     assert not np.isin(np.arange(32, 36), shown).any()
+    later = max(cast.persons, key=lambda person: person.frames[0])
+    x, y = (later.box[:2] + later.box[2:]) / 2
+    assert cast.at_point((float(x), float(y))) is not later, "a point is one of the first frame that shows a face"
 
 
 def test_a_film_without_a_face_has_nobody(face_model, tmp_path):
@@ -78,10 +81,10 @@ def test_a_film_without_a_face_has_nobody(face_model, tmp_path):
     assert not cast.persons and cast.choose() is None and not cast.track_of(None).detected.any()
 
 
-def test_runs_end_where_shots_end():
-    shots = Shots(first=np.array([0, 12]), last=np.array([7, 19]), num_frames=20)
+def test_runs_end_where_shots_end_and_two_frames_are_none():
+    shots = Shots(first=np.array([0, 12, 15]), last=np.array([7, 14, 19]), num_frames=20)
     parts = [(run.frames.tolist(), shot) for run, shot in split_at_shots([run_of(2, 15)], shots)]
-    assert parts == [(list(range(2, 8)), 0), (list(range(12, 17)), 1)]
+    assert parts == [(list(range(2, 8)), 0), (list(range(12, 15)), 1)]
 
 
 def test_persons_are_told_apart_by_identity_and_by_being_there_together():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from personatalk.errors import CheckpointError
 from personatalk.media import probe_video
+from personatalk.media.still import probe_clip
 
 if TYPE_CHECKING:
     from personatalk.webapp.jobs import Studio
@@ -19,13 +20,13 @@ def probe_or_die(path):
     """Stands for a decoder that does not survive a file."""
     if "deadly" in path.name:
         ctypes.string_at(0)
-    return probe_video(path)
+    return probe_clip(path)
 
 
 def prepare_deadly_probing() -> None:
     from personatalk.webapp import limits
 
-    limits.probe_video = probe_or_die
+    limits.probe_clip = probe_or_die
 
 
 class DeadlyPipeline:
