@@ -68,16 +68,14 @@ class ShutMouthProtocol:
     def judge(self, source: Clip) -> dict[str, dict[str, float]]:
         """Judge a clip: row to figures; empty where it cannot be judged."""
         clip = read_windows(self.inputs, source, self.mesh)
-        if clip is None or not clip.geometry.valid.any():
+        if clip is None:
             return {}
         count = len(clip.images)
         frames = [f.image for f, _ in zip(read_frames(self.inputs.clip_path(source)), range(count), strict=False)]
-        aperture, valid = lip_aperture(clip.head_vertices), clip.geometry.valid
-        opened = np.flatnonzero(valid & (aperture >= max(np.quantile(aperture[valid], OPEN_QUANTILE), MIN_OPEN_IOD)))
-        if len(opened) < 2:
+        run = open_run(clip, MAX_JUDGED)
+        if run is None:
             return {}
-        run = opened[np.unique(np.linspace(0, len(opened) - 1, MAX_JUDGED).astype(int))]
-        shut = valid & (aperture <= np.quantile(aperture[valid], SHUT_QUANTILE))
+        valid, shut = clip.geometry.valid, shut_frames(clip)
         truth = RunTruth(clip, run, self.mesh, self.judges)
         rows = {}
         for name, usable, interior in (
@@ -88,7 +86,7 @@ class ShutMouthProtocol:
         ):
             dub = self.dub(source, clip, usable, interior)
             rendered = [dub.render(t, image).image for t, image in enumerate(frames)]
-            rows[name] = self.figures(truth, rendered, aperture)
+            rows[name] = self.figures(truth, rendered, lip_aperture(clip.head_vertices))
         return rows
 
     def dub(self, source: Clip, clip: WindowClip, usable: np.ndarray, interior: MouthInterior | None) -> ClipRenderer:
@@ -147,14 +145,10 @@ class ShutMouthProtocol:
         }
 
 
-def evaluate_shut_mouth(inputs: EvaluationInputs) -> dict:
-    """Judge open mouths rendered from all references, and from shut ones, with and without a painted interior.
-
-    Returns:
-        what `report_of` gives, a row a choice of references.
-    """
+def load_protocol(inputs: EvaluationInputs) -> ShutMouthProtocol:
+    """Load what the evaluation runs on every clip."""
     face_model = inputs.load_face_model()
-    protocol = ShutMouthProtocol(
+    return ShutMouthProtocol(
         inputs=inputs,
         face_model=face_model,
         mesh=FaceMesh(face_model),
@@ -162,6 +156,31 @@ def evaluate_shut_mouth(inputs: EvaluationInputs) -> dict:
         renderer=load_renderer(inputs.checkpoints),
         interior=load_mouth_interior(inputs.checkpoints),
     )
+
+
+def open_run(clip: WindowClip, count: int) -> np.ndarray | None:
+    """[N] frames with an open mouth, spread over the clip, at most `count`; None where there are not two."""
+    aperture, valid = lip_aperture(clip.head_vertices), clip.geometry.valid
+    if not valid.any():
+        return None
+    least = max(np.quantile(aperture[valid], OPEN_QUANTILE), MIN_OPEN_IOD)
+    opened = np.flatnonzero(valid & (aperture >= least))
+    return opened[np.unique(np.linspace(0, len(opened) - 1, count).astype(int))] if len(opened) > 1 else None
+
+
+def shut_frames(clip: WindowClip) -> np.ndarray:
+    """[T] bool, the frames whose mouths are least open."""
+    aperture, valid = lip_aperture(clip.head_vertices), clip.geometry.valid
+    return valid & (aperture <= np.quantile(aperture[valid], SHUT_QUANTILE))
+
+
+def evaluate_shut_mouth(inputs: EvaluationInputs) -> dict:
+    """Judge open mouths rendered from all references, and from shut ones, with and without a painted interior.
+
+    Returns:
+        what `report_of` gives, a row a choice of references.
+    """
+    protocol = load_protocol(inputs)
     clips = [clip for clip in inputs.read_clips() if clip.is_long_enough(MIN_SECONDS)]
     with closing(map_in_order(protocol.judge, spread_over_persons(clips, inputs.limit), num_workers())) as results:
         judged = [rows for rows in results if rows]
