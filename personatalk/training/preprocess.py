@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -108,14 +108,12 @@ def _guarded(task: Callable[[Clip], str], clip: Clip) -> str:
         return "refused"
 
 
-def run_stage(task: Callable[[Clip], str], clips: list[Clip], workers: int) -> Iterator[Counter[str]]:
+def run_stage(pool: Executor, task: Callable[[Clip], str], clips: list[Clip]) -> Iterator[Counter[str]]:
     """Run one stage over all clips in several processes, yielding the counts so far."""
     counts: Counter[str] = Counter()
-    # spawned: a fork of a process that has threads, of OpenGL or of the tracker, may find its memory in disorder
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for outcome in pool.map(partial(_guarded, task), clips, chunksize=4):
-            counts[outcome] += 1
-            yield counts
+    for outcome in pool.map(partial(_guarded, task), clips, chunksize=4):
+        counts[outcome] += 1
+        yield counts
 
 
 def preprocess(
@@ -148,13 +146,15 @@ def preprocess(
 
     def run(stage: str, task: Callable[[Clip], str], some: list[Clip]) -> None:
         counts: Counter[str] = Counter()
-        for done, so_far in enumerate(run_stage(task, some, workers), 1):
+        for done, so_far in enumerate(run_stage(pool, task, some), 1):
             counts = so_far
             if done % 100 == 0 or done == len(some):
                 report(f"{stage}: {done} of {len(some)} clips")
         totals[stage] = dict(counts)
 
-    run("track", partial(track_clip, data=data, corpus=corpus), clips)
-    run("fit", partial(fit_clip, data=data, corpus=corpus, mesh=FaceMesh(face_model)), clips)
-    run("windows", partial(cut_windows, data=data, corpus=corpus), limit_windows(clips, corpus))
+    # spawned: a fork of a process that has threads, of OpenGL or of the tracker, may find its memory in disorder
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        run("track", partial(track_clip, data=data, corpus=corpus), clips)
+        run("fit", partial(fit_clip, data=data, corpus=corpus, mesh=FaceMesh(face_model)), clips)
+        run("windows", partial(cut_windows, data=data, corpus=corpus), limit_windows(clips, corpus))
     return totals

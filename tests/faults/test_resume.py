@@ -99,6 +99,7 @@ def test_frames_of_whole_segments_come_back_bit_for_bit(folder):
         for (*place, difference), (*meant_place, meant_difference) in zip(frame.changes, meant, strict=True):
             assert place == meant_place and np.array_equal(difference, meant_difference)
     assert kept.frame(2 * SEGMENT_FRAMES) is None
+    kept.add_frame(0, np.array([True, False]), never)  # what is there is not looked for again
 
 
 def test_a_broken_segment_is_made_anew(folder):

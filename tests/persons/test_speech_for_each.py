@@ -89,6 +89,14 @@ def test_the_report_tells_of_each_face(dubs):
     assert told[0]["speaking_style"] != told[1]["speaking_style"], "each has its own style"
 
 
+@pytest.mark.weights
+def test_a_shorter_speech_is_silent_up_to_the_end_of_the_longer(pipeline, tmp_path):
+    paths = [write_speech(tmp_path / f"{seconds}.wav", seconds) for seconds in (0.5, 1.0)]
+    short, long = pipeline.encode_speeches(paths)
+    assert short.seconds == long.seconds == 1.0 and short.features.values.shape == long.features.values.shape
+    assert short.waveform[:8000].any() and not short.waveform[8000:].any()
+
+
 def test_a_mix_is_as_long_as_the_longest_and_never_clipped(tmp_path):
     short, long = write_speech(tmp_path / "a.wav", 0.5), write_speech(tmp_path / "b.wav", 1.0)
     mixed = read_audio(mix_sounds([short, long, long, long], tmp_path / "mix.wav"), MIX_RATE)
@@ -127,7 +135,8 @@ def test_the_command_takes_a_speech_for_each_number(copying, clip, speech, tmp_p
 def test_the_command_refuses_what_is_no_number_and_speech(copying, clip, tmp_path, capsys, given):
     words = [f"--speech={words}" for words in given]
     assert main(["dub", str(clip), *words, "-o", str(tmp_path / "out.mp4"), "--quiet"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1 and "--speech" in sentence and not hasattr(copying, "speeches")
 
 
 def test_one_speech_or_one_for_each_but_not_both(copying, clip, speech, tmp_path, capsys):
@@ -135,6 +144,7 @@ def test_one_speech_or_one_for_each_but_not_both(copying, clip, speech, tmp_path
     assert "--speech 0=a.wav" in capsys.readouterr().err
 
 
-def test_a_speech_is_never_overwritten(copying, clip, speech, capsys):
-    assert main(["dub", str(clip), f"--speech=0={speech}", "-o", str(clip), "--report", str(speech)]) == 2
-    assert "overwrite" in capsys.readouterr().err
+def test_a_speech_is_never_overwritten(copying, clip, speech, tmp_path, capsys):
+    outputs = ["-o", str(tmp_path / "out.mp4"), "--report", str(speech)]
+    assert main(["dub", str(clip), f"--speech=0={speech}", *outputs]) == 2
+    assert "overwrite" in capsys.readouterr().err and not hasattr(copying, "speeches")
