@@ -16,6 +16,7 @@ from personatalk.cli import dub as cli
 from personatalk.cli.main import main
 from personatalk.errors import CancelledError, MediaError, OptionError
 from personatalk.kept_work import SEGMENT_FRAMES, SUFFIX, KeptWork
+from personatalk.media import write_text
 from personatalk.options import DubbingOptions
 
 ASKED = {"the clip": "a", "the options": "b"}
@@ -53,6 +54,7 @@ def test_two_runs_do_not_share_a_folder(folder):
     first = KeptWork(folder, ASKED)
     with pytest.raises(MediaError, match="Another run works"):
         KeptWork(folder, ASKED)
+    assert folder.stat().st_mode & 0o777 == 0o700, "nor does another user enter it"
     first.close()
     KeptWork(folder, ASKED).remove()
     assert not folder.exists()
@@ -64,11 +66,20 @@ def test_a_folder_in_which_nothing_is_finished_goes(folder):
 
 
 class Harmful:
+    """Calls a function when it is read."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.called = function, arguments
+
     def __reduce__(self):
-        return os.mkdir, ("harmed",)
+        return self.called
 
 
-@pytest.mark.parametrize("content", [b"", b"broken", pickle.dumps(Harmful())])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"broken", pickle.dumps(Harmful(os.mkdir, "harmed")), pickle.dumps(Harmful(write_text, "harmed", "by us"))],
+    ids=["empty", "no pickle", "another's function", "a function of the package"],
+)
 def test_what_is_broken_or_calls_anything_is_made_anew(folder, tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     kept = KeptWork(folder, ASKED)
