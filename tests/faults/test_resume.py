@@ -14,7 +14,7 @@ from person_clips import speaker, write_clip
 
 from personatalk.cli import dub as cli
 from personatalk.cli.main import main
-from personatalk.errors import CancelledError, MediaError, OptionError
+from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionError
 from personatalk.kept_work import SEGMENT_FRAMES, SUFFIX, KeptWork
 from personatalk.media import write_text
 from personatalk.options import DubbingOptions
@@ -164,12 +164,22 @@ def test_a_resumed_dub_is_the_undisturbed_one_bit_for_bit(pipeline, tmp_path, mo
     monkeypatch.setattr(pipeline, "clip_renderer", counted)
     with pytest.raises(MediaError, match=r"the options: not the same"):
         pipeline.dub(clip, speech, output, DubbingOptions(crf=20), resume=True)
+    with monkeypatch.context() as patch, pytest.raises(MediaError, match=r"the weights: not the same"):
+        patch.setattr("personatalk.pipeline.weights_digest", lambda networks: "others")
+        pipeline.dub(clip, speech, output, resume=True)
     result = pipeline.dub(clip, speech, output, resume=True)
     assert sorted(rendered) == list(range(SEGMENT_FRAMES, NUM_FRAMES))
     assert output.read_bytes() == undisturbed.video.read_bytes()
     assert not output.with_name(f"out.mp4{SUFFIX}").exists()
     same = ("num_frames", "num_passed_through", "lip_references", "face_references", "persons", "shots")
     assert all(result.report[name] == undisturbed.report[name] for name in same)
+
+
+@pytest.mark.weights
+def test_a_clip_without_a_face_leaves_no_work_behind(pipeline, clip, speech, folder):
+    with pytest.raises(NoFaceError):
+        pipeline.dub(clip, speech, folder.with_suffix(""), resume=True)
+    assert not folder.exists()
 
 
 def test_a_run_that_is_looked_into_is_not_resumed(pipeline, clip, speech, tmp_path):
