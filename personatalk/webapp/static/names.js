@@ -1,4 +1,5 @@
-// Gradio gives pictures no alternative text, and does not mark its messages as live regions. NAMES: see theme.py.
+// Gradio gives pictures no alternative text, does not mark its messages as live regions, and puts a button into the
+// head of a message that is a button itself. NAMES: see theme.py.
 
 const names = NAMES;
 const name = () => {
@@ -8,6 +9,8 @@ const name = () => {
       picture.closest("button")?.setAttribute("aria-label", text);
     }
   for (const empty of document.querySelectorAll(".empty[aria-label]")) empty.setAttribute("role", "img");
+  for (const head of document.querySelectorAll(".toast-header[role=button]"))
+    for (const attribute of ["role", "tabindex"]) head.removeAttribute(attribute);
   for (const id of ["status", "estimate"]) document.getElementById(id)?.setAttribute("role", "status");
 };
 new MutationObserver(name).observe(document, {childList: true, subtree: true});
