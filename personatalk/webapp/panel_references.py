@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from personatalk.inspection.references import (
     compare_strategies,
@@ -17,8 +18,8 @@ from personatalk.webapp.panels import (
     Group,
     Panel,
     PanelContext,
-    add_gallery,
     add_group,
+    add_headed_gallery,
     add_panel,
     add_picture,
     as_table,
@@ -43,23 +44,29 @@ def _add_lips() -> Panel:
             label=strings.REFERENCES_STRATEGY,
             elem_id="shown-strategy",
         )
-        lip = add_gallery(strings.REFERENCES_LIP, "lip-references", COLUMNS)
-    return Panel(tab=tab, settings=[strategy], whole=[lip], fill=_fill_lips)
+        lip = add_headed_gallery(strings.REFERENCES_LIP, "lip-references", COLUMNS)
+    return Panel(tab=tab, settings=[strategy], whole=[*lip], fill=_fill_lips)
 
 
 def _fill_lips(context: PanelContext, strategy: str) -> list[Any]:
     chosen = None if strategy == OWN else strategy
-    return [context.gallery(f"lip_{strategy}", lambda: reference_gallery(context.inspection, "lip", chosen))]
+    shown = context.gallery(f"lip_{strategy}", lambda: reference_gallery(context.inspection, "lip", chosen))
+    return [_counted(strings.REFERENCES_LIP_SHOWN, shown, context.inspection.lip_bank), shown]
+
+
+def _counted(heading: str, shown: list[Any], bank: np.ndarray) -> str:
+    return heading.format(shown=len(shown), total=len(bank))
 
 
 def _add_face() -> Panel:
     with add_panel(strings.FACE_LABEL, "skin") as tab:
-        face = add_gallery(strings.REFERENCES_FACE, "face-references", COLUMNS)
-    return Panel(
-        tab=tab,
-        whole=[face],
-        fill=lambda context: [context.gallery("face", lambda: reference_gallery(context.inspection, "face"))],
-    )
+        face = add_headed_gallery(strings.REFERENCES_FACE, "face-references", COLUMNS)
+    return Panel(tab=tab, whole=[*face], fill=_fill_faces)
+
+
+def _fill_faces(context: PanelContext) -> list[Any]:
+    shown = context.gallery("face", lambda: reference_gallery(context.inspection, "face"))
+    return [_counted(strings.REFERENCES_FACE_SHOWN, shown, context.inspection.face_bank), shown]
 
 
 def _add_timeline() -> Panel:

@@ -156,9 +156,14 @@ def add_picture(label: str, elem_id: str) -> gr.Image:
 
 
 def add_gallery(label: str, elem_id: str, columns: int) -> gr.Gallery:
-    """Add a gallery of pictures with captions."""
-    gr.Markdown(f"**{label}**")
-    return gr.Gallery(
+    """Add a gallery of pictures with captions, its label above it."""
+    return add_headed_gallery(label, elem_id, columns)[1]
+
+
+def add_headed_gallery(label: str, elem_id: str, columns: int) -> tuple[gr.Markdown, gr.Gallery]:
+    """Add a heading, at first a label, and below it a gallery of pictures with captions."""
+    heading = gr.Markdown(f"**{label}**")
+    return heading, gr.Gallery(
         label=label,
         show_label=False,
         interactive=False,

@@ -248,13 +248,15 @@ STYLE_CURVES = "Lip aperture and mouth width over time, with the sound"
 REFERENCES_LABEL = "References"
 LIPS_LABEL, FACE_LABEL, TIMELINE_LABEL, STRATEGIES_LABEL = "Lips", "Face", "In the clip", "Strategies"
 REFERENCES_NOTE = (
-    "The pixels of the new mouth come from these frames. A caption says the frame's number and why it was selected. "
-    "Choosing another strategy shows what it would have selected; the dub itself does not change."
+    "The new mouth's pixels come from these frames. Another strategy only shows what it would have selected."
 )
 REFERENCES_STRATEGY = "Lip references selected by"
 REFERENCES_OWN = ("this dub", "own")
-REFERENCES_LIP = "Lip references: the 16 of the clip's set that serve most frames"
-REFERENCES_FACE = "Face references, for light and skin: those near in time; 16 of them are shown"
+REFERENCES_LIP, REFERENCES_FACE = "Lip references", "Face references"
+REFERENCES_LIP_SHOWN = "**Lip references**: of the dub's {total}, the {shown} that serve most frames"
+REFERENCES_FACE_SHOWN = (
+    "**Face references**, for light and skin: {shown} of the dub's {total}; a frame attends to those near in time"
+)
 REFERENCES_TIMELINE = "Time of the references in the clip"
 REFERENCES_COMPARED = "Lip references that each strategy selects"
 REFERENCES_TABLE = "Strategies compared, without rendering"

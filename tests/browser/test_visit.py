@@ -140,6 +140,7 @@ def download_of(page, button: str) -> Path:
 def look_at_references(page) -> None:
     open_panel(page, "references")
     assert_shows_something(page.locator("#lip-references img").first)
+    assert page.evaluate(CAPTIONS_ARE_WHOLE)
     own = page.locator("#lip-references .caption-label").all_inner_texts()
     page.locator("#shown-strategy input").click()
     page.get_by_role("option", name="random").click()
@@ -150,6 +151,11 @@ def look_at_references(page) -> None:
     )
 
 
+CAPTIONS_ARE_WHOLE = """(() => {
+  const bottom = document.querySelector('#lip-references .grid-wrap').getBoundingClientRect().bottom;
+  return [...document.querySelectorAll('#lip-references .caption-label')].every(
+    (caption) => caption.getBoundingClientRect().bottom <= bottom + 1);
+})()"""
 COVERED_BY_NOTHING = """() => {
   const bar = document.querySelector('#time-bar'), box = bar.getBoundingClientRect();
   for (let y = box.top + 4; y < box.bottom - 4; y += 6)
