@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import write_clip
-from inspection.conftest import record_run
+from recorded_run import record_run
 
 from browser.test_steps import RecordedPipeline, dub
 from browser.visiting import IN_A_BROWSER, give, open_panel

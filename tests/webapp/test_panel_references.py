@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from inspection.conftest import record_run
+from recorded_run import record_run
 
 from personatalk.inspection.recording import Inspection
 from personatalk.webapp.panel_references import OWN, _fill_faces, _fill_lips
