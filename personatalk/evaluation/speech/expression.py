@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ FILTERS = {
     "kept, shape 0.85 s": Filter(shape_s=0.85),
     "kept, shape alone": Filter(aperture_s=0),
 }
+SMILE_IOD, SMILE_S = 0.06, 0.3  # by which a smile widens the mouth; it sets in within some of the second
 SPLIT_S = 0.4  # slower than this is the expression's, faster is speech's
 
 
@@ -65,7 +66,8 @@ def evaluate_expression(inputs: EvaluationInputs) -> dict:
     Returns:
         what `report_of` gives, a row a filter: figures of `speech` with own speech and the lip error as a share of
         the mean mouth's; with another's speech the correlation of lip aperture with the source's (leak), and of the
-        slow and fast parts of the mouth's width; in silence how far the lips stand apart above rest, and
+        slow and fast parts of the mouth's width; how much stays of a smile that is added to the source, and how well
+            the mouth's width follows it; in silence how far the lips stand apart above rest, and
         how that follows the source's aperture.
     """
     face_model = inputs.load_face_model()
@@ -100,8 +102,8 @@ def expression_figures(
     moment = moment_expression(one.model, geometry, style, one.features, offset_s=one.offset_s, widths=widths).values
     times = torch.from_numpy(geometry.times)
 
-    def drive(features: SpeechFeatures, offset_s: float) -> np.ndarray:
-        driven = predict_expression(one.model, features, times - offset_s, style, moment=torch.from_numpy(moment))
+    def drive(features: SpeechFeatures, offset_s: float, kept: np.ndarray = moment) -> np.ndarray:
+        driven = predict_expression(one.model, features, times - offset_s, style, moment=torch.from_numpy(kept))
         return driven.numpy()[judged]
 
     truth = face_model.vertices(geometry.template, geometry.expression[judged])
@@ -121,14 +123,42 @@ def expression_figures(
     above_rest = driven_aperture(rest + moment[judged], geometry.template, face_model) - driven_aperture(
         rest[None], geometry.template, face_model
     )
+    driven, smile = drive(foreign, 0.0), smile_of(geometry, judged)
+    smiling = replace(geometry, expression=geometry.expression + smile[:, None] * widening(geometry, face_model))
+    kept = moment_expression(one.model, smiling, style, one.features, offset_s=one.offset_s, widths=widths).values
     return {
         **figures,
         "lip_error_of_mean_mouth": share,
-        **foreign_figures(drive(foreign, 0.0), truth, geometry, face_model),
+        **foreign_figures(driven, truth, geometry, face_model),
+        **smile_figures(drive(foreign, 0.0, kept), driven, smile[judged], geometry, face_model),
         "silence_above_rest_%": 100 * float(np.abs(above_rest).mean()),
         "silence_deviation_%": 100 * float(above_rest.std()),
         "silence_leak_r": metrics.correlation(above_rest, lip_aperture(truth)),
     }
+
+
+def widening(geometry: FaceGeometry, face_model: FaceModel) -> np.ndarray:
+    """[K] the least change of a face's coefficients that widens its mouth by SMILE_IOD."""
+    steps = np.eye(geometry.expression.shape[1], dtype=np.float32)
+    widths = mouth_width(face_model.vertices(geometry.template, np.concatenate([0 * steps[:1], steps])))
+    gradient = np.where(np.arange(len(steps)) < face_model.num_speech, widths[1:] - widths[0], 0)
+    return (SMILE_IOD * gradient / (gradient @ gradient)).astype(np.float32)
+
+
+def smile_of(geometry: FaceGeometry, judged: np.ndarray) -> np.ndarray:
+    """[T] in [0, 1]: a smile that sets in midway of the judged frames [N], and stays."""
+    begins = geometry.times[judged[len(judged) // 2]]
+    return 1 / (1 + np.exp(-(geometry.times - begins) / (SMILE_S / 4)))
+
+
+def smile_figures(
+    smiling: np.ndarray, plain: np.ndarray, smile: np.ndarray, geometry: FaceGeometry, face_model: FaceModel
+) -> dict[str, float]:
+    """What of a smile [N] is in a mouth [N, K] driven as a smiling source has it, beside the same without the smile."""
+    widths = [mouth_width(face_model.vertices(geometry.template, driven)) for driven in (smiling, plain)]
+    wider = (widths[0] - widths[1]) / SMILE_IOD
+    centred = smile - smile.mean()
+    return {"smile_kept": float(centred @ wider / (centred @ centred)), "smile_r": metrics.correlation(wider, smile)}
 
 
 def foreign_figures(
