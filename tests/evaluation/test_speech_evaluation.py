@@ -16,6 +16,7 @@ from personatalk.evaluation.inputs import EvaluationInputs
 from personatalk.evaluation.speech import linear_map
 from personatalk.evaluation.speech.breath import breath_figures, find_onsets
 from personatalk.evaluation.speech.clips import read_features, read_speakers
+from personatalk.evaluation.speech.expression import SMILE_IOD, smile_figures, smile_of, widening
 from personatalk.evaluation.speech.figures import closure_events
 from personatalk.evaluation.speech.languages import MIN_WORDS, read_words
 from personatalk.evaluation.speech.linear_map import fit_linear_map
@@ -24,6 +25,7 @@ from personatalk.evaluation.speech.style import StyleSpace, compare
 from personatalk.evaluation.speech.sync import beats_shifted
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
+from personatalk.geometry.mouth import mouth_width
 from personatalk.geometry_construction.style import style_of
 from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.noises import UNSEEN_NOISES, make_noise
@@ -207,3 +209,18 @@ def test_a_limit_of_speakers_takes_every_person_first(face_model, tmp_path):
     )
     assert [speaker.clip.name for speaker in read_speakers(inputs, face_model, 2.0)] == ["a", "c", "d"]
     assert read_speakers(inputs, face_model, 4.0) == []
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.4, 1.0])
+def test_a_smile_counts_as_far_as_it_is_in_the_dub(face_model, kept):
+    geometry = fit_track(known_face(face_model, noise_iod=0, seed=1).track, face_model)
+    judged = np.flatnonzero(geometry.valid)
+    smile = smile_of(geometry, judged)
+    plain = geometry.expression[:, : face_model.num_speech]
+    wide = widening(geometry, face_model)[: face_model.num_speech]
+    wider = mouth_width(face_model.vertices(geometry.template, wide[None])) - mouth_width(geometry.template[None])
+    assert wider == pytest.approx(SMILE_IOD, rel=0.02)
+    figures = smile_figures(plain + kept * smile[:, None] * wide, plain, smile, geometry, face_model)
+    assert figures["smile_kept"] == pytest.approx(kept, abs=0.05)
+    if kept:
+        assert figures["smile_r"] > 0.98
