@@ -42,12 +42,14 @@ def write_video(
     matrix: int = 2,
     colour_range: int = 0,
     group: int = 250,
+    in_order: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Encode pictures near-losslessly.
 
     `ticks` of `time_base` give a variable rate, `rotation` is counter-clockwise;
-    a key frame comes every `group` frames.
+    a key frame comes every `group` frames. `in_order` decodes frames as they are shown: otherwise MP4, which adds up
+    durations in decoding order, may end before the last frame of a variable rate.
     """
     height, width = images[0].shape[:2]
     with av.open(str(path), "w", options=options or {}) as container:
@@ -56,7 +58,7 @@ def write_video(
         stream.time_base = stream.codec_context.time_base = time_base or 1 / fps
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, colour_range
         if codec == "libx264":
-            stream.options = {**CLEAR_QUALITY, "g": str(group)}
+            stream.options = {**CLEAR_QUALITY, "g": str(group)} | ({"bf": "0"} if in_order else {})
         else:
             stream.bit_rate = CLEAR_BIT_RATE
             stream.gop_size = group

@@ -36,7 +36,9 @@ def written(folder: str, video: dict) -> tuple[Path, list[np.ndarray]]:
     """Write a video into a folder; its pictures differ by 40 steps from one to the next."""
     images = [picture(*video["size"], 40 * index) for index in range(len(video["ticks"]))]
     path = Path(folder) / f"video{video['suffix']}"
-    return write_video(path, images, ticks=video["ticks"], time_base=TIME_BASE, group=video["group"]), images
+    return write_video(
+        path, images, ticks=video["ticks"], time_base=TIME_BASE, group=video["group"], in_order=True
+    ), images
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
