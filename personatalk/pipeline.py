@@ -151,7 +151,7 @@ class DubbingPipeline:
                 timeline = dubs[0].driven.timeline
                 with VideoWriter(output, source=clip, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
                     is_dubbed = self.render(renderers, timeline, clip, writer, run, record=record)
-            report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, precision=renderers[0].precision)
+            report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, renderers=renderers)
             report["hints"] = hints_about(sounds)
             report["lost"] = what_is_lost(clip, *sounds, keeps_timeline=timeline.end_pts is None)
         if record:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.geometry.mouth import apertures_of
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
@@ -25,7 +26,7 @@ def dubbing_report(
     run: Run,
     *,
     fps: float,
-    precision: torch.dtype,
+    renderers: Sequence[ClipRenderer],
 ) -> dict[str, Any]:
     """Describe a run that went well.
 
@@ -37,13 +38,13 @@ def dubbing_report(
         options: of all.
         run: with its timings.
         fps: frames per second.
-        precision: in which the renderer computed.
+        renderers: of the faces.
     """
     choices = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
     report = {
         "personatalk": VERSION,
         "torch": torch.__version__,
-        "precision": str(precision).removeprefix("torch."),
+        "precision": str(renderers[0].precision).removeprefix("torch."),
         "label": "AI MODIFIED",
         "options": choices,
         "num_frames": len(is_dubbed),
@@ -55,18 +56,18 @@ def dubbing_report(
         "peak_memory_mb": run.peak_memory_mb,
     }
     if len(dubs) == 1:
-        return report | _face_report(dubs[0])
+        return report | _face_report(dubs[0], renderers[0])
     passed = (~is_dubbed).sum(0).tolist()
     return report | {
         "faces": [
             {"face": dub.role.options.face, "speech": dub.role.audio.name, "num_passed_through": count}
-            | _face_report(dub)
-            for dub, count in zip(dubs, passed, strict=True)
+            | _face_report(dub, renderer)
+            for dub, renderer, count in zip(dubs, renderers, passed, strict=True)
         ]
     }
 
 
-def _face_report(dub: FaceDub) -> dict[str, Any]:
+def _face_report(dub: FaceDub, renderer: ClipRenderer) -> dict[str, Any]:
     """What was done with one face."""
     source, driven, candidates = dub.faces.source, dub.driven, dub.bank.candidates
     aperture = apertures_of(driven.head_vertices)
@@ -75,6 +76,7 @@ def _face_report(dub: FaceDub) -> dict[str, Any]:
         "shots": source.shots,
         "face_scale_px": round(float(np.median(source.geometry.scale)), 1),
         "lip_aperture": {"mean": round(float(aperture.mean()), 4), "deviation": round(float(aperture.std()), 4)},
+        "painted_share": round(renderer.painted_share(), 3),
         "speaking_style": driven.speaker.evidence.report(),
         "speaker_calibration": driven.calibration.report(),
         "expression": driven.moment.report(dub.role.options.expression) if driven.moment else None,

@@ -50,6 +50,7 @@ from personatalk.geometry.rasterizer import rasterize
 from personatalk.media.picture import Pixels, with_part
 from personatalk.occlusion.segmentation import Occlusion
 
+PAINTED_STRIDE = 5  # of the frames that `painted_share` looks at
 FADE_S = 0.16  # s around frames without a face
 TURN_FADE_DEG = (50.0, 62.0)  # the dub fades back to the source as the head turns away
 PICTURE_FADE = (0.4, 0.6)  # and as the window leaves the picture: the share of it that lies inside
@@ -155,6 +156,15 @@ class ClipRenderer:
             face_frames=ranked.face_frames,
             rendering=of_all_references(rendering, ranked),
         )
+
+    def painted_share(self) -> float:
+        """In which share of the frames the inside of the mouth, or a part of it, is painted; some are looked at."""
+        positions = [t for t in range(0, len(self.geometry), PAINTED_STRIDE) if self.strength[t] > 0]
+        if self.interior is None or not positions:
+            return 0.0
+        poses = [self.geometry.pose(t, self.head_vertices[t], self.windows[t]) for t in positions]
+        gaps = (self._gap(pose.vertices, self.mesh.project(pose), self.rank(pose.frame).active()) for pose in poses)
+        return float(np.mean([gap is not None for gap in gaps]))
 
     def _strength(self, position: int, image: Pixels) -> float:
         """How far a frame is dubbed, 0 to 1: what is known of its face, and how much of the window it shows."""

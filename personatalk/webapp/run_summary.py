@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from personatalk.webapp.clip_judgement import ClipFacts
 
 SYNC_TOLERANCE_S = 0.045  # ITU-R BT.1359: sound that comes earlier than this before the picture is noticed
+LEAST_PAINTED = 0.01  # share of frames that is worth a line
 SILENT_DEVIATION = 0.002  # IOD; the lip aperture of anybody who speaks deviates by more
 
 
@@ -74,6 +75,8 @@ def summarise(
         lines.append(strings.SUMMARY_SHOTS.format(count=len(left)))
     if hidden := result.report.get("num_occluded"):
         lines.append(strings.SUMMARY_OCCLUDED.format(count=hidden))
+    if (painted := result.report.get("painted_share", 0.0)) >= LEAST_PAINTED:
+        lines.append(strings.SUMMARY_PAINTED.format(share=painted))
     hints = result.report.get("hints", [])
     lines += [strings.WARNING.format(text=hint) for hint in hints]
     if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:

@@ -125,6 +125,7 @@ SUMMARY_STYLE_AVERAGE = "Speaking style: the average of all speakers, as chosen 
 SUMMARY_STYLE_SCALED = "Speaking style: {whose} at {strength:.0%}, as chosen in the options."
 SUMMARY_SILENT = "No voice was found in the new speech, so the mouth stays at rest. Please listen to step 2."
 SUMMARY_SHOTS = "Shots that do not show this person, left as they are: {count}."
+SUMMARY_PAINTED = "Frames whose mouth no reference shows so far open, so that its inside is made up: {share:.0%}."
 SUMMARY_OCCLUDED = "Frames with a hand or another thing in front of the face, which was kept: {count}."
 WARNING = "⚠️ {text}"
 WARN_SHUT = (

@@ -139,6 +139,17 @@ def test_only_the_mouth_is_painted_where_references_are_shut(mesh, geometry):
     assert columns.min() > mouth[:, 0].min() - margin and columns.max() < mouth[:, 0].max() + margin
 
 
+def test_the_share_of_painted_frames_is_that_of_the_rendered_ones(mesh, geometry, monkeypatch):
+    aperture, shown = lip_aperture(opened(mesh, geometry)[0]), pictures(1)
+    monkeypatch.setattr("personatalk.face_rendering.clip_renderer.PAINTED_STRIDE", 1)
+    clip = dub(mesh, geometry, shown, interior=stirred(), usable=aperture <= np.quantile(aperture, 0.3))
+    rendered = [clip.render(position, shown[position]).rendering for position in range(len(geometry))]
+    painted = [each.interior is not None for each in rendered if each is not None]
+    assert 0.2 < np.mean(painted) < 1
+    assert clip.painted_share() == pytest.approx(np.mean(painted))
+    assert dub(mesh, geometry, shown, interior=None).painted_share() == 0
+
+
 def test_the_true_mouth_does_not_reach_the_painter(mesh, geometry):
     vertices, target = opened(mesh, geometry)
     shown, aperture = pictures(1), lip_aperture(vertices)

@@ -80,12 +80,17 @@ def test_a_summary_says_what_was_left_or_kept():
     result = SimpleNamespace(num_frames=9, fps=25.0, num_passed_through=2, timings={"all": 1.0}, report={})
     result.report = {
         "num_occluded": 4,
+        "painted_share": 0.26,
         "shots": [{"shows_the_person": True}, {"shows_the_person": False}, {"shows_the_person": False}],
     }
     said = summarise(result)
     for text, count in ((strings.SUMMARY_PASSED, 2), (strings.SUMMARY_OCCLUDED, 4), (strings.SUMMARY_SHOTS, 2)):
         assert text.format(count=count) in said
-    result.num_passed_through, result.report = 0, {"num_occluded": 0, "shots": [{"shows_the_person": True}]}
+    assert strings.SUMMARY_PAINTED.format(share=0.26) in said
+    result.num_passed_through, result.report = (
+        0,
+        {"num_occluded": 0, "painted_share": 0.0, "shots": [{"shows_the_person": True}]},
+    )
     assert summarise(result).count("\n") == 0
 
 

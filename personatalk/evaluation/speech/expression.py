@@ -38,7 +38,8 @@ FILTERS = {
     "kept": Filter(),
     "kept, aperture 0.42 s": Filter(aperture_s=0.42),
     "kept, aperture 0.85 s": Filter(aperture_s=0.85),
-    "kept, shape 0.42 s": Filter(shape_s=0.42),
+    "kept, shape 0.3 s": Filter(shape_s=0.3),
+    "kept, shape 0.6 s": Filter(shape_s=0.6),
     "kept, shape 0.85 s": Filter(shape_s=0.85),
     "kept, shape alone": Filter(aperture_s=0),
 }
