@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from personatalk.errors import MediaError
-from personatalk.face_rendering.reference_selection import MIN_GAP_S, select_lip_references
+from personatalk.face_rendering.reference_selection import select_lip_references
 from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.inspection.drawing import (
     DRIVEN_COLOUR,
@@ -103,13 +103,11 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
     chosen = strategy or inspection.report.get("options", {}).get("reference_strategy", "coverage")
     gallery = []
     for row in rows:
-        text = f"frame {row['frame']} at {row['time_s']:.2f} s, lip aperture {row['lip_aperture']:.2f}"
-        if kind == "face":
-            text += f"; chosen evenly over the clip, attended to where near in time but at least {MIN_GAP_S:.2f} s away"
-        elif row["share"]:
-            text += f"; nearest to {row['share']:.0%} of the driven mouths, at {row['distance']:.3f} IOD"
-        else:
-            text += f"; chosen {STRATEGIES[chosen]}, nearest driven mouth at {row['distance']:.3f} IOD"
+        text = f"frame {row['frame']} at {row['time_s']:.2f} s, aperture {row['lip_aperture']:.2f}"
+        if kind == "lip" and row["share"]:
+            text += f"; nearest to {row['share']:.0%} of driven mouths ({row['distance']:.3f} IOD)"
+        elif kind == "lip":
+            text += f"; chosen {STRATEGIES[chosen]} ({row['distance']:.3f} IOD)"
         gallery.append((pictures[row["frame"]], text))
     return gallery
 

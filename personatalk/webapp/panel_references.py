@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from personatalk.face_rendering.reference_selection import MIN_GAP_S
 from personatalk.inspection.references import (
     compare_strategies,
     reference_gallery,
@@ -55,7 +56,7 @@ def _fill_lips(context: PanelContext, strategy: str) -> list[Any]:
 
 
 def _counted(heading: str, shown: list[Any], bank: np.ndarray) -> str:
-    return heading.format(shown=len(shown), total=len(bank))
+    return heading.format(shown=len(shown), total=len(bank), gap=MIN_GAP_S)
 
 
 def _add_face() -> Panel:

@@ -256,7 +256,8 @@ REFERENCES_OWN = ("this dub", "own")
 REFERENCES_LIP, REFERENCES_FACE = "Lip references", "Face references"
 REFERENCES_LIP_SHOWN = "**Lip references**: of the dub's {total}, the {shown} that serve most frames"
 REFERENCES_FACE_SHOWN = (
-    "**Face references**, for light and skin: {shown} of the dub's {total}; a frame attends to those near in time"
+    "**Face references**, for light and skin: {shown} of the dub's {total}; a frame attends to those near in time, "
+    "at least {gap:.2f} s away"
 )
 REFERENCES_TIMELINE = "Time of the references in the clip"
 REFERENCES_COMPARED = "Lip references that each strategy selects"

@@ -32,7 +32,7 @@ def test_gallery_shows_the_references_asked_for_most_with_frame_and_lip_aperture
             continue
         assert row["share"] >= max(left_out)
         picture, text = captions[row["frame"]]
-        start = f"frame {row['frame']} at {row['frame'] / 25:.2f} s, lip aperture {row['lip_aperture']:.2f}"
+        start = f"frame {row['frame']} at {row['frame'] / 25:.2f} s, aperture {row['lip_aperture']:.2f}"
         assert text.startswith(start)
         assert picture.shape == (480, 576, 3)
 
