@@ -23,6 +23,11 @@ from personatalk.speech.sync_network import Synchrony, SyncNetwork, measure_sync
 HEARD_S = 60.0  # of a clip's sound that tell who speaks
 MIN_SECONDS, MIN_WIDTH_PX = 0.95, 60.0  # of a face that can be dubbed
 MAX_TURN_DEG = 62.0  # where a dub has faded back to the source
+REASONS = {
+    "short": "seen for less than a second",
+    "small": f"less than {MIN_WIDTH_PX:g} pixels wide",
+    "turned": "turned away from the camera",
+}  # why a person cannot be dubbed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +159,16 @@ def choose_person(cast: Cast, options: DubbingOptions, video: Path, listener: Li
 
 def reason_against(person: Person, turn_deg: float | None = None) -> str | None:
     """Say why a person cannot be dubbed; None where nothing speaks against it."""
+    return REASONS.get(kind_of_reason(person, turn_deg) or "")
+
+
+def kind_of_reason(person: Person, turn_deg: float | None = None) -> str | None:
+    """Which of REASONS speaks against dubbing a person; None where none does."""
     if person.seconds < MIN_SECONDS:
-        return "seen for less than a second"
+        return "short"
     if person.width_px < MIN_WIDTH_PX:
-        return f"less than {MIN_WIDTH_PX:g} pixels wide"
-    if turn_deg is not None and turn_deg > MAX_TURN_DEG:
-        return "turned away from the camera"
-    return None
+        return "small"
+    return "turned" if turn_deg is not None and turn_deg > MAX_TURN_DEG else None
 
 
 def persons_report(cast: Cast, dubbed: Sequence[Person | None]) -> list[dict[str, Any]]:

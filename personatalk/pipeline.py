@@ -216,14 +216,15 @@ class DubbingPipeline:
 
     def read_all_faces(self, video: Path, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
         """Read several faces of a clip, one for each of some options that differ only in who is dubbed."""
-        options = choices[0]
-        with run.stage("track", "tracking the faces"):
-            cast = run.kept.recall(
-                "cast", lambda: find_persons(video, self.face_model, tracker=options.tracker, step=run.step)
-            )
+        cast = self.find_cast(video, choices[0].tracker, run)
         with run.stage("fit", "fitting the face"):
             faces = run.kept.recall("faces", lambda: self._fit_faces(video, cast, choices, run))
-        return at_paths(faces, video, options)
+        return at_paths(faces, video, choices[0])
+
+    def find_cast(self, video: Path, tracker: str, run: Run) -> Cast:
+        """Find who is seen in a clip that is to be dubbed."""
+        with run.stage("track", "tracking the faces"):
+            return run.kept.recall("cast", lambda: find_persons(video, self.face_model, tracker=tracker, step=run.step))
 
     def _fit_faces(self, video: Path, cast: Cast, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
         """Fit the faces of a clip that were chosen, and track and fit those of the other videos."""

@@ -49,7 +49,7 @@ def dubbing_report(
         "options": choices,
         "num_frames": len(is_dubbed),
         "num_passed_through": int((~is_dubbed.any(1)).sum()),
-        "persons": dubs[0].faces.source.persons,
+        "persons": _persons_of(dubs),
         "fps": fps,
         "timings_s": {name: round(value, 3) for name, value in run.timings.items()},
         "processor_s": {name: round(value, 3) for name, value in run.processor_s.items()},
@@ -65,6 +65,12 @@ def dubbing_report(
             for dub, renderer, count in zip(dubs, renderers, passed, strict=True)
         ]
     }
+
+
+def _persons_of(dubs: Sequence[FaceDub]) -> list[dict[str, Any]]:
+    """Everybody who is seen; whoever one of the dubs has dubbed was not left alone."""
+    told = zip(*(dub.faces.source.persons for dub in dubs), strict=True)
+    return [next((each for each in same if each["left_alone_because"] is None), same[0]) for same in told]
 
 
 def _face_report(dub: FaceDub, renderer: ClipRenderer) -> dict[str, Any]:
