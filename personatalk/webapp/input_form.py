@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import imageio.v3 as iio
-import numpy as np
 from gradio.components import Component
 
 from personatalk.errors import PersonaTalkError
-from personatalk.media.still import STILL_SUFFIXES, is_still, probe_clip
+from personatalk.media.still import STILL_SUFFIXES, is_still
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
-from personatalk.webapp.face_choice import centre, nearest_face
+from personatalk.webapp.face_panel import FacePanel, add_face_panel, connect_face_panel
 from personatalk.webapp.languages import choices_on_page, follow, on_page, said
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.messages import errors_as_messages
@@ -24,7 +22,6 @@ from personatalk.webapp.service import DubbingService, Request
 
 SOUND_NAME = "sound_of_video.wav"
 CLIP_HEIGHT_PX = 160
-NO_FACES = np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +33,8 @@ class InputForm:
         still: a picture in its place; hidden unless there is one.
         still_upload: gives it.
         speech_video: gives its sound to `speech`.
-        faces: State, [N, 4] boxes of the first frame in shares of its width and height.
-        face: number of the chosen face, counted from 0.
-        face_panel: holds the choice of a face; hidden unless there are several.
-        face_picture: the first frame.
+        look: looks the whole clip through for persons.
+        panel: chooses who is dubbed.
         estimate: how long a dub will take.
     """
 
@@ -56,45 +51,46 @@ class InputForm:
     strategy: gr.Dropdown
     style_clip: gr.Video
     reference_clip: gr.Video
-    faces: gr.State
-    face: gr.Radio
-    face_panel: gr.Column
-    face_picture: gr.Image
+    look: gr.Button
+    panel: FacePanel
     estimate: gr.Markdown
 
     @property
     def inputs(self) -> set[Component]:
         """All that a dub depends on."""
-        unused = ("still_upload", "speech_video", "face_panel", "face_picture", "estimate")
-        return {getattr(self, field.name) for field in fields(self) if field.name not in unused}
+        unused = ("still_upload", "speech_video", "look", "panel", "estimate")
+        own = {getattr(self, field.name) for field in fields(self) if field.name not in unused}
+        return own | set(self.panel.inputs)
 
     @property
     def uploads(self) -> list[gr.Video | gr.Image | gr.Audio]:
         """Components that hold a visitor's files."""
-        return [self.clip, self.still, self.speech, self.style_clip, self.reference_clip]
+        return [self.clip, self.still, self.speech, self.style_clip, self.reference_clip, *self.panel.speeches]
 
     def clip_of(self, values: dict[Component, Any]) -> Path | None:
         """The clip, or the picture in its place."""
         return path_or_none(values[self.clip] or values[self.still])
 
     def request(self, values: dict[Component, Any]) -> Request:
-        """Turn the values of `inputs` into a request."""
+        """Turn the values of `inputs` into a request.
+
+        Raises:
+            OptionError: nobody in the clip can be dubbed.
+        """
         clip, speech = self.clip_of(values), path_or_none(values[self.speech])
-        point, boxes = None, values[self.faces]
-        if clip and len(boxes) > 1 and values[self.face] is not None:
-            info = probe_clip(clip)
-            point = centre(boxes[values[self.face]], info.width, info.height)
         options = DubbingOptions(
             style_strength=values[self.style_strength],
             mouth_amplitude=values[self.mouth_amplitude],
             expression=values[self.expression],
             length=values[self.length],
             reference_strategy=values[self.strategy],
-            face_point=point,
+            face=self.panel.number(values, clip),
+            face_point=self.panel.point(values, clip),
             style_video=path_or_none(values[self.style_clip]),
             reference_video=path_or_none(values[self.reference_clip]),
         )
-        return Request(clip=clip, speech=speech, consent=values[self.consent], options=options)
+        others = self.panel.other_speeches(values, clip)
+        return Request(clip=clip, speech=speech, consent=values[self.consent], options=options, others=others)
 
 
 def path_or_none(value: str | None) -> Path | None:
@@ -124,16 +120,19 @@ def add_input_form(limits: Limits) -> InputForm:
         visible=False,
         elem_id="still",
     )
-    still_upload = gr.UploadButton(
-        on_page(strings.STILL_BUTTON),
-        file_types=list(STILL_SUFFIXES),
-        type="filepath",
-        size="sm",
-        elem_id="still-upload",
-    )
+    with gr.Row(elem_id="clip-buttons"):
+        still_upload = gr.UploadButton(
+            on_page(strings.STILL_BUTTON),
+            file_types=list(STILL_SUFFIXES),
+            type="filepath",
+            size="sm",
+            min_width=120,
+            elem_id="still-upload",
+        )
+        look = gr.Button(on_page(strings.PERSONS_BUTTON), size="sm", min_width=120, elem_id="look")
     bounds = strings.LIMITS_FORM.format(seconds=strings.spoken_time(limits.seconds), megabytes=limits.megabytes)
     gr.Markdown(on_page(strings.LIMITS_NOTE) + bounds, elem_id="note")
-    face = _add_face_choice()
+    panel = add_face_panel()
     speech = gr.Audio(
         label=on_page(strings.SPEECH_LABEL),
         sources=["upload", "microphone"],
@@ -156,24 +155,10 @@ def add_input_form(limits: Limits) -> InputForm:
         speech_video=speech_video,
         consent=consent,
         estimate=estimate,
-        **face,
+        look=look,
+        panel=panel,
         **options,
     )
-
-
-def _add_face_choice() -> dict[str, Any]:
-    with gr.Column(visible=False, elem_id="faces") as panel:
-        gr.Markdown(on_page(strings.FACES_NOTE))
-        picture = gr.Image(
-            label=strings.FACES_PICTURE,
-            show_label=False,
-            interactive=False,
-            type="filepath",
-            buttons=[],
-            elem_id="face-picture",
-        )
-        face = gr.Radio([], label=on_page(strings.FACES_LABEL), elem_id="face")
-    return {"faces": gr.State(NO_FACES), "face": face, "face_panel": panel, "face_picture": picture}
 
 
 def _add_options() -> dict[str, Any]:
@@ -216,7 +201,7 @@ def connect_input_form(form: InputForm, service: DubbingService, finished: gr.St
     """
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     _connect_still(form, service, private)
-    _connect_face_choice(form, service, private)
+    connect_face_panel(form.panel, form.clip, form.still, form.look, service)
     _connect_speech_of_video(form, service, private)
     _connect_estimate(form, service, private, finished)
 
@@ -233,35 +218,6 @@ def _connect_still(form: InputForm, service: DubbingService, private: dict[str, 
     shown = [form.clip, form.still]
     form.still_upload.upload(take_picture, form.still_upload, shown, **private)
     form.still.clear(lambda: show_clip(None), None, shown, **private)
-
-
-def _connect_face_choice(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
-    def show_faces(clip: str | None, still: str | None, request: gr.Request) -> tuple[np.ndarray, Any, Any, Any]:
-        """Offer the choice of a face where the first frame shows several."""
-        follow(request)
-        given = path_or_none(clip or still)
-        try:
-            picture, boxes = service.find_faces(given) if given else (None, NO_FACES)
-        except PersonaTalkError:  # the estimate says what is wrong with the clip
-            picture, boxes = None, NO_FACES
-        several, path = len(boxes) > 1, None
-        if several and picture is not None:  # in a folder of the session, which is removed with it
-            path = str(service.sessions.new_folder(str(request.session_hash)) / "faces.webp")
-            iio.imwrite(path, picture)
-        choices = [
-            (said(strings.FACE_CHOICE).format(number=i + 1) + said(strings.FACE_LARGEST) * (i == 0), i)
-            for i in range(len(boxes))
-        ]
-        return boxes, gr.Column(visible=several), path, gr.Radio(choices, value=0 if choices else None)
-
-    def choose_face(boxes: np.ndarray, picture: str, event: gr.SelectData) -> int:
-        height, width = iio.improps(picture).shape[:2]
-        return nearest_face(boxes, event.index[0] / width, event.index[1] / height)
-
-    shown = [form.faces, form.face_panel, form.face_picture, form.face]
-    changes = [form.clip.change, form.still.change]
-    gr.on(changes, show_faces, [form.clip, form.still], shown, trigger_mode="always_last", **private)
-    form.face_picture.select(choose_face, [form.faces, form.face_picture], form.face, **private)
 
 
 def _connect_speech_of_video(form: InputForm, service: DubbingService, private: dict[str, Any]) -> None:
@@ -291,5 +247,5 @@ def _connect_estimate(form: InputForm, service: DubbingService, private: dict[st
         except PersonaTalkError as error:
             return f"⚠️ {error}"
 
-    changes = [component.change for component in (*form.uploads, form.length, form.face, finished)]
+    changes = [each.change for each in (*form.uploads, form.length, form.panel.face, form.panel.found, finished)]
     gr.on(changes, estimate, form.inputs, form.estimate, trigger_mode="always_last", **private)

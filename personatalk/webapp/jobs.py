@@ -7,7 +7,7 @@ has prepared, with its own arguments, and with `progress` and `should_stop`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -18,24 +18,25 @@ import numpy as np
 from personatalk.inspection.recorder import Recorder
 from personatalk.kernels import are_compiled
 from personatalk.media import probe_video, read_audio
-from personatalk.media.excerpt import SAMPLE_RATE, cut_video
+from personatalk.media.excerpt import SAMPLE_RATE, cut_sound, cut_video
 from personatalk.media.still import MIN_S, is_still, write_still_clip
 from personatalk.options import DubbingOptions
 from personatalk.pipeline import DubbingPipeline
-from personatalk.progress import Progress, Run
+from personatalk.progress import SHARES, Progress, Run
 from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.clip_judgement import ClipJudge
 from personatalk.webapp.gpu import lends_gpu, on_gpu
-from personatalk.webapp.known_faces import are_known, remembering
+from personatalk.webapp.known_faces import readings_left, remembering
 from personatalk.webapp.looking import prepare_nothing
+from personatalk.webapp.persons_list import ClipPersons, list_persons
 from personatalk.webapp.preview import Job, preview_of
 from personatalk.webapp.run_summary import summarise, without_folders
 from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import Work
 from personatalk.worker import Worker
 
-RECORD, SEEN, BEFORE, STILL = "record", "seen.npz", "before.mp4", "still.mp4"
+RECORD, SEEN, BEFORE, STILL, OWN_SOUND = "record", "seen.npz", "before.mp4", "still.mp4", "own_sound.wav"
 
 Result = TypeVar("Result")
 
@@ -191,14 +192,14 @@ def make_dub(
     has_kernels, pipeline = are_compiled(), studio.pipeline
     if progress and not has_kernels:
         progress = with_kernel_note(progress)
-    work = work_of(job, is_read=memory is not None and are_known(memory, job.clip, job.options))
+    work = work_of(job, readings=readings_left(memory, job.clip, job.choices) if memory else len(job.choices))
     if memory is not None and isinstance(pipeline, DubbingPipeline):
         pipeline = remembering(pipeline, memory)
     result = pipeline.dub(
         job.clip,
-        job.speech,
+        job.audio,
         folder / "dubbed.mp4",
-        job.options,
+        job.common_options,
         progress=progress,
         should_stop=should_stop,
         record=judge,
@@ -206,7 +207,7 @@ def make_dub(
     )
     if progress and studio.judge:
         progress(1.0, strings.JUDGING)
-    judgement = studio.judge(result.video, judge.posed) if studio.judge else None
+    judgement = studio.judge(result.video, judge.posed, sound=own_sound(job, folder)) if studio.judge else None
     if judgement and record:
         np.savez(folder / RECORD / SEEN, times=judgement.times, aperture=judgement.aperture)
     report = folder / "report.json"
@@ -226,23 +227,30 @@ def make_dub(
         num_frames=result.num_frames,
         fps=result.fps,
         seconds=sum(result.timings.values()),
-        work=replace(work, rendered=result.num_frames) if has_kernels == are_compiled() else None,
+        work=replace(work, rendered=result.num_frames * len(job.speeches)) if has_kernels == are_compiled() else None,
         timings=dict(result.timings),
     )
 
 
 def planned(job: Job, folder: Path, *, is_preview: bool) -> Job:
     """What the pipeline is asked for: a clip in place of a still image, and of a preview two seconds."""
-    job = replace(job, clip=moving_clip(job.clip, job.speech, folder))
+    job = replace(job, clip=moving_clip(job.clip, job.speeches, folder))
     return preview_of(job, folder) if is_preview else job
 
 
-def moving_clip(clip: Path, speech: Path | None, folder: Path) -> Path:
-    """The clip itself; a still image becomes one in a run's folder, as long as the speech."""
+def moving_clip(clip: Path, speeches: Sequence[Path], folder: Path) -> Path:
+    """The clip itself; a still image becomes one in a run's folder, as long as the longest speech."""
     if not is_still(clip):
         return clip
-    seconds = len(read_audio(speech, SAMPLE_RATE)) / SAMPLE_RATE if speech else MIN_S
+    seconds = max((len(read_audio(speech, SAMPLE_RATE)) / SAMPLE_RATE for speech in speeches), default=MIN_S)
     return write_still_clip(clip, folder / STILL, seconds)
+
+
+def own_sound(job: Job, folder: Path) -> Path | None:
+    """What the first of several persons says in a dub, by which it is judged; None where only one speaks."""
+    if not job.others:
+        return None
+    return cut_sound(job.speech, folder / OWN_SOUND, *job.stretch) if job.stretch else job.speech
 
 
 def with_kernel_note(progress: Progress) -> Progress:
@@ -255,12 +263,13 @@ def with_kernel_note(progress: Progress) -> Progress:
     return tell
 
 
-def work_of(job: Job, *, is_read: bool) -> Work:
-    """The work of a dub as far as it is known before; `is_read`: whether its faces were read before."""
+def work_of(job: Job, *, readings: float) -> Work:
+    """The work of a dub as far as it is known before; `readings`: see `readings_left`."""
     info = probe_video(job.clip)
     others = {path for path in (job.options.style_video, job.options.reference_video) if path}
     read = sum(probe_video(path).num_frames or 0 for path in (job.clip, *others))
-    return Work(read=0 if is_read else read, rendered=info.num_frames or 0, pixels=info.width * info.height)
+    rendered = (info.num_frames or 0) * len(job.speeches)
+    return Work(read=read * readings, rendered=rendered, pixels=info.width * info.height)
 
 
 def measure_clip(
@@ -274,5 +283,32 @@ def measure_clip(
     should_stop: Callable[[], bool] | None,
 ) -> dict:
     """Measure a clip without dubbing it, in a run's folder; see `analyse` of the module `analysis`."""
-    clip = moving_clip(clip, speech, folder)
+    clip = moving_clip(clip, [speech] if speech else [], folder)
     return analyse(studio.pipeline, clip, speech, options, Run(progress, should_stop))
+
+
+def look_for_persons(
+    studio: Studio,
+    folder: Path,
+    clip: Path,
+    point: tuple[float, float] | None,
+    *,
+    memory: Path,
+    progress: Progress | None,
+    should_stop: Callable[[], bool] | None,
+) -> ClipPersons:
+    """Find who is seen in a clip, in a run's folder; see `list_persons`. A dub of the session need not track it again.
+
+    Raises:
+        PersonaTalkError: stopped, or nobody is seen.
+    """
+    pipeline = studio.pipeline
+    if isinstance(pipeline, DubbingPipeline):
+        pipeline = remembering(pipeline, memory)
+    run = Run(whole(progress), should_stop)
+    return replace(list_persons(pipeline, moving_clip(clip, [], folder), point, run), clip=clip)
+
+
+def whole(progress: Progress | None) -> Progress | None:
+    """Tell of tracking as of all that there is to do."""
+    return progress and (lambda share, message: progress(min(1.0, share / SHARES["track"]), message))

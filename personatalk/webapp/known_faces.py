@@ -8,10 +8,11 @@ import pickle
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from personatalk.options import DubbingOptions
-from personatalk.progress import Run
+from personatalk.persons.search import Cast
+from personatalk.progress import SHARES, Run
 from personatalk.stages import Faces, at_paths
 from personatalk.webapp import strings
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from personatalk.pipeline import DubbingPipeline
 
 CHUNK_BYTES = 1 << 20
-KEPT = 3  # sets of faces of one session; the oldest goes first
-ReadFaces = Callable[[Path, DubbingOptions, Run], Faces]
+KEPT = 6  # sets of faces of one session, and as many casts; the oldest goes first
+TRACKING_SHARE = SHARES["track"] / (SHARES["track"] + SHARES["fit"])  # of the time that it takes to read a face
+ReadFaces = Callable[[Path, Sequence[DubbingOptions], Run], list[Faces]]
+FindCast = Callable[[Path, str, Run], Cast]
 
 
 def remembering(pipeline: DubbingPipeline, folder: Path) -> DubbingPipeline:
@@ -30,37 +33,87 @@ def remembering(pipeline: DubbingPipeline, folder: Path) -> DubbingPipeline:
         pipeline: any; it stays as it is.
         folder: of one session, which removes it.
     """
-    clever = copy.copy(pipeline)
+    seeing, clever = copy.copy(pipeline), copy.copy(pipeline)
+
+    def find_cast(video: Path, tracker: str, run: Run) -> Cast:
+        return find_or_recall(pipeline.find_cast, folder, video, tracker, run=run)
 
     def read_all_faces(video: Path, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
-        return [read_or_recall(pipeline.read_faces, folder, video, options, run=run) for options in choices]
+        return read_or_recall(seeing.read_all_faces, folder, video, choices, run=run)
 
-    setattr(clever, "read_all_faces", read_all_faces)  # noqa: B010 (pyright refuses to see a method assigned)
+    setattr(seeing, "find_cast", find_cast)  # noqa: B010 (pyright refuses to see a method assigned)
+    setattr(clever, "find_cast", find_cast)  # noqa: B010
+    setattr(clever, "read_all_faces", read_all_faces)  # noqa: B010
     return clever
 
 
-def read_or_recall(read: ReadFaces, folder: Path, video: Path, options: DubbingOptions, *, run: Run) -> Faces:
-    """Return the faces of a clip, from the folder if the same media were read with the same choices.
+def find_or_recall(find: FindCast, folder: Path, video: Path, tracker: str, *, run: Run) -> Cast:
+    """Return who is seen in a clip, from the folder if the same clip was looked through by the same tracker.
 
     Args:
-        read: reads them.
+        find: looks.
+        folder: where casts are kept.
+        video: the clip.
+        tracker: that finds faces.
+        run: told of the stage.
+    """
+    kept = _place_of_cast(folder, video, tracker)
+    if kept.is_file():
+        with run.stage("track", strings.RECALLING):
+            return pickle.loads(kept.read_bytes())
+    cast = find(video, tracker, run)
+    _keep(kept, cast)
+    return cast
+
+
+def read_or_recall(
+    read: ReadFaces, folder: Path, video: Path, choices: Sequence[DubbingOptions], *, run: Run
+) -> list[Faces]:
+    """Return faces of a clip, from the folder those of which the same media were read with the same choices.
+
+    Args:
+        read: reads the others.
         folder: where they are kept.
         video: the clip.
-        options: of the dub; its videos of style and references are read too.
+        choices: options of the dub of each face; their videos of style and references are read too.
         run: told of the stages.
     """
-    kept = _place(folder, video, options)
-    if kept.is_file():
+    places = [_place(folder, video, chosen) for chosen in choices]
+    known = {place: pickle.loads(place.read_bytes()) for place in places if place.is_file()}
+    if unknown := {place: chosen for place, chosen in zip(places, choices, strict=True) if place not in known}:
+        for place, faces in zip(unknown, read(video, list(unknown.values()), run), strict=True):
+            known[place] = faces
+            _keep(place, faces)
+    else:
         with run.stage("track", strings.RECALLING), run.stage("fit", strings.RECALLING):
-            return at_paths([pickle.loads(kept.read_bytes())], video, options)[0]
-    faces = read(video, options, run)
-    folder.mkdir(parents=True, exist_ok=True)
-    for outdated in sorted(folder.glob("*.faces"), key=lambda path: path.stat().st_mtime)[: -KEPT + 1 or None]:
+            pass
+    return [at_paths([known[place]], video, chosen)[0] for place, chosen in zip(places, choices, strict=True)]
+
+
+def _keep(place: Path, found: Any) -> None:
+    """Keep something that was found, in place of the oldest of its kind."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    same_kind = sorted(place.parent.glob(f"*{place.suffix}"), key=lambda path: path.stat().st_mtime)
+    for outdated in same_kind[: -KEPT + 1 or None]:
         outdated.unlink(missing_ok=True)
-    unfinished = kept.with_suffix(".part")
-    unfinished.write_bytes(pickle.dumps(faces))
-    unfinished.replace(kept)
-    return faces
+    unfinished = place.with_suffix(".part")
+    unfinished.write_bytes(pickle.dumps(found))
+    unfinished.replace(place)
+
+
+def readings_left(folder: Path, video: Path, choices: Sequence[DubbingOptions]) -> float:
+    """How much of reading faces is left to do: 1 for one face that is to be tracked and fitted, 0 where all are known.
+
+    Args:
+        folder: where faces are kept.
+        video: the clip.
+        choices: options of the dub of each face.
+    """
+    unknown = [chosen for chosen in choices if not are_known(folder, video, chosen)]
+    if not unknown:
+        return 0.0
+    is_tracked = _place_of_cast(folder, video, unknown[0].tracker).is_file()
+    return len(unknown) * (1 - TRACKING_SHARE) + (0.0 if is_tracked else TRACKING_SHARE)
 
 
 def are_known(folder: Path, video: Path, options: DubbingOptions) -> bool:
@@ -75,6 +128,13 @@ def _place(folder: Path, video: Path, options: DubbingOptions) -> Path:
     for path in (video, options.style_video, options.reference_video):
         digest.update(_content(Path(path), Path(path).stat().st_mtime_ns) if path else b"none")
     return folder / f"{digest.hexdigest()}.faces"
+
+
+def _place_of_cast(folder: Path, video: Path, tracker: str) -> Path:
+    """The file for who is seen in a clip, by its content."""
+    digest = hashlib.blake2b(tracker.encode(), digest_size=16)
+    digest.update(_content(video, video.stat().st_mtime_ns))
+    return folder / f"{digest.hexdigest()}.cast"
 
 
 @lru_cache(maxsize=64)

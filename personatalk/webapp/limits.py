@@ -39,15 +39,15 @@ class Limits:
         self._check_size(clip, kind)
         self._check_length(probe_clip(clip).duration, kind)
 
-    def check_speech(self, speech: Path) -> float:
+    def check_speech(self, speech: Path, kind: str = strings.SPEECH) -> float:
         """Refuse a sound that is too large or too long; returns its seconds.
 
         Raises:
             MediaError: which limit, and what to do.
         """
-        self._check_size(speech, strings.SPEECH)
+        self._check_size(speech, kind)
         seconds = sound_seconds(speech, self.seconds + TOLERANCE_S)
-        self._check_length(seconds, strings.SPEECH)
+        self._check_length(seconds, kind)
         return seconds
 
     def _check_size(self, path: Path, kind: str) -> None:

@@ -21,25 +21,25 @@ def prepare_nothing() -> None:
 
 
 def look_at(
-    _studio: None, limits: Limits, clips: dict[Path, str], speech: Path | None, **_: object
+    _studio: None, limits: Limits, clips: dict[Path, str], speeches: dict[Path, str], **_: object
 ) -> tuple[list[VideoInfo], float | None]:
     """Refuse files that are too large, too long or cannot be read.
 
     Args:
         limits: of what is accepted.
         clips: videos or still images, with what the page calls them.
-        speech: a sound.
+        speeches: sounds, likewise.
 
     Returns:
-        what the clips are, in order, still images as the clips that they become; and the seconds of speech, None
-            without one.
+        what the clips are, in order, still images as the clips that they become; and the seconds of the longest
+            speech, None without one.
 
     Raises:
         MediaError: what is wrong, and what to do.
     """
     for path, kind in clips.items():
         limits.check_clip(path, kind)
-    spoken = limits.check_speech(speech) if speech else None
+    spoken = max((limits.check_speech(path, kind) for path, kind in speeches.items()), default=None)
     return [probe_clip(path, spoken or MIN_S) for path in clips], spoken
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from personatalk.casting import roles_of
 from personatalk.media import probe_video, read_audio, same_media
 from personatalk.media.excerpt import cut_sound, cut_video
 from personatalk.options import DubbingOptions
@@ -27,14 +29,36 @@ class Job:
     Attributes:
         clip: video of the speaker, or a still image.
         speech: sound.
-        options: of the dub.
+        options: of the dub; where others speak too, they name the first by number.
+        others: what further persons say, by the number that `personatalk faces` gives them.
         stretch: (start, end) s, the part of the output that is rendered; None for all of it.
     """
 
     clip: Path
     speech: Path
     options: DubbingOptions
+    others: Mapping[int, Path] = field(default_factory=dict)
     stretch: tuple[float, float] | None = None
+
+    @property
+    def speeches(self) -> list[Path]:
+        """Of everybody."""
+        return [self.speech, *self.others.values()]
+
+    @property
+    def audio(self) -> Path | dict[int, Path]:
+        """The speech, or the speech of each, as `DubbingPipeline.dub` takes it."""
+        return {int(self.options.face or 0): self.speech, **self.others} if self.others else self.speech
+
+    @property
+    def common_options(self) -> DubbingOptions:
+        """The options that go with `audio`."""
+        return replace(self.options, face=None) if self.others else self.options
+
+    @property
+    def choices(self) -> list[DubbingOptions]:
+        """The options of each face."""
+        return [role.options for role in roles_of(self.audio, self.common_options)]
 
 
 def preview_of(job: Job, folder: Path) -> Job:
@@ -42,7 +66,8 @@ def preview_of(job: Job, folder: Path) -> Job:
 
     It is a stretch of the dub itself, so that style, calibration and references are those of the dub. Of a long clip
     only the beginning is used, as a file of its own; where the clip also gives style or references, so does the
-    beginning, which keeps the true mouth out of the references.
+    beginning, which keeps the true mouth out of the references. Where a person is chosen by number, all of the clip is
+    used: the number is of the whole clip, whose persons have been found before.
 
     Args:
         job: the dub.
@@ -51,14 +76,15 @@ def preview_of(job: Job, folder: Path) -> Job:
     info, options = probe_video(job.clip), replace(job.options, length="video")
     clip, seconds = job.clip, info.duration
     most = max(SOURCE_S, MIN_SOURCE_FRAMES / float(info.fps))
-    if seconds > most:
+    if seconds > most and options.face is None:
         clip, seconds = _beginning(job.clip, folder, most, has_sound=info.has_audio), most
         options = replace(
             options,
             style_video=_unless_same(options.style_video, job.clip),
             reference_video=_unless_same(options.reference_video, job.clip),
         )
-    start = min(first_sound(read_audio(job.speech, SAMPLE_RATE)), max(0.0, seconds - PREVIEW_S))
+    heard = min(first_sound(read_audio(speech, SAMPLE_RATE)) for speech in job.speeches)
+    start = min(heard, max(0.0, seconds - PREVIEW_S))
     return replace(job, clip=clip, options=options, stretch=(start, start + PREVIEW_S))
 
 

@@ -67,22 +67,31 @@ def summarise(
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
     if is_judged:
         lines.append(describe_synchrony(synchrony))
-    if "speaker_calibration" in result.report:
-        lines.append(describe_style(result.report))
-    if result.num_passed_through:
-        lines.append(strings.SUMMARY_PASSED.format(count=result.num_passed_through))
-    if left := [shot for shot in result.report.get("shots", ()) if not shot["shows_the_person"]]:
-        lines.append(strings.SUMMARY_SHOTS.format(count=len(left)))
-    if hidden := result.report.get("num_occluded"):
-        lines.append(strings.SUMMARY_OCCLUDED.format(count=hidden))
-    if (painted := result.report.get("painted_share", 0.0)) >= LEAST_PAINTED:
-        lines.append(strings.SUMMARY_PAINTED.format(share=painted))
+    if "faces" not in result.report:
+        lines += describe_face(result.report | {"num_passed_through": result.num_passed_through})
+    for face in result.report.get("faces", ()):
+        name = strings.PERSON.format(number=face["face"] + 1)
+        lines += [f"{name}: {text}" for text in describe_face(result.report | face)]
     hints = result.report.get("hints", [])
     lines += [strings.WARNING.format(text=hint) for hint in hints]
     if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
         lines.append(strings.WARNING.format(text=strings.SUMMARY_SILENT))
     lines += [strings.WARNING.format(text=text) for text in (facts.warnings() if facts else ())]
     return "\n".join(lines)
+
+
+def describe_face(report: dict[str, Any]) -> list[str]:
+    """Say of one face whose style it speaks in, and in which frames it was left as it was, wholly or in part."""
+    lines = [describe_style(report)] if "speaker_calibration" in report else []
+    if report["num_passed_through"]:
+        lines.append(strings.SUMMARY_PASSED.format(count=report["num_passed_through"]))
+    if left := [shot for shot in report.get("shots", ()) if not shot["shows_the_person"]]:
+        lines.append(strings.SUMMARY_SHOTS.format(count=len(left)))
+    if hidden := report.get("num_occluded"):
+        lines.append(strings.SUMMARY_OCCLUDED.format(count=hidden))
+    if (painted := report.get("painted_share", 0.0)) >= LEAST_PAINTED:
+        lines.append(strings.SUMMARY_PAINTED.format(share=painted))
+    return lines
 
 
 def describe_synchrony(synchrony: Synchrony | None) -> str:

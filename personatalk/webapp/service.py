@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from personatalk.errors import CancelledError, NoFaceError, PersonaTalkError
+from personatalk.errors import CancelledError, NoFaceError, OptionError, PersonaTalkError
 from personatalk.kernels import are_compiled
 from personatalk.media import VideoInfo
 from personatalk.media.excerpt import SAMPLE_RATE
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
-from personatalk.webapp.jobs import STILL, Outcome, Workplace, make_dub, measure_clip
-from personatalk.webapp.known_faces import are_known
+from personatalk.webapp.jobs import STILL, Outcome, Workplace, look_for_persons, make_dub, measure_clip
+from personatalk.webapp.known_faces import TRACKING_SHARE, readings_left
 from personatalk.webapp.languages import said
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.looking import look_at, look_for_faces, take_sound_of
+from personatalk.webapp.persons_list import ClipPersons
 from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job
 from personatalk.webapp.run_queue import RunQueue, Wait
 from personatalk.webapp.run_summary import name_files_as_the_page_does
@@ -42,13 +43,21 @@ class Request:
         clip: video of the speaker, or a still image.
         speech: sound, or a video with sound.
         consent: whether step 3 is ticked.
-        options: of the dub.
+        options: of the dub; where others speak too, they name the first by number.
+        others: what further persons say, by the number that `personatalk faces` gives them.
     """
 
     clip: Path | None
     speech: Path | None
     consent: bool
     options: DubbingOptions
+    others: Mapping[int, Path] = field(default_factory=dict)
+
+    @property
+    def speeches(self) -> dict[Path, str]:
+        """All that were given, and what the page calls them."""
+        others = {path: strings.SPEECH_OF.format(number=number + 1) for number, path in self.others.items()}
+        return others | ({Path(self.speech): strings.SPEECH} if self.speech else {})
 
     @property
     def files(self) -> dict[Path, str]:
@@ -56,10 +65,9 @@ class Request:
         given = {
             self.options.style_video: strings.STYLE_CLIP,
             self.options.reference_video: strings.REFERENCE_CLIP,
-            self.speech: strings.SPEECH,
             self.clip: strings.CLIP,
         }
-        return {Path(path): name for path, name in given.items() if path}
+        return self.speeches | {Path(path): name for path, name in given.items() if path}
 
     @property
     def clips(self) -> dict[Path, str]:
@@ -81,12 +89,15 @@ class Request:
 
         Raises:
             MissingInputError: clip or speech is missing.
+            OptionError: an option is of one person, but several speak.
         """
         if self.clip is None:
             raise MissingInputError(said(strings.CLIP_MISSING))
         if self.speech is None:
             raise MissingInputError(said(strings.SPEECH_MISSING))
-        return Job(clip=self.clip, speech=self.speech, options=self.options)
+        if self.others and self.options.reference_video:
+            raise OptionError(said(strings.REFERENCES_OF_ONE))
+        return Job(clip=self.clip, speech=self.speech, options=self.options, others=self.others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +106,7 @@ class Material:
 
     Attributes:
         clips: the clip, then those that give style and references.
-        spoken_s: seconds of speech; None where there is none yet.
+        spoken_s: seconds of the longest speech; None where there is none yet.
     """
 
     clips: dict[Path, VideoInfo]
@@ -106,21 +117,33 @@ class Material:
         """The clip that is dubbed."""
         return next(iter(self.clips.values()))
 
-    def work(self, length: str, *, is_preview: bool = False, is_read: bool = False) -> Work:
+    def work(
+        self,
+        length: str,
+        *,
+        is_preview: bool = False,
+        reads_all: bool = False,
+        readings: float = 1.0,
+        num_faces: int = 1,
+    ) -> Work:
         """What a run has to do.
 
         Args:
             length: option of the dub.
             is_preview: only two seconds are rendered, and little more than they need is read.
-            is_read: the faces were read before.
+            reads_all: a preview reads all of the clip, too.
+            readings: how much of reading faces is left to do, see `readings_left`.
+            num_faces: that are dubbed.
         """
         fps, frames = float(self.clip.fps), sum(info.num_frames or 0 for info in self.clips.values())
         rendered = float(self.clip.num_frames or 0)
         if is_preview:
-            frames, rendered = min(frames, SOURCE_S * fps), min(rendered, PREVIEW_S * fps)
+            frames = frames if reads_all else min(frames, SOURCE_S * fps)
+            rendered = min(rendered, PREVIEW_S * fps)
         elif length != "video" and self.spoken_s is not None:
             rendered = max(1.0, self.spoken_s * fps)
-        return Work(read=0 if is_read else frames, rendered=rendered, pixels=self.clip.width * self.clip.height)
+        pixels = self.clip.width * self.clip.height
+        return Work(read=frames * readings, rendered=rendered * num_faces, pixels=pixels)
 
 
 class DubbingService:
@@ -145,20 +168,20 @@ class DubbingService:
         self.dubbing, self.looking = dubbing, looking
         self.sessions, self.limits, self.time_estimator = sessions, limits, time_estimator
         self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
+        self._searches: dict[str, Path] = {}  # session to the folder of its search for persons
 
     def check(self, request: Request) -> Material:
-        """Refuse what is incomplete, too large or too long; returns what is known of the rest.
+        """Refuse what has no consent, is too large or too long; returns what is known of the rest.
 
         Raises:
             PersonaTalkError: what is wrong, and what to do.
         """
-        job = request.job
         if not request.consent:
             raise MissingInputError(said(strings.CONSENT_MISSING))
-        return self._look_at(request.clips, job.speech)
+        return self._look_at(request.clips, request.speeches)
 
-    def _look_at(self, clips: dict[Path, str], speech: Path | None) -> Material:
-        infos, spoken = self.looking.call(look_at, self.limits, clips, speech)
+    def _look_at(self, clips: dict[Path, str], speeches: dict[Path, str] | None = None) -> Material:
+        infos, spoken = self.looking.call(look_at, self.limits, clips, speeches or {})
         return Material(clips=dict(zip(clips, infos, strict=True)), spoken_s=spoken)
 
     def dub(self, request: Request, session: str, progress: Progress, *, record: bool = False) -> Outcome:
@@ -185,12 +208,18 @@ class DubbingService:
 
     def _run(self, request: Request, session: str, progress: Progress, *, is_preview: bool, record: bool) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
-            material, memory = self.check(request), self.sessions.memory(session)
-            known = are_known(memory, request.job.clip, request.options)
-            work = material.work(request.options.length, is_preview=is_preview, is_read=known)
+            job, material, memory = request.job, self.check(request), self.sessions.memory(session)
+            left, count = readings_left(memory, job.clip, job.choices), len(job.speeches)
+            work = material.work(
+                job.options.length,
+                is_preview=is_preview,
+                reads_all=job.options.face is not None,
+                readings=left,
+                num_faces=count,
+            )
             with self.queue.turn(wait, seconds=self.time_estimator.estimate(work)):
                 outcome = self.dub_into(
-                    folder, request.job, progress=progress, is_preview=is_preview, record=record, memory=memory
+                    folder, job, progress=progress, is_preview=is_preview, record=record, memory=memory
                 )
         self.sessions.finish(folder)
         return outcome
@@ -258,7 +287,7 @@ class DubbingService:
         with self._folder(session, request.files, progress) as (folder, wait):
             if clip is None:
                 raise MissingInputError(said(strings.CLIP_MISSING))
-            work = self._look_at({clip: strings.CLIP}, speech).work("video")
+            work = self._look_at({clip: strings.CLIP}, request.speeches).work("video")
             with self.queue.turn(wait, seconds=self.time_estimator.estimate(replace(work, rendered=0))):
                 found = self.dubbing.call(
                     measure_clip,
@@ -279,7 +308,7 @@ class DubbingService:
             MediaError: what is wrong, and what to do.
         """
         with name_files_as_the_page_does({clip: strings.CLIP}):
-            self._look_at({clip: strings.CLIP}, None)
+            self._look_at({clip: strings.CLIP})
 
     def find_faces(self, clip: Path) -> tuple[np.ndarray, np.ndarray]:
         """Find the faces in a clip's first frame; see `find_faces` of the module `face_choice`.
@@ -288,6 +317,44 @@ class DubbingService:
             PersonaTalkError: the file cannot be read.
         """
         return self.looking.call(look_for_faces, clip)
+
+    def find_persons(
+        self, clip: Path, point: tuple[float, float] | None, session: str, progress: Progress
+    ) -> ClipPersons:
+        """Find who is seen in a whole clip; ends a search of the session that still goes on.
+
+        Args:
+            clip: a video, or a still image.
+            point: px in the first frame; whoever is nearest to it is chosen if possible.
+            session: that remembers them, so that its dub does not track the clip again.
+            progress: told of each frame.
+
+        Raises:
+            PersonaTalkError: refused, stopped, or nobody is seen.
+        """
+        self.stop_search(session)
+        with self._folder(session, {clip: strings.CLIP}, progress) as (folder, wait):
+            self._searches[session] = folder
+            work = replace(self._look_at({clip: strings.CLIP}).work("video", readings=TRACKING_SHARE), rendered=0)
+            with self.queue.turn(wait, seconds=self.time_estimator.estimate(work)):
+                found = self.dubbing.call(
+                    look_for_persons,
+                    folder,
+                    clip,
+                    point,
+                    memory=self.sessions.memory(session),
+                    progress=progress,
+                    should_stop=partial(was_stopped, folder),
+                )
+            if was_stopped(folder):
+                raise CancelledError(said(strings.STOPPED))
+        self.stop_search(session)
+        return found
+
+    def stop_search(self, session: str) -> None:
+        """End the search for the persons of a clip that is no longer wanted, if one goes on."""
+        if folder := self._searches.pop(session, None):
+            self.sessions.remove(session, folder)
 
     def take_sound(self, video: Path, sound: Path) -> None:
         """Write the sound of a video to a WAV file.
@@ -311,13 +378,16 @@ class DubbingService:
         if request.clip is None:
             raise MissingInputError(said(strings.CLIP_MISSING))
         with name_files_as_the_page_does(request.files):
-            material = self._look_at(request.clips, request.speech)
-        options = request.options
-        known = are_known(self.sessions.memory(session), request.clip, options)
-        work = material.work(options.length, is_read=known)
+            material = self._look_at(request.clips, request.speeches)
+        options, choices = (
+            request.options,
+            [request.options, *(replace(request.options, face=n) for n in request.others)],
+        )
+        left = readings_left(self.sessions.memory(session), request.clip, choices)
+        work = material.work(options.length, readings=left, num_faces=len(choices))
         text = said(strings.ESTIMATE).format(
             time=strings.rough_time(self.time_estimator.estimate(work)),
-            frames=round(work.rendered),
+            frames=round(work.rendered / len(choices)),
             source=said(strings.ESTIMATE_MEASURED)
             if self.time_estimator.is_measured
             else said(strings.ESTIMATE_BUILT_IN),

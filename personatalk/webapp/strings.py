@@ -38,10 +38,31 @@ STOP_BUTTON = "Stop"
 
 # faces
 FACES_NOTE = "There are several faces. **Click the one to dub**, or choose its number; otherwise the largest is taken."
+FACES_SEARCH = "Looking through the whole clip for everybody who is seen …"
 FACES_PICTURE = "First frame of the clip, its faces numbered"
 FACES_LABEL = "Face to dub"
 FACE_CHOICE = "Face {number}"
 FACE_LARGEST = " (the largest)"
+PERSONS_BUTTON = "Who is in the clip?"
+PERSONS_NOTE = "**Choose who speaks the new speech** of step 2."
+PERSONS_LABEL = "Person to dub"
+PERSON = "Person {number}"
+PERSON_SEEN = "seen for {time}"
+PERSON_SPEAKING, PERSON_SILENT = "speaking", "not speaking"
+PERSON_UNUSABLE = "cannot be dubbed: {reason}"
+REASONS = {
+    "short": "seen for less than a second",
+    "small": "less than 60 pixels wide",
+    "turned": "turned away from the camera",
+}
+NOBODY_USABLE = "Nobody in this clip can be dubbed; the list says why."
+NOBODY_SEEN = "no face was found in the clip; use one that shows a face from the front"
+SPEECHES_LABEL = "Others speak too (optional)"
+SPEECHES_NOTE = "All who get a speech are dubbed at once and heard together; step 3 then speaks of each of them."
+SPEECH_OF_PERSON = "Speech of person {number}"
+REFERENCES_OF_ONE = (
+    "A clip with reference frames is of one person; please remove it from the options, or the speeches of the others."
+)
 
 # options
 OPTIONS_LABEL = "Options"
@@ -104,7 +125,7 @@ STOPPED_TITLE = "Stopped"
 STOPPING = "Stopping …"
 STOPPED = "Stopped: nothing was written."
 FAILED = "An internal error happened; it is in the server's log. Please try another clip or speech."
-CLIP, SPEECH, VIDEO = "clip", "speech", "video"
+CLIP, SPEECH, SPEECH_OF, VIDEO = "clip", "speech", "speech of person {number}", "video"
 STYLE_CLIP, REFERENCE_CLIP = "style clip", "reference clip"
 
 # the result

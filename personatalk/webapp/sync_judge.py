@@ -63,13 +63,16 @@ class SyncJudge:
             logger.warning("dubs are not judged: %s", error)
             return None
 
-    def __call__(self, video: Path, dubbed: FaceGeometry | None = None) -> Judgement | None:
+    def __call__(
+        self, video: Path, dubbed: FaceGeometry | None = None, *, sound: Path | None = None
+    ) -> Judgement | None:
         """Measure a few seconds of a video with sound, from where the dubbed person is first seen.
 
         Args:
             video: to judge.
             dubbed: geometry of the person in the video's frames, who is told from others by it; frames that it has as
                 not valid were left as they were, and do not count. Without it, of whom there is most to see.
+            sound: that this person makes, where others are heard in the video too.
 
         Returns:
             None where the person is not found.
@@ -89,7 +92,7 @@ class SyncJudge:
             geometry = fit_track(track, self.face_model)
         except NoFaceError:
             return None
-        features = mel_spectrogram_features(read_audio(video, SAMPLE_RATE)[: int(end * SAMPLE_RATE)])
+        features = mel_spectrogram_features(read_audio(sound or video, SAMPLE_RATE)[: int(end * SAMPLE_RATE)])
         aperture = lip_aperture(self.face_model.vertices(geometry.template, geometry.expression))
         return Judgement(
             synchrony=measure_synchrony(self.network, features, geometry, self.face_model),

@@ -23,8 +23,9 @@ class Work:
     """What a run has to do.
 
     Attributes:
-        read: frames whose face is tracked and fitted; 0 where that was done before.
-        rendered: frames of the output.
+        read: frames whose face is tracked and fitted, added up over the faces; 0 where that was done before, and less
+            than the frames where they were tracked before.
+        rendered: frames of the output, added up over the faces.
         pixels: of a frame.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,14 @@ from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
 from personatalk.stages import Faces, SourceFace
-from personatalk.webapp.known_faces import KEPT, are_known, read_or_recall
+from personatalk.webapp.known_faces import (
+    KEPT,
+    TRACKING_SHARE,
+    are_known,
+    find_or_recall,
+    read_or_recall,
+    readings_left,
+)
 from personatalk.webapp.sessions import Sessions
 
 
@@ -22,12 +28,15 @@ class Reader:
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self, video, options, run) -> Faces:
-        self.times += 1
+    def __call__(self, video, choices, run) -> list[Faces]:
         with run.stage("track", "tracking"), run.stage("fit", "fitting"):
-            source = face_of(video, self.times)
-            reference = face_of(options.reference_video, -self.times) if options.reference_video else source
-            style = face_of(options.style_video, self.times) if options.style_video else reference
+            return [self.read(video, options) for options in choices]
+
+    def read(self, video, options) -> Faces:
+        self.times += 1
+        source = face_of(video, self.times)
+        reference = face_of(options.reference_video, -self.times) if options.reference_video else source
+        style = face_of(options.style_video, self.times) if options.style_video else reference
         return Faces(source=source, reference=reference, style=style)
 
 
@@ -49,7 +58,7 @@ def clip(tmp_path):
 
 def ask(reader, folder, video, **options) -> tuple[Faces, Run]:
     run = Run(None, None)
-    return read_or_recall(reader, folder, video, DubbingOptions(**options), run=run), run
+    return read_or_recall(reader, folder, video, [DubbingOptions(**options)], run=run)[0], run
 
 
 def test_the_same_content_is_read_once_whatever_its_path(tmp_path, clip):
@@ -128,5 +137,35 @@ def test_a_run_that_fails_leaves_nothing_behind(tmp_path, clip):
         raise RuntimeError("no face")
 
     with pytest.raises(RuntimeError):
-        read_or_recall(broken, tmp_path / "memory", clip, replace(DubbingOptions()), run=Run(None, None))
+        read_or_recall(broken, tmp_path / "memory", clip, [DubbingOptions()], run=Run(None, None))
     assert not are_known(tmp_path / "memory", clip, DubbingOptions())
+
+
+def test_of_several_faces_only_those_that_are_new_are_read(tmp_path, clip):
+    reader, memory = Reader(), tmp_path / "memory"
+    first, _ = ask(reader, memory, clip, face=1)
+    choices = [DubbingOptions(face=number) for number in (0, 1, 2)]
+    assert readings_left(memory, clip, choices) == pytest.approx(2 - TRACKING_SHARE)  # tracked once for both
+    run = Run(None, None)
+    found = read_or_recall(reader, memory, clip, choices, run=run)
+    assert reader.times == 3 and run.done <= 1
+    assert [faces.source.geometry.scale[0] for faces in found] == [2, first.source.geometry.scale[0], 3]
+    assert readings_left(memory, clip, choices) == 0
+
+
+def test_who_is_seen_is_found_once_and_spares_the_tracking(tmp_path, clip):
+    found, memory = [], tmp_path / "memory"
+
+    def find(video, tracker, run) -> str:
+        found.append(video)
+        return f"cast {len(found)}"
+
+    def ask_who(video, tracker="mediapipe"):
+        return find_or_recall(find, memory, video, tracker, run=Run(None, None))
+
+    assert readings_left(memory, clip, [DubbingOptions()]) == pytest.approx(1)
+    copied = shutil.copy(clip, tmp_path / "again.mp4")
+    assert ask_who(clip) == ask_who(copied) == "cast 1"
+    assert readings_left(memory, clip, [DubbingOptions()]) == pytest.approx(1 - TRACKING_SHARE)
+    assert ask_who(clip, "face-alignment") == "cast 2"
+    assert not are_known(memory, clip, DubbingOptions())

@@ -32,8 +32,8 @@ def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_is_its_own_refere
     pipeline, tmp_path, monkeypatch
 ):
     readings = []
-    read = pipeline.read_faces
-    monkeypatch.setattr(pipeline, "read_faces", lambda *given: readings.append(given) or read(*given))
+    read = pipeline.read_all_faces
+    monkeypatch.setattr(pipeline, "read_all_faces", lambda *given: readings.append(given) or read(*given))
     service = DubbingService(
         *in_this_process(pipeline), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
     )

@@ -1,0 +1,285 @@
+"""The persons of a whole clip are listed once, chosen by number, and may each get a speech of their own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import CopyPipeline, write_clip, write_speech
+from media_samples import ASSETS, write_two_faces
+
+from personatalk import pipeline as pipeline_module
+from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionError
+from personatalk.geometry.tracking import NUM_LANDMARKS
+from personatalk.media.shots import Shots
+from personatalk.options import DubbingOptions
+from personatalk.persons.faces import FaceRun
+from personatalk.persons.identity import Seen
+from personatalk.persons.search import Cast, Person
+from personatalk.progress import Run
+from personatalk.webapp import strings
+from personatalk.webapp.face_panel import FacePanel, as_html
+from personatalk.webapp.jobs import in_this_process
+from personatalk.webapp.limits import Limits
+from personatalk.webapp.persons_list import ClipPersons, ListedPerson, list_persons, other_persons
+from personatalk.webapp.preview import SOURCE_S, Job, preview_of
+from personatalk.webapp.run_summary import summarise
+from personatalk.webapp.service import DubbingService, MissingInputError, Request
+from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.time_estimate import TimeEstimator
+
+TIMES = np.arange(50) / 25
+LEFT, TINY, BRIEF, RIGHT = range(4)  # who is in the stand-in's clip
+
+
+def person_at(x: float, width: float = 80.0, frames: int = 50) -> Person:
+    points = np.random.default_rng(0).uniform(0, width, (1, NUM_LANDMARKS, 3)).repeat(frames, 0) + (x, 40, 0)
+    run = FaceRun(first=0, landmarks=points.astype(np.float32), chips={})
+    return Person(seen=[Seen(run=run, shot=0, embeddings=np.zeros((0, 128), np.float32))], times=TIMES)
+
+
+def cast_of(*persons: Person) -> Cast:
+    shots = Shots(first=np.array([0]), last=np.array([49]), num_frames=50)
+    return Cast(persons=list(persons), shots=shots, times=TIMES, pts=np.arange(50), width=640, height=240)
+
+
+CAST = cast_of(person_at(20), person_at(150, width=30), person_at(260, frames=9), person_at(450))
+
+
+class CastPipeline(CopyPipeline):
+    """Sees four persons in every clip, and hands it back with the first speech."""
+
+    listener = None
+
+    def find_cast(self, video, tracker, run):
+        with run.stage("track", "looking"):
+            run.step(1, 2)
+        return CAST
+
+    def dub(self, video, audio, *arguments, **keywords):
+        self.speeches = audio
+        return super().dub(
+            video, next(iter(audio.values())) if isinstance(audio, dict) else audio, *arguments, **keywords
+        )
+
+
+@pytest.fixture
+def pipeline_seen() -> CastPipeline:
+    return CastPipeline()
+
+
+@pytest.fixture
+def service(pipeline_seen, tmp_path) -> DubbingService:
+    speed = TimeEstimator(tmp_path / "speed.json")
+    return DubbingService(*in_this_process(pipeline_seen), Sessions(tmp_path / "served", 100), Limits(seconds=5), speed)
+
+
+@pytest.fixture
+def asked(clip, speech, tmp_path) -> Request:
+    """A speech for two."""
+    other = write_speech(tmp_path / "other.wav", 1.0)
+    return Request(clip=clip, speech=speech, consent=True, options=DubbingOptions(face=RIGHT), others={LEFT: other})
+
+
+def test_all_are_listed_and_those_that_cannot_be_dubbed_have_the_reason(clip):
+    found = list_persons(CastPipeline(), clip, None, Run(None, None))
+    assert [person.reason for person in found.persons] == [None, "small", "short", None]
+    assert found.usable == [LEFT, RIGHT] and found.chosen == LEFT
+    listed = as_html(found.persons)
+    assert listed.count("<li") == 4 and listed.count("data-unusable") == 2
+    assert "seen for 2.0 s" in listed and strings.REASONS["small"] in listed and strings.REASONS["short"] in listed
+
+
+def test_who_is_turned_away_cannot_be_dubbed_and_who_speaks_is_marked(clip):
+    def parts(video, cast):
+        return [
+            SimpleNamespace(number=number, person=person, turn_deg=80.0 * (number == LEFT), is_speaking=number == RIGHT)
+            for number, person in enumerate(cast.persons)
+        ]
+
+    pipeline = CastPipeline()
+    pipeline.listener = SimpleNamespace(parts=parts)
+    found = list_persons(pipeline, clip, None, Run(None, None))
+    assert found.persons[LEFT].reason == "turned" and found.chosen == RIGHT
+    assert [person.is_speaking for person in found.persons] == [False, False, False, True]
+    assert strings.PERSON_SPEAKING in as_html(found.persons[RIGHT:])
+
+
+@pytest.mark.parametrize(("x", "chosen"), [(60, LEFT), (490, RIGHT), (165, LEFT)])
+def test_the_place_chosen_before_chooses_the_person_there_if_it_can_be_dubbed(clip, x, chosen):
+    assert list_persons(CastPipeline(), clip, (x, 80), Run(None, None)).chosen == chosen
+
+
+def test_where_nobody_is_seen_it_is_said(service, pipeline_seen, clip, monkeypatch):
+    monkeypatch.setattr(pipeline_seen, "find_cast", lambda *_: cast_of())
+    with pytest.raises(NoFaceError, match="^No face was found in the clip"):
+        service.find_persons(clip, None, "me", None)
+    assert not [path for path in service.sessions.runs.iterdir() if path.is_dir()]
+
+
+def test_a_search_tells_how_far_it_is_and_leaves_no_folder(service, clip):
+    told = []
+    found = service.find_persons(clip, (490, 80), "me", lambda *given: told.append(given))
+    assert (found.clip, found.chosen) == (clip, RIGHT) and (0.5, "looking") in told
+    assert not list(service.sessions.runs.iterdir())
+
+
+def test_another_clip_ends_the_search(service, pipeline_seen, clip, monkeypatch):
+    begun, ended = threading.Event(), []
+
+    def look_forever(video, tracker, run):
+        begun.set()
+        while True:
+            run.check()
+
+    def search() -> None:
+        with pytest.raises(CancelledError):
+            service.find_persons(clip, None, "me", None)
+        ended.append(True)
+
+    monkeypatch.setattr(pipeline_seen, "find_cast", look_forever)
+    thread = threading.Thread(target=search, daemon=True)
+    thread.start()
+    assert begun.wait(10)
+    service.stop_search("somebody else")
+    thread.join(0.2)
+    assert not ended
+    service.stop_search("me")
+    thread.join(10)
+    assert ended
+
+
+@pytest.mark.parametrize("run", ["dub", "preview"])
+def test_the_speech_of_each_reaches_the_pipeline(service, pipeline_seen, asked, speech, run):
+    getattr(service, run)(asked, "me", None)
+    assert pipeline_seen.speeches == {RIGHT: speech, LEFT: asked.others[LEFT]}
+    assert list(pipeline_seen.speeches) == [RIGHT, LEFT]  # the panels show the chosen one
+    assert pipeline_seen.options.face is None
+
+
+def test_one_person_is_dubbed_by_number(service, pipeline_seen, asked, speech):
+    service.dub(replace(asked, others={}), "me", None)
+    assert pipeline_seen.speeches == speech and pipeline_seen.options.face == RIGHT
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(service, pipeline_seen, asked, clip, tmp_path):
+    with pytest.raises(OptionError, match="is of one person"):
+        service.dub(replace(asked, options=DubbingOptions(face=RIGHT, reference_video=clip)), "me", None)
+    with pytest.raises(MissingInputError, match="tick step 3"):
+        service.dub(replace(asked, consent=False), "me", None)
+    with pytest.raises(MissingInputError, match="step 2"):
+        service.dub(replace(asked, speech=None), "me", None)
+    with pytest.raises(MediaError, match="speech of person 1 is 7.0 s long; this page takes up to 5.0 s"):
+        service.dub(replace(asked, others={LEFT: write_speech(tmp_path / "long.wav", 7.0)}), "me", None)
+    with pytest.raises(MediaError, match="^clip.mp4 has no sound"):
+        service.dub(replace(asked, others={LEFT: clip}), "me", None)
+    assert not hasattr(pipeline_seen, "speeches")
+
+
+def test_the_estimate_counts_every_face_and_what_is_not_tracked_again(service, asked, clip, monkeypatch):
+    works = []
+    monkeypatch.setattr(service.time_estimator, "estimate", lambda work: works.append(work) or 1.0)
+    assert "for 5 frames" in service.estimate(asked, "me")
+    assert "for 5 frames" in service.estimate(replace(asked, others={}), "me")
+    assert works[0].rendered == 2 * works[1].rendered and works[1].read < works[0].read < 2 * works[1].read
+    assert "longer than the clip" not in service.estimate(replace(asked, others={}), "me")
+    long = write_speech(clip.parent / "long.wav", 4.0)
+    assert "3.8 s longer than the clip" in service.estimate(replace(asked, others={LEFT: long}), "me")
+
+
+def test_a_preview_by_number_uses_the_whole_clip_from_the_first_who_speaks(tmp_path):
+    clip = write_clip(tmp_path / "long.mp4", 300)
+    late, early = (write_speech(tmp_path / f"{s}.wav", 12.0, silence=s) for s in (6.0, 3.0))
+    (tmp_path / "run").mkdir()
+    job = Job(clip=clip, speech=late, options=DubbingOptions(face=1), others={0: early})
+    planned = preview_of(job, tmp_path / "run")
+    assert planned.clip == clip and planned.stretch == pytest.approx((2.9, 4.9), abs=0.01)
+    assert 300 / 25 > SOURCE_S
+
+
+def test_the_summary_tells_of_each_person():
+    calibration, options = {"calibrated_on_s": 3.0}, {"style_strength": 1.0}
+    faces = [
+        {"face": 1, "num_passed_through": 2, "speaker_calibration": calibration},
+        {"face": 0, "num_passed_through": 0, "speaker_calibration": {"calibrated_on_s": 0}, "num_occluded": 4},
+    ]
+    result = SimpleNamespace(
+        num_frames=9,
+        fps=25.0,
+        timings={"render": 1.0},
+        num_passed_through=0,
+        report={"options": options, "faces": faces},
+    )
+    lines = summarise(result).splitlines()
+    assert lines[1] == "Person 2: Speaking style: this person's own, calibrated on 3.0 s of own speech."
+    assert lines[2] == "Person 2: Frames without a usable face, passed through: 2."
+    assert lines[3].startswith("Person 1: Speaking style: ") and lines[4].startswith("Person 1: Frames with a hand")
+
+
+@pytest.fixture
+def panel() -> FacePanel:
+    """Its components stand for themselves."""
+    names = ("column", "note", "boxes", "picture", "found", "listing", "face", "others")
+    return FacePanel(**{name: name for name in names}, speeches=["first", "second", "third"])
+
+
+def found_in(clip, *reasons: str | None) -> ClipPersons:
+    persons = tuple(
+        ListedPerson(number=number, seconds=2.0, is_speaking=False, reason=reason)
+        for number, reason in enumerate(reasons)
+    )
+    return ClipPersons(clip=clip, persons=persons, chosen=None)
+
+
+def test_a_speech_stays_that_of_its_person_whoever_is_chosen(panel, clip):
+    found = found_in(clip, None, "small", None, None, None)
+    values = {"found": found, "boxes": [], "first": "a.wav", "second": "", "third": "c.wav"}
+    for chosen, expected in ((0, {3: "c.wav"}), (2, {0: "a.wav", 3: "c.wav"}), (3, {0: "a.wav"}), (4, {0: "a.wav"})):
+        given = panel.other_speeches(values | {"face": chosen}, clip)
+        assert {number: str(path) for number, path in given.items()} == expected
+    assert other_persons(found, 0) == [2, 3] and other_persons(found, 4) == [0, 2]  # three in all
+    assert other_persons(None, 0) == other_persons(found, None) == []
+
+
+def test_who_cannot_be_dubbed_cannot_be_chosen_and_another_clips_persons_do_not_count(panel, clip, tmp_path):
+    values = {
+        "found": found_in(clip, "small", None),
+        "boxes": [],
+        "face": 1,
+        "first": "a.wav",
+        "second": "",
+        "third": "",
+    }
+    assert panel.number(values, clip) == 1 and panel.point(values, clip) is None
+    for unusable in (0, None, 7):
+        with pytest.raises(OptionError, match="Nobody in this clip"):
+            panel.number(values | {"face": unusable}, clip)
+    other = tmp_path / "other.mp4"
+    assert panel.number(values | {"face": 0}, other) is None and panel.other_speeches(values, other) == {}
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_dub_of_two_after_the_search_does_not_track_the_clip_again(pipeline, tmp_path, monkeypatch):
+    clip, *_ = write_two_faces(tmp_path / "two.mp4", 30)
+    places = in_this_process(pipeline)
+    service = DubbingService(*places, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
+    found = service.find_persons(clip, None, "me", None)
+    assert found.usable == [0, 1] and all(person.picture for person in found.persons)
+    monkeypatch.setattr(pipeline_module, "find_persons", None)
+    speeches = [ASSETS / name for name in ("speech_bridge.wav", "speech_garden.wav")]
+    request = Request(
+        clip=clip, speech=speeches[0], consent=True, options=DubbingOptions(face=1), others={0: speeches[1]}
+    )
+    outcome = service.dub(request, "me", None)
+    report = json.loads(outcome.report.read_text())
+    assert [face["face"] for face in report["faces"]] == [1, 0]
+    assert [person["left_alone_because"] for person in report["persons"]] == [None, None]
+    assert "Person 1: " in outcome.summary and "Person 2: " in outcome.summary
+    monkeypatch.setattr(pipeline, "_fit_faces", None)
+    one = service.dub(replace(request, others={}), "me", None)  # read already
+    assert json.loads(one.report.read_text())["options"]["face"] == 1
