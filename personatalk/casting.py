@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,12 +171,11 @@ def kind_of_reason(person: Person, turn_deg: float | None = None) -> str | None:
     return "turned" if turn_deg is not None and turn_deg > MAX_TURN_DEG else None
 
 
-def persons_report(cast: Cast, dubbed: Sequence[Person | None]) -> list[dict[str, Any]]:
-    """Say of everybody whether they are among those who are dubbed, and why not; ready for JSON."""
+def persons_report(cast: Cast, dubbed: Person | None) -> list[dict[str, Any]]:
+    """Say of everybody whether they are the one who is dubbed, and why not; ready for JSON."""
     told = []
     for number, person in enumerate(cast.persons):
-        is_dubbed = any(person is other for other in dubbed)
-        reason = None if is_dubbed else reason_against(person) or "another person was chosen"
+        reason = None if person is dubbed else reason_against(person) or "another person was chosen"
         told.append(
             {
                 "number": number,

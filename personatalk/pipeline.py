@@ -229,9 +229,9 @@ class DubbingPipeline:
     def _fit_faces(self, video: Path, cast: Cast, choices: Sequence[DubbingOptions], run: Run) -> list[Faces]:
         """Fit the faces of a clip that were chosen, and track and fit those of the other videos."""
         options, persons = choices[0], [choose_person(cast, chosen, video, self.listener) for chosen in choices]
-        told = persons_report(cast, persons)
         sources = [
-            replace(self._face_of(video, cast, person, options, run), persons=told) for person in run.each(persons)
+            replace(self._face_of(video, cast, person, options, run), persons=persons_report(cast, person))
+            for person in run.each(persons)
         ]
         reference = self._other_face(options.reference_video, options, sources, run)
         style = self._other_face(options.style_video, options, [*sources, reference], run, finds_occlusion=False)

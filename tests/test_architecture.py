@@ -38,7 +38,11 @@ ROOMS = {
 ORDER = list(ROOMS)
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "personatalk"
-CALLED_BY_GRADIO = {"endpoint", "analyze"}  # Gradio passes the values of an endpoint's components by position
+CALLED_BY_GRADIO = {
+    "endpoint",
+    "dub_faces",
+    "analyze",
+}  # Gradio passes the values of an endpoint's components by position
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or path.parent != PACKAGE]
 
 

@@ -1,20 +1,24 @@
-"""The page's functions for programs: /dub, /preview, /analyze and /stop over HTTP and as MCP tools."""
+"""The page's functions for programs: /dub, /dub_faces, /preview, /analyze, /faces and /stop over HTTP and by MCP."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from personatalk.errors import PersonaTalkError
+from personatalk.casting import REASONS
+from personatalk.errors import OptionError, PersonaTalkError
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
 from personatalk.webapp.input_form import InputForm, path_or_none
 from personatalk.webapp.messages import errors_as_messages, show_progress
+from personatalk.webapp.persons_list import MAX_SPEECHES
 from personatalk.webapp.run_controls import UNBOUNDED
-from personatalk.webapp.service import DubbingService, Outcome, Request
+from personatalk.webapp.service import DubbingService, MissingInputError, Outcome, Request
 
 DOCUMENTATION = """{what}
 
@@ -56,11 +60,12 @@ def add_endpoints(form: InputForm, service: DubbingService) -> None:
         *face,
         form.expression,
     ]
-    outputs = [
+    outputs: list[Component] = [
         gr.Video(label=strings.AFTER_LABEL, visible=False),
         gr.Textbox(label=strings.SUMMARY_LABEL, visible=False),
         gr.File(label=strings.REPORT_LABEL, visible=False),
     ]
+    _add_several(form, service, outputs)
     for name, run, what in (("dub", service.dub, DUB_WHAT), ("preview", service.preview, PREVIEW_WHAT)):
         handler = _run_endpoint(run)
         handler.__name__, handler.__doc__ = name, DOCUMENTATION.format(what=what)
@@ -73,6 +78,108 @@ def add_endpoints(form: InputForm, service: DubbingService) -> None:
         **UNBOUNDED,
     )
     gr.Button(visible=False).click(_stop_endpoint(service), queue=False, api_name="stop")
+
+
+def _add_several(form: InputForm, service: DubbingService, outputs: list[Component]) -> None:
+    """Add what is of several persons: functions of their own, since callers by position must give all values of one."""
+    speeches = gr.File(label=strings.SPEECHES_GIVEN_LABEL, file_count="multiple", visible=False)
+    numbers = gr.JSON(label=strings.FACES_GIVEN_LABEL, visible=False)
+    inputs = [form.clip, speeches, numbers, form.consent, form.style_strength, form.mouth_amplitude, form.length]
+    inputs += [form.strategy, form.style_clip, form.expression]
+    listed = gr.JSON(label=strings.PERSONS_BUTTON, visible=False)
+    gr.Button(visible=False).click(_several_endpoint(service), inputs, outputs, api_name="dub_faces", **UNBOUNDED)
+    gr.Button(visible=False).click(_faces_endpoint(service), [form.clip], listed, api_name="faces", **UNBOUNDED)
+
+
+def _several_endpoint(service: DubbingService) -> Callable[..., tuple[str, str, str]]:
+    def dub_faces(
+        clip: str | None,
+        speeches: list[str] | None,
+        faces: list[int] | None,
+        consent: bool,
+        style_strength: float = 1.0,
+        mouth_amplitude: float = 1.0,
+        length: str = "video",
+        reference_strategy: str = "coverage",
+        style_clip: str | None = None,
+        expression: float = 1.0,
+        request: gr.Request = None,  # pyright: ignore[reportArgumentType]  # Gradio fills it in
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
+    ) -> tuple[str, str, str]:
+        """Dub up to three persons of a clip at once, each with a speech of its own; they are heard together.
+
+        Args:
+            clip: Video of several persons, or a still image.
+            speeches: A speech for each of them: sound files, or videos with sound.
+            faces: The persons' numbers of /faces, counted from 0, in the order of the speeches.
+            consent: Must be true: all of them agreed to this, or are synthetic, and the result will be called dubbed.
+            style_strength: As of /dub, and so are the others.
+
+        Returns:
+            The dubbed video, a summary in words, and a report as JSON.
+        """
+        with errors_as_messages():
+            (first, speech), *others = speech_of_each(faces, speeches)
+            options = DubbingOptions(
+                face=first,
+                style_strength=style_strength,
+                mouth_amplitude=mouth_amplitude,
+                expression=expression,
+                length=length,
+                reference_strategy=reference_strategy,
+                style_video=path_or_none(style_clip),
+            )
+            asked = Request(
+                clip=path_or_none(clip), speech=speech, consent=consent, options=options, others=dict(others)
+            )
+            outcome = service.dub(asked, session_of(request), show_progress)
+        return str(outcome.video), outcome.summary, str(outcome.report)
+
+    return dub_faces
+
+
+def speech_of_each(faces: Any, speeches: list[str] | None) -> list[tuple[int, Path]]:
+    """Pair numbers of persons with speeches.
+
+    Raises:
+        OptionError: they are not as many, too many, or no numbers of persons.
+    """
+    numbers, given = faces if isinstance(faces, list) else [], speeches or []
+    are_numbers = all(type(number) is int and number >= 0 for number in numbers)
+    if not (are_numbers and 1 <= len(set(numbers)) == len(numbers) == len(given) <= MAX_SPEECHES):
+        raise OptionError(strings.FACES_AND_SPEECHES.format(most=MAX_SPEECHES))
+    return list(zip(numbers, map(Path, given), strict=True))
+
+
+def _faces_endpoint(service: DubbingService) -> Callable[..., list[dict[str, Any]]]:
+    def faces(
+        clip: str | None,
+        request: gr.Request = None,  # pyright: ignore[reportArgumentType]  # Gradio fills it in
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
+    ) -> list[dict[str, Any]]:
+        """List who is seen in a clip, the one of whom there is most to see first.
+
+        Args:
+            clip: Video of one or several persons, or a still image.
+
+        Returns:
+            Of each person: number, seconds, is_speaking, and cannot_be_dubbed_because, which is null for most.
+        """
+        with errors_as_messages():
+            if clip is None:
+                raise MissingInputError(strings.CLIP_MISSING)
+            found = service.find_persons(Path(clip), None, session_of(request), show_progress)
+        return [
+            {
+                "number": person.number,
+                "seconds": round(person.seconds, 2),
+                "is_speaking": person.is_speaking,
+                "cannot_be_dubbed_because": REASONS.get(person.reason or ""),
+            }
+            for person in found.persons
+        ]
+
+    return faces
 
 
 def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, str]]:

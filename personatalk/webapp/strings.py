@@ -87,6 +87,7 @@ STRATEGIES = [
 STYLE_CLIP_LABEL = "Speaking style from another clip (optional)"
 REFERENCE_CLIP_LABEL = "Reference frames and speaking style from another clip of the same person (optional)"
 FACE_X_LABEL = "Face to dub: pixels from the left of the first frame"
+FACES_GIVEN_LABEL, SPEECHES_GIVEN_LABEL = "Numbers of the persons to dub", "Speech of each, in the same order"
 FACE_Y_LABEL = "Face to dub: pixels from the top of the first frame"
 
 # before the run
@@ -113,6 +114,10 @@ TOO_LONG = (
 )
 TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
 PREVIEW_WITHOUT_FACE = "No face is seen in the part of the clip that a preview uses. Press Dub."
+FACES_AND_SPEECHES = (
+    "Give one to {most} different numbers of /faces, counted from 0, as a list such as [0, 2], and a speech for each "
+    "in the same order."
+)
 STOP_NOT_BY_MCP = "Runs that were started by MCP cannot be stopped by it."
 FACE_NEEDS_BOTH = "Give both coordinates of the face, or neither."
 BUSY_TITLE = "Too many at once"

@@ -80,7 +80,7 @@ def test_small_and_short_faces_are_left_alone_with_the_reason(tmp_path, pipeline
         image[150:230, 214:] = face[::3, ::3][:, :106]
     cast = find_persons(write_clip(tmp_path / "small.mp4", frames), pipeline.face_model)
     assert len(cast.persons) == 2
-    assert persons_report(cast, cast.persons[:1])[1]["left_alone_because"] == "less than 60 pixels wide"
+    assert persons_report(cast, cast.persons[0])[1]["left_alone_because"] == "less than 60 pixels wide"
     frames = [*rendered_head(40), *speaker(20)]
     cast = find_persons(write_clip(tmp_path / "short.mp4", frames), pipeline.face_model)
     assert reason_against(cast.persons[1]) == "seen for less than a second"

@@ -22,6 +22,7 @@ from conftest import (
 from gradio_client import Client, handle_file
 from media_samples import picture
 from PIL import Image
+from seen_persons import LEFT, RIGHT, CastPipeline
 
 import app
 from personatalk.checkpoints import DEFAULT_FOLDER
@@ -237,7 +238,7 @@ def test_two_sessions_get_their_own_files_in_folders_nobody_can_guess(serve, inp
 
 def test_the_endpoints_say_what_they_take_and_give(serve):
     described = serve(CopyPipeline()).view_api(return_format="dict")["named_endpoints"]
-    assert set(described) == {"/dub", "/preview", "/analyze", "/stop"}
+    assert set(described) == {"/dub", "/dub_faces", "/preview", "/analyze", "/faces", "/stop"}
     names = [parameter["parameter_name"] for parameter in described["/dub"]["parameters"]]
     assert names == [
         "clip", "speech", "consent", "style_strength", "mouth_amplitude", "length", "reference_strategy",
@@ -251,6 +252,33 @@ def test_the_endpoints_say_what_they_take_and_give(serve):
     assert analysis["description"].startswith("Measure a clip without dubbing it")
     names = [parameter["parameter_name"] for parameter in analysis["parameters"]]
     assert names == ["clip", "speech", "face_x", "face_y"]
+
+
+def test_programs_list_the_persons_and_give_each_a_speech(serve, clip, speech, tmp_path):
+    pipeline = CastPipeline()
+    client, other = serve(pipeline), write_speech(tmp_path / "other.wav", 1.0)
+    listed = client.predict(handle_file(clip), api_name="/faces")
+    assert [person["number"] for person in listed] == [0, 1, 2, 3]
+    reasons = [person["cannot_be_dubbed_because"] for person in listed]
+    assert reasons == [None, "less than 60 pixels wide", "seen for less than a second", None]
+    given = {"clip": handle_file(clip), "speeches": [handle_file(speech), handle_file(other)], "consent": True}
+    video, _, _ = client.predict(**given, faces=[RIGHT, LEFT], length="audio", api_name="/dub_faces")
+    assert Path(video).stat().st_size > 0 and pipeline.options.length == "audio" and pipeline.options.face is None
+    heard = {number: path.read_bytes() for number, path in pipeline.speeches.items()}
+    assert heard == {RIGHT: speech.read_bytes(), LEFT: other.read_bytes()}
+
+
+def test_numbers_that_are_none_or_do_not_fit_the_speeches_are_refused(serve, clip, speech):
+    pipeline = CastPipeline()
+    client = serve(pipeline)
+    given = {"clip": handle_file(clip), "consent": True}
+    one, two, four = ([handle_file(speech)] * count for count in (1, 2, 4))
+    for faces, speeches in (([0], two), ([0, 0], two), ([-1], one), (["0"], one), (0, one), ([0, 1, 2, 3], four)):
+        with pytest.raises(Exception, match="a speech for each in the same order"):
+            client.predict(**given, faces=faces, speeches=speeches, api_name="/dub_faces")
+    with pytest.raises(Exception, match="tick step 3"):
+        client.predict(**given | {"consent": False}, faces=[0], speeches=one, api_name="/dub_faces")
+    assert not hasattr(pipeline, "speeches")
 
 
 def test_programs_find_the_endpoints_as_mcp_tools(serve):

@@ -7,19 +7,14 @@ import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from conftest import CopyPipeline, write_clip, write_speech
+from conftest import write_clip, write_speech
 from media_samples import ASSETS, write_two_faces
+from seen_persons import LEFT, RIGHT, CastPipeline, cast_of
 
 from personatalk import pipeline as pipeline_module
 from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionError
-from personatalk.geometry.tracking import NUM_LANDMARKS
-from personatalk.media.shots import Shots
 from personatalk.options import DubbingOptions
-from personatalk.persons.faces import FaceRun
-from personatalk.persons.identity import Seen
-from personatalk.persons.search import Cast, Person
 from personatalk.progress import Run
 from personatalk.webapp import strings
 from personatalk.webapp.face_panel import FacePanel, as_html
@@ -31,40 +26,6 @@ from personatalk.webapp.run_summary import summarise
 from personatalk.webapp.service import DubbingService, MissingInputError, Request
 from personatalk.webapp.sessions import Sessions
 from personatalk.webapp.time_estimate import TimeEstimator
-
-TIMES = np.arange(50) / 25
-LEFT, TINY, BRIEF, RIGHT = range(4)  # who is in the stand-in's clip
-
-
-def person_at(x: float, width: float = 80.0, frames: int = 50) -> Person:
-    points = np.random.default_rng(0).uniform(0, width, (1, NUM_LANDMARKS, 3)).repeat(frames, 0) + (x, 40, 0)
-    run = FaceRun(first=0, landmarks=points.astype(np.float32), chips={})
-    return Person(seen=[Seen(run=run, shot=0, embeddings=np.zeros((0, 128), np.float32))], times=TIMES)
-
-
-def cast_of(*persons: Person) -> Cast:
-    shots = Shots(first=np.array([0]), last=np.array([49]), num_frames=50)
-    return Cast(persons=list(persons), shots=shots, times=TIMES, pts=np.arange(50), width=640, height=240)
-
-
-CAST = cast_of(person_at(20), person_at(150, width=30), person_at(260, frames=9), person_at(450))
-
-
-class CastPipeline(CopyPipeline):
-    """Sees four persons in every clip, and hands it back with the first speech."""
-
-    listener = None
-
-    def find_cast(self, video, tracker, run):
-        with run.stage("track", "looking"):
-            run.step(1, 2)
-        return CAST
-
-    def dub(self, video, audio, *arguments, **keywords):
-        self.speeches = audio
-        return super().dub(
-            video, next(iter(audio.values())) if isinstance(audio, dict) else audio, *arguments, **keywords
-        )
 
 
 @pytest.fixture
@@ -281,5 +242,6 @@ def test_a_dub_of_two_after_the_search_does_not_track_the_clip_again(pipeline, t
     assert [person["left_alone_because"] for person in report["persons"]] == [None, None]
     assert "Person 1: " in outcome.summary and "Person 2: " in outcome.summary
     monkeypatch.setattr(pipeline, "_fit_faces", None)
-    one = service.dub(replace(request, others={}), "me", None)  # read already
-    assert json.loads(one.report.read_text())["options"]["face"] == 1
+    report = json.loads(service.dub(replace(request, others={}), "me", None).report.read_text())  # read already
+    assert report["options"]["face"] == 1
+    assert [person["left_alone_because"] for person in report["persons"]] == ["another person was chosen", None]
