@@ -35,6 +35,7 @@ class FacePanel:
     Attributes:
         column: holds all; hidden unless there are several faces, or the clip was looked through.
         note: what to do.
+        shown_of: State, path of the clip whose first frame is shown; None where there is none.
         boxes: State, [N, 4] boxes of the first frame in shares of its width and height.
         picture: the first frame, its faces numbered; hidden once the persons are known.
         found: State, the ClipPersons; None until they are known.
@@ -46,6 +47,7 @@ class FacePanel:
 
     column: gr.Column
     note: gr.Markdown
+    shown_of: gr.State
     boxes: gr.State
     picture: gr.Image
     found: gr.State
@@ -127,6 +129,7 @@ def add_face_panel() -> FacePanel:
     return FacePanel(
         column=column,
         note=note,
+        shown_of=gr.State(None),
         boxes=gr.State(NO_FACES),
         picture=picture,
         found=gr.State(None),
@@ -152,13 +155,13 @@ def connect_face_panel(
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     searching = {"api_visibility": "private", "show_progress_on": [panel.listing]} | UNBOUNDED
     given = [clip, still]
-    begun = [panel.boxes, panel.column, panel.note, panel.picture, panel.listing, panel.face]
+    begun = [panel.shown_of, panel.boxes, panel.column, panel.note, panel.picture, panel.listing, panel.face]
     ended = [panel.found, panel.others, *panel.speeches]
     shown = [panel.column, panel.note, panel.picture, panel.listing, panel.face, *ended]
     first = gr.on(
         [clip.change, still.change],
-        _first_frame_handler(service),
-        given,
+        _first_frame_handler(service, num_outputs=len(begun + ended)),
+        [*given, panel.shown_of],
         begun + ended,
         trigger_mode="always_last",
         **quiet,
@@ -171,11 +174,13 @@ def connect_face_panel(
     panel.face.change(_show_speeches, [panel.found, panel.face], [panel.others, *panel.speeches], **quiet)
 
 
-def _first_frame_handler(service: DubbingService) -> Any:
-    def show_faces(clip: str | None, still: str | None, request: gr.Request) -> list[Any]:
+def _first_frame_handler(service: DubbingService, num_outputs: int) -> Any:
+    def show_faces(clip: str | None, still: str | None, shown_of: str | None, request: gr.Request) -> list[Any]:
         """Offer the choice of a face where the first frame shows several; forget the persons of the clip before."""
         follow(request)
         session, given = str(request.session_hash), clip or still
+        if given == shown_of:  # a picture that takes the clip's place changes both, and a choice may be made by then
+            return [gr.skip()] * num_outputs
         service.stop_search(session)
         try:
             picture, boxes = service.find_faces(Path(given)) if given else (None, NO_FACES)
@@ -190,6 +195,7 @@ def _first_frame_handler(service: DubbingService) -> Any:
             for i in range(len(boxes))
         ]
         return [
+            given,
             boxes,
             gr.Column(visible=several),
             gr.Markdown(said(strings.FACES_NOTE)),

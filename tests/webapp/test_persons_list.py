@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
+import numpy as np
 import pytest
 from conftest import write_clip, write_speech
 from media_samples import ASSETS, write_two_faces
@@ -17,7 +20,7 @@ from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionEr
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
 from personatalk.webapp import strings
-from personatalk.webapp.face_panel import FacePanel, as_html
+from personatalk.webapp.face_panel import FacePanel, _first_frame_handler, as_html
 from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.persons_list import ClipPersons, ListedPerson, list_persons, other_persons
@@ -184,7 +187,7 @@ def test_the_summary_tells_of_each_person():
 @pytest.fixture
 def panel() -> FacePanel:
     """Its components stand for themselves."""
-    names = ("column", "note", "boxes", "picture", "found", "listing", "face", "others")
+    names = ("column", "note", "shown_of", "boxes", "picture", "found", "listing", "face", "others")
     return FacePanel(**{name: name for name in names}, speeches=["first", "second", "third"])
 
 
@@ -245,3 +248,21 @@ def test_a_dub_of_two_after_the_search_does_not_track_the_clip_again(pipeline, t
     report = json.loads(service.dub(replace(request, others={}), "me", None).report.read_text())  # read already
     assert report["options"]["face"] == 1
     assert [person["left_alone_because"] for person in report["persons"]] == ["another person was chosen", None]
+
+
+def test_a_clip_whose_faces_are_shown_is_not_looked_at_again(tmp_path):
+    looked = []
+
+    class Service:
+        def stop_search(self, session: str) -> None: ...
+
+        def find_faces(self, clip: Path) -> tuple[np.ndarray, np.ndarray]:
+            looked.append(clip)
+            return np.zeros((4, 4, 3), np.uint8), np.zeros((1, 4))
+
+    request = SimpleNamespace(session_hash="one", headers={})
+    show_faces = _first_frame_handler(Service(), num_outputs=12)
+    shown_of = show_faces(None, "still.png", None, request)[0]
+    assert shown_of == "still.png" and show_faces(None, "still.png", shown_of, request) == [gr.skip()] * 12
+    assert show_faces("clip.mp4", None, shown_of, request)[0] == "clip.mp4"
+    assert looked == [Path("still.png"), Path("clip.mp4")]
