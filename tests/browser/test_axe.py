@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from conftest import write_clip
+from media_samples import write_two_faces
 from recorded_run import record_run
 
+from browser.test_persons import SeeingPipeline
 from browser.test_steps import RecordedPipeline, dub
 from browser.visiting import IN_A_BROWSER, give, open_panel
 
@@ -53,3 +55,14 @@ def test_nothing_grave_is_found(axe, visit, serve, speech, tmp_path, size, schem
         open_panel(page, group)
         page.wait_for_timeout(1500)
         assert faults(axe, page) == [], group
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_grave_is_found_where_persons_are_listed(axe, visit, serve, speech, tmp_path, scheme):
+    page = visit(serve(SeeingPipeline()), "phone", scheme)
+    give(page, write_two_faces(tmp_path / "two.mp4", 30)[0], speech)
+    page.locator("#persons li").nth(1).wait_for()
+    page.locator("#other-speeches > button").click()
+    page.locator("#speech-1").wait_for()
+    assert faults(axe, page) == []

@@ -31,9 +31,11 @@ class SeeingPipeline(CopyPipeline):
     listener = None
 
     def __init__(self) -> None:
+        self.searches = 0
         self.face_model = FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors")
 
     def find_cast(self, video, tracker, run):
+        self.searches += 1
         with run.stage("track", "looking"):
             return find_persons(video, self.face_model, step=run.step)
 
@@ -83,7 +85,7 @@ def test_of_one_the_panel_is_shown_only_to_who_asks_and_goes_with_the_clip(visit
     page.locator(".toast-body").get_by_text(strings.CLIP_MISSING).wait_for()
     give(page, cut_video(ASSETS / "grid_speaker.mp4", tmp_path / "one.mp4", 0.0, 1.2), SPEECHES[0])
     page.wait_for_timeout(1000)
-    assert not page.locator("#faces").is_visible()
+    assert not page.locator("#faces").is_visible() and pipeline.searches == 0
     height = height_of(page, "#steps")
     page.locator("#look").click()
     page.locator("#persons li").first.wait_for()
@@ -92,6 +94,7 @@ def test_of_one_the_panel_is_shown_only_to_who_asks_and_goes_with_the_clip(visit
     page.get_by_label(strings.CONSENT_LABEL).check()
     page.locator("#dub").click()
     wait_for_result(page, "5 frames")
+    assert pipeline.searches == 1
     assert pipeline.speeches is None and pipeline.options.face == 0
     page.locator("#clip").get_by_label("Clear").click()
     page.locator("#faces").wait_for(state="hidden")
