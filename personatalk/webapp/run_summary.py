@@ -65,13 +65,12 @@ def summarise(
     """
     seconds = sum(result.timings.values())
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
-    if is_judged:
-        lines.append(describe_synchrony(synchrony))
-    if "faces" not in result.report:
-        lines += describe_face(result.report | {"num_passed_through": result.num_passed_through})
-    for face in result.report.get("faces", ()):
-        name = strings.PERSON.format(number=face["face"] + 1)
-        lines += [f"{name}: {text}" for text in describe_face(result.report | face)]
+    faces = result.report.get("faces", [{"num_passed_through": result.num_passed_through}])
+    for place, face in enumerate(faces):
+        told = [describe_synchrony(synchrony)] if is_judged and place == 0 else []  # the first is judged
+        told += describe_face(result.report | face)
+        name = f"{strings.PERSON.format(number=face['face'] + 1)}: " if "face" in face else ""
+        lines += [name + text for text in told]
     hints = result.report.get("hints", [])
     lines += [strings.WARNING.format(text=hint) for hint in hints]
     if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:

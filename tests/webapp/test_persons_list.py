@@ -181,6 +181,8 @@ def test_the_summary_tells_of_each_person():
     lines = summarise(result).splitlines()
     assert lines[1] == "Person 2: Speaking style: this person's own, calibrated on 3.0 s of own speech."
     assert lines[2] == "Person 2: Frames without a usable face, passed through: 2."
+    judged = summarise(result, is_judged=True).splitlines()
+    assert judged[1] == f"Person 2: {strings.SUMMARY_NOT_JUDGED}"  # who is chosen in step 2 is judged
     assert lines[3].startswith("Person 1: Speaking style: ") and lines[4].startswith("Person 1: Frames with a hand")
 
 
