@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.sigutils import normalize_signature
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -67,4 +68,4 @@ def compile_all(should_stop: Callable[[], bool] = lambda: False) -> None:
     for function, signature in list(_signatures.items()):
         if should_stop():
             return
-        function.compile(signature)
+        function.compile(normalize_signature(signature)[0])  # kept by the types: a text would be another key

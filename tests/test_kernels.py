@@ -61,6 +61,9 @@ def test_kernels_are_compiled_ahead_for_the_types_they_are_called_with(load_kern
     compiled = list(kernel.signatures)
     assert kernel(3) == 6
     assert kernel.signatures == compiled and len(compiled) == 1
+    later = load_kernel()
+    assert later(3) == 6
+    assert sum(later.stats.cache_hits.values()) == 1 and not later.stats.cache_misses
 
 
 def test_what_is_left_at_the_end_is_not_compiled(load_kernel, monkeypatch):
