@@ -12,7 +12,7 @@ from personatalk.progress import SHARES
 
 BUILT_IN_S = 0.08  # per frame: 75 frames in 5.5 s on two cores without AMX (README), rounded up
 START_S = 1.0  # opening files, first frames
-COMPILING_S = 20.0  # of the first run after installation
+COMPILING_S = 7.0  # of the first run after installation
 KEPT_RUNS = 12
 PER_FRAME = ("read_s", "render_s")
 READ_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time
