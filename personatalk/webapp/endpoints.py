@@ -224,7 +224,6 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
         speech: str | None = None,
         face_x: float | None = None,
         face_y: float | None = None,
-        expression: float = 1.0,
         request: gr.Request = None,  # pyright: ignore[reportArgumentType]  # Gradio fills it in
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> dict[str, Any]:
