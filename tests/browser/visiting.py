@@ -49,10 +49,14 @@ def wait_for_result(page, summary: str) -> None:
     )
 
 
+MENU = "#tabs > .tab-wrapper .overflow-menu > button"
+
+
 def open_panel(page, group: str, panel: str | None = None) -> None:
     """Open a tab of the workspace, and a panel in it; on a phone some tabs lie in a menu, so they are not clicked."""
     for name in filter(None, (group, panel)):
         tab = page.locator(f"[role=tab][data-tab-id={name}]")
+        tab.or_(page.locator(MENU).filter(visible=True)).first.wait_for(state="attached")  # a fresh page has neither yet
         if tab.count():
             tab.evaluate("tab => tab.click()")
         else:
@@ -68,7 +72,7 @@ def open_from_menu(page, name: str) -> None:
         "style": strings.STYLE_TAB, "references": strings.REFERENCES_LABEL, "attention": strings.ATTENTION_LABEL,
         "figures": strings.FIGURES_LABEL, "geometry": strings.GEOMETRY_LABEL, "result": strings.RESULT_LABEL,
     }  # fmt: skip
-    page.locator("#tabs > .tab-wrapper .overflow-menu > button").click()
+    page.locator(MENU).click()
     page.locator("#tabs > .tab-wrapper .overflow-dropdown button").get_by_text(labels[name], exact=True).click()
 
 
