@@ -16,7 +16,7 @@ ROOMS = {
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer",
                  "pytorch3d_rasterizer", "mesh", "face_refinement", "lip_refinement",
                  "photometric_refinement", "estimation"],
-    "persons": ["embedding", "faces", "identity", "search"],
+    "persons": ["embedding", "lost_face", "faces", "identity", "search"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression",

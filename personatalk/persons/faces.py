@@ -11,20 +11,16 @@ import numpy as np
 from personatalk.geometry.tracking import NUM_LANDMARKS, FaceFinder, FaceFollower
 from personatalk.media.picture import Pixels
 from personatalk.persons.embedding import cut_face_chip
+from personatalk.persons.lost_face import cut_patch, find_in_gap
 
 SCAN_S = 0.4  # s between looks for further faces; the detector takes as long as it does to follow a face
 CHIP_S = 0.4  # s between the pictures that are kept of a face
-LOST_S = 1.0  # s for which a lost face is waited for where it was
+LOST_S = 2.0  # s for which a lost face is waited for where it was, and may be registered where it is still seen
 NEAR = 1.0  # widths of a face that it may have moved while it was lost
 SAME_PLACE = 0.4  # widths; faces whose middles are nearer are one
 MAX_FACES = 6  # followed at the same time, the largest first
 MIN_WIDTH_PX = 24.0  # smaller ones are not followed at all
 JPEG_QUALITY = 95
-BRIDGE_S = 0.5  # s for which landmarks are interpolated where the tracker lost a face that is still seen
-STILL_THERE = 0.7  # correlation with how the face looked before and after, below which something hides it
-REGION = 2.0  # side of what is kept of a frame without the face, in sides of the face before
-PATCH_PX, FACE_PX = 96, 24  # of that region; of the face in it, as it is compared
-LANDMARK_BYTES = 4 * 3 * NUM_LANDMARKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +98,7 @@ class FacesTracker:
 
     def __init__(self, finder: FaceFinder, open_follower: Callable[[], FaceFollower], fps: float) -> None:
         self._finder, self._open = finder, open_follower
-        self._scan, self._chip, self._lost, self._bridge = (
-            max(1, round(fps * seconds)) for seconds in (SCAN_S, CHIP_S, LOST_S, BRIDGE_S)
-        )
+        self._scan, self._chip, self._lost = (max(1, round(fps * seconds)) for seconds in (SCAN_S, CHIP_S, LOST_S))
         self._before: Pixels | None = None  # the frame before
         self._idle: list[FaceFollower] = []
         self._followed: list[_Followed] = []
@@ -174,21 +168,26 @@ class FacesTracker:
         if landmarks is None:
             if not face.missing and self._before is not None:
                 face.gap = [cut_patch(self._before, face.box)]
-            if face.missing < self._bridge:
-                face.gap.append(cut_patch(image, face.box))
+            face.gap.append(cut_patch(image, face.box))
             face.missing += 1
             if face.missing >= self._lost:
                 self._end(face)
             return
-        if 0 < face.missing <= self._bridge and is_still_there(
-            face.gap, face.box, cut_patch(image, face.box), landmarks
-        ):
-            bridge(face.landmarks, face.missing)
+        if face.missing:
+            self._fill_gap(face, image)
         face.missing, face.box = 0, box_of(landmarks)
         if face.count % self._chip == 0:
             chip = cv2.imencode(".jpg", cut_face_chip(image, landmarks), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
             face.chips[index] = chip.tobytes()
         face.count += 1
+
+    def _fill_gap(self, face: _Followed, image: Pixels) -> None:
+        """Find a face in the frames between the last that showed it and this one, in which it was found again."""
+        known = np.frombuffer(face.landmarks, np.float32).reshape(-1, NUM_LANDMARKS, 3)
+        patches = [*face.gap, cut_patch(image, face.box)]
+        found = find_in_gap(patches, face.box, known[-face.missing - 2], known[-1])
+        if found is not None:
+            known[-face.missing - 1 : -1] = found
 
     def _end_doubles(self) -> None:
         """End the younger of two runs that have come to follow the same face."""
@@ -201,64 +200,6 @@ class FacesTracker:
         self._followed.remove(face)
         self._idle.append(face.follower)
         self._runs.append(face.run())
-
-
-def cut_patch(image: Pixels, box: np.ndarray) -> np.ndarray:
-    """[96, 96] float32: grey, REGION as large as a box [4] px, around it."""
-    fine = 4 * PATCH_PX  # so that nothing flickers when it is shrunk
-    gain = fine / (REGION * max(box[2] - box[0], box[3] - box[1]))
-    shift = fine / 2 - gain * (box[:2] + box[2:]) / 2
-    affine = np.array(((gain, 0, shift[0]), (0, gain, shift[1])))
-    patch = cv2.warpAffine(
-        np.asarray(image), affine, (fine, fine), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def is_still_there(gap: list[np.ndarray], box: np.ndarray, now: np.ndarray, landmarks: np.ndarray) -> bool:
-    """Whether the frames of a gap show the face that was seen before and after it.
-
-    Args:
-        gap: patches of the last frame before the gap, and of all frames of it, cut by the box.
-        box: [4] px, of the face before the gap.
-        now: patch of the first frame after it, cut by the same box.
-        landmarks: [478, 3] px in that frame.
-    """
-    steps = np.linspace(0, 1, len(gap) + 1)
-    after = box_of(landmarks)
-    first, *hidden, last = (
-        _face_of(patch, box, box + step * (after - box)) for patch, step in zip((*gap, now), steps, strict=True)
-    )
-    return all(
-        _correlation(face, (1 - step) * first + step * last) > STILL_THERE
-        for face, step in zip(hidden, steps[1:-1], strict=True)
-    )
-
-
-def bridge(landmarks: bytearray, count: int) -> None:
-    """Interpolate the last `count` landmarks of a run between those before them and the very last, in place."""
-    known = np.frombuffer(landmarks, np.float32).reshape(-1, NUM_LANDMARKS, 3)
-    before, after = known[-count - 2].copy(), known[-1].copy()
-    del known  # so that the buffer may grow again
-    for position, share in enumerate(np.linspace(0, 1, count + 2, dtype=np.float32)[1:-1]):
-        end = len(landmarks) - (count - position) * LANDMARK_BYTES
-        landmarks[end - LANDMARK_BYTES : end] = (before + share * (after - before)).astype(np.float32).tobytes()
-
-
-def _face_of(patch: np.ndarray, region_box: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """[24, 24] what a patch that was cut by one box shows in another box."""
-    gain = PATCH_PX / (REGION * max(region_box[2] - region_box[0], region_box[3] - region_box[1]))
-    middle = (region_box[:2] + region_box[2:]) / 2
-    left, top, right, bottom = (gain * (box.reshape(2, 2) - middle) + PATCH_PX / 2).ravel()
-    ends = np.array(((left, top), (right, top), (left, bottom)), np.float32)
-    target = np.array(((0, 0), (FACE_PX, 0), (0, FACE_PX)), np.float32)
-    return cv2.warpAffine(patch, cv2.getAffineTransform(ends, target), (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR)
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    a, b = first - first.mean(), second - second.mean()
-    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -56,7 +56,8 @@ def open_panel(page, group: str, panel: str | None = None) -> None:
     """Open a tab of the workspace, and a panel in it; on a phone some tabs lie in a menu, so they are not clicked."""
     for name in filter(None, (group, panel)):
         tab = page.locator(f"[role=tab][data-tab-id={name}]")
-        tab.or_(page.locator(MENU).filter(visible=True)).first.wait_for(state="attached")  # a fresh page has neither yet
+        # a fresh page has neither yet
+        tab.or_(page.locator(MENU).filter(visible=True)).first.wait_for(state="attached")
         if tab.count():
             tab.evaluate("tab => tab.click()")
         else:

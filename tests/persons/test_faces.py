@@ -117,26 +117,26 @@ class Forgetful:
     def follow(self, image):
         self.is_placed = self.index not in self.lost
         left, top, right, bottom = self.boxes[self.index]
-        corners = np.array(((left, top, 0), (right, bottom, 0)), np.float32)
-        return corners[np.arange(478) % 2] if self.is_placed else None
+        corners = np.array(((left, top, 0), (right, bottom, 0), (right, top, 0), (left, bottom, 0)), np.float32)
+        return corners[np.arange(478) % 4] if self.is_placed else None
 
 
 @pytest.mark.parametrize("is_hidden", [False, True])
 def test_a_dropped_out_stretch_is_bridged_where_the_face_is_still_there(is_hidden):
-    texture = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8), (60, 60))
-    boxes = [np.array((50 + t, 40, 110 + t, 100), np.float64) for t in range(30)]
-    lost = set(range(12, 18))
+    texture = cv2.resize(np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8), (60, 60))
+    boxes = [np.array((50 + t, 40, 110 + t, 100), np.float64) for t in range(70)]
+    lost = set(range(12, 57))  # 1.8 s
     face = Forgetful(boxes, lost)
     tracker = FacesTracker(face, lambda: face, FPS)
-    for t in range(30):
+    for t in range(70):
         image = np.full((160, 240, 3), 90, np.uint8)
         image[40:100, 50 + t : 110 + t] = 30 if is_hidden and t in lost else texture
         face.index = t
         tracker.add(t, image)
     (run,) = tracker.finish()
-    assert run.frames.tolist() == [t for t in range(30) if not (is_hidden and t in lost)]
+    assert run.frames.tolist() == [t for t in range(70) if not (is_hidden and t in lost)]
     if not is_hidden:
-        np.testing.assert_allclose(run.seen()[14, 0], (64, 40, 0), atol=0.01)
+        np.testing.assert_allclose(run.seen()[14, 0], (64, 40, 0), atol=0.2)
 
 
 def test_light_is_told_apart():
