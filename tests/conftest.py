@@ -142,6 +142,8 @@ class EndlessPipeline:
 
     def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
         self.folder, self.started = output.parent, True
+        if progress:
+            progress(0.1, "tracking the faces")
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if should_stop and should_stop():

@@ -245,7 +245,7 @@ def _connect_estimate(form: InputForm, service: DubbingService, private: dict[st
         try:
             return service.estimate(form.request(values), session)
         except PersonaTalkError as error:
-            return f"⚠️ {error}"
+            return said(strings.WARNING.format(text=error))
 
     changes = [each.change for each in (*form.uploads, form.length, form.panel.face, form.panel.found, finished)]
     gr.on(changes, estimate, form.inputs, form.estimate, trigger_mode="always_last", **private)

@@ -51,7 +51,7 @@ class Outcome:
         video: dubbed.
         report: JSON.
         record: folder of what the research panels show; None where nobody asked for it.
-        summary: one or two sentences.
+        summary: a sentence a line, English.
         num_frames: of the video.
         fps: of the video.
         seconds: that the run took.

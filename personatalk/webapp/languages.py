@@ -1,13 +1,18 @@
 """The language of a visitor: that of the browser, where there is a translation; programs are answered in English.
 
 The translations lie beside this module, made by machine. Their keys are names of `strings`, and after a dot the key or
-the value of a choice. The research panels, the summary of a dub, and what is wrong with a file stay English.
+the value of a choice. What a run says, it says in English: where it works nobody knows who will read it, and an example
+is shown to many. Its sentences are translated where they are shown, by the text they were made from. The research
+panels stay English.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import string
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +36,17 @@ def english(key: str) -> str:
     return texts[choice] if choice else texts
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    """What a text looks like once its gaps are filled."""
+    parts = [
+        re.escape(literal) + (f"(?P<{name}>.+?)" if name else "")
+        for literal, name, _, _ in string.Formatter().parse(text)
+    ]
+    return re.compile("".join(parts), re.IGNORECASE)  # a sentence may begin with a small letter
+
+
 KEYS = {english(key): key for texts in TRANSLATIONS.values() for key in texts if key != MARK}
+PATTERNS = {key: _pattern(text) for text, key in sorted(KEYS.items(), key=lambda item: -len(item[0]))}
 
 
 def dictionaries() -> gr.I18n:
@@ -59,5 +74,24 @@ def follow(request: gr.Request) -> None:
 
 
 def said(text: str) -> str:
-    """A text of `strings` in the language of the visitor whose event is handled."""
-    return TRANSLATIONS.get(_language.get(), {}).get(KEYS[text], text)
+    """A text of `strings`, its gaps filled or not, in the language of the visitor whose event is handled.
+
+    Of several lines each is a text; one that is unknown stays as it is.
+    """
+    language = _language.get()
+    if language == ENGLISH:
+        return text
+    return "\n".join(_translated(line, language) for line in text.split("\n"))
+
+
+@lru_cache(maxsize=1024)
+def _translated(text: str, language: str) -> str:
+    texts = TRANSLATIONS[language]
+    if text in KEYS:
+        return texts[KEYS[text]]
+    for key, pattern in PATTERNS.items():
+        if found := pattern.fullmatch(text):
+            values = {name: _translated(value, language) for name, value in found.groupdict().items()}
+            filled = texts[key].format(**values)
+            return filled[:1].upper() + filled[1:] if text[:1].isupper() else filled
+    return text

@@ -29,7 +29,7 @@ def errors_as_messages() -> Iterator[None]:
     except CancelledError as error:
         raise gr.Error(said(strings.STOPPED), title=said(strings.STOPPED_TITLE), print_exception=False) from error
     except PersonaTalkError as error:
-        raise gr.Error(str(error), title=title_of(error), print_exception=False) from error
+        raise gr.Error(said(str(error)), title=title_of(error), print_exception=False) from error
 
 
 def title_of(error: Exception) -> str:
@@ -44,11 +44,11 @@ def explain(error: Exception) -> str:
     if isinstance(error, CancelledError):
         return said(strings.STOPPED)
     if isinstance(error, PersonaTalkError):
-        return str(error)
+        return said(str(error))
     logger.error("a run failed", exc_info=error)
     return said(strings.FAILED)
 
 
 def show_progress(share: float, stage: str) -> None:
     """Tell the visitor whose event this is how far the work is, 0 to 1, and what is being done."""
-    gr.Progress()(share, desc=stage)
+    gr.Progress()(share, desc=said(stage))

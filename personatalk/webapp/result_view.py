@@ -13,7 +13,7 @@ from gradio.components import Component
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart
 from personatalk.webapp.files import MAKERS, make_file
-from personatalk.webapp.languages import choices_on_page, on_page
+from personatalk.webapp.languages import choices_on_page, follow, on_page, said
 from personatalk.webapp.service import Outcome
 
 COMPARE = f"""
@@ -67,12 +67,12 @@ class ResultView:
 
 
 def updates(outcome: Outcome) -> list[Any]:
-    """Show an outcome: new values of `ResultView.outputs`."""
+    """Show an outcome in the visitor's language: new values of `ResultView.outputs`."""
     return [
         outcome,
         str(outcome.before),
         str(outcome.video),
-        outcome.summary,
+        said(outcome.summary),
         gr.DownloadButton(value=str(outcome.video), interactive=True),
         gr.DownloadButton(value=str(outcome.report), interactive=True),
         *(gr.Button(interactive=True) for _ in MAKERS),
@@ -131,11 +131,12 @@ def add_result_view() -> ResultView:
     return result
 
 
-def _writer(name: str) -> Callable[[Outcome], gr.DownloadButton]:
-    def write(outcome: Outcome) -> gr.DownloadButton:
+def _writer(name: str) -> Callable[[Outcome, gr.Request], gr.DownloadButton]:
+    def write(outcome: Outcome, request: gr.Request) -> gr.DownloadButton:
         """Write the file unless it is there, and offer it."""
+        follow(request)
         if not outcome.video.exists():
-            raise gr.Error(strings.FILES_GONE, title=strings.GONE_TITLE, print_exception=False)
+            raise gr.Error(said(strings.FILES_GONE), title=said(strings.GONE_TITLE), print_exception=False)
         path: Path = make_file(outcome, name)
         megabytes = max(0.1, path.stat().st_size / 1e6)
         label = strings.DOWNLOAD_MADE.format(name=path.name, megabytes=megabytes)

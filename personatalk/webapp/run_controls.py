@@ -108,7 +108,9 @@ def _run_handler(
             if isinstance(error, CancelledError):
                 return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=message)
             gr.Warning(message, title=title_of(error), duration=TOAST_S)
-            return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=f"⚠️ {message}")
+            return [gr.skip() for _ in result.outputs] + _button_states(
+                running=False, status=strings.WARNING.format(text=message)
+            )
         if previous := values[result.outcome]:
             service.sessions.remove(session, previous.folder)
         return updates(outcome) + _button_states(running=False)

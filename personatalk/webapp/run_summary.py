@@ -35,7 +35,7 @@ def name_files_as_the_page_does(names: dict[Path, str]) -> Iterator[None]:
     except PersonaTalkError as error:
         message = str(error)
         for path, name in names.items():
-            message = message.replace(str(path), strings.THE.format(kind=name))
+            message = message.replace(str(path), name)
         if message.partition(" ")[0].isalpha():  # a word rather than a file's name
             message = message[:1].upper() + message[1:]
         raise type(error)(message) from error
@@ -69,8 +69,9 @@ def summarise(
     for place, face in enumerate(faces):
         told = [describe_synchrony(synchrony)] if is_judged and place == 0 else []  # the first is judged
         told += describe_face(result.report | face)
-        name = f"{strings.PERSON.format(number=face['face'] + 1)}: " if "face" in face else ""
-        lines += [name + text for text in told]
+        if "face" in face:
+            told = [strings.SUMMARY_OF_PERSON.format(number=face["face"] + 1, text=text) for text in told]
+        lines += told
     hints = result.report.get("hints", [])
     lines += [strings.WARNING.format(text=hint) for hint in hints]
     if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:

@@ -109,10 +109,10 @@ SPEECH_MISSING = "Please give the new speech in step 2: a sound file, or a recor
 CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."
 REFUSED_TITLE = "Cannot dub this"
 TOO_LONG = (
-    "The {kind} is {length} long; this page takes up to {limit}. Cut it, or use the command line, which has no limit: "
+    "{kind} is {length} long; this page takes up to {limit}. Cut it, or use the command line, which has no limit: "
     "python -m personatalk dub --help."
 )
-TOO_LARGE = "The {kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
+TOO_LARGE = "{kind} is {size:.0f} MB large; this page takes up to {limit} MB. Export it smaller."
 PREVIEW_WITHOUT_FACE = "No face is seen in the part of the clip that a preview uses. Press Dub."
 FACES_AND_SPEECHES = (
     "Give one to {most} different numbers of /faces, counted from 0, as a list such as [0, 2], and a speech for each "
@@ -125,13 +125,57 @@ BUSY = "Too many runs are waiting already ({count}). Please try again in a few m
 WAITING, WAITING_ONE = "waiting, {count} runs are before yours", "waiting, one run is before yours"
 WAITING_TIME = ": about {time} until your turn"
 RECALLING = "taking the face over from the run before"
-THE = "the {kind}"  # in place of a file's path
 STOPPED_TITLE = "Stopped"
 STOPPING = "Stopping …"
 STOPPED = "Stopped: nothing was written."
 FAILED = "An internal error happened; it is in the server's log. Please try another clip or speech."
-CLIP, SPEECH, SPEECH_OF, VIDEO = "clip", "speech", "speech of person {number}", "video"
-STYLE_CLIP, REFERENCE_CLIP = "style clip", "reference clip"
+# in place of a file's path
+CLIP, SPEECH, SPEECH_OF, VIDEO = "the clip", "the speech", "the speech of person {number}", "the video"
+STYLE_CLIP, REFERENCE_CLIP = "the style clip", "the reference clip"
+
+# what the pipeline says, here for its translations
+PIPELINE_SAYS = {
+    "listen": "encoding the speech",
+    "track": "tracking the faces",
+    "fit": "fitting the face",
+    "geometry": "driving the geometry",
+    "references": "selecting references",
+    "render": "rendering",
+    "silent": "Nothing is heard in {name}, so the mouth stays at rest.",
+    "cancelled": (
+        "The channels of {name} cancel each other out when they are mixed, so hardly anything is left to move the "
+        "mouth. Give a recording of one channel."
+    ),
+    "the_speech": "the new speech",
+    "unseen": (
+        "no face can be followed: it was found in {seen} of {frames} frames. Use a clip where one face is seen from "
+        "the front, at least 60 pixels wide."
+    ),
+    "turned": "the face is never turned to the camera; use a clip where it is seen from the front",
+    "outside": "the face lies outside the picture in all frames; use a clip that shows the whole mouth",
+    "short": (
+        "{video} is too short to dub: {frames} frames show {name}, and one second is needed ({least} frames or more); "
+        "use a longer clip"
+    ),
+    "the_face": "the face",
+    "text": "{file} is a text file, whatever its name says; give a video or audio file.",
+    "image": "{file} is an image; give a video or audio file.",
+    "image_for_clip": "{file} is an image; give a video file.",
+    "empty": "{file} is empty (0 bytes); export or download it again.",
+    "incomplete": "{file} is incomplete: its index is missing, as after a broken download; get the whole file.",
+    "broken": "{file} is broken, or no video or audio file at all; export or download it again.",
+    "broken_picture": "{file} is broken, or no image at all; export or download it again.",
+    "large_picture": "{file} is larger than 4096 x 4096 pixels; give a smaller picture.",
+    "no_frames": "{file} is broken: none of its frames can be decoded; export or download it again.",
+    "no_video": "{file} holds sound but no video; give a video file.",
+    "no_stream": "{file} has no video stream; give a video file.",
+    "no_sound": "{file} has no sound in it; give a file with an audio stream.",
+    "no_length": "The sound in {file} is 0 s long, or broken; give a recording that holds speech.",
+    "died": (
+        "The process that worked on these files ended ({reason}): a file is broken in a way that its decoder does not "
+        "survive, or memory ran out; export the clip and the speech again, or use shorter ones."
+    ),
+}
 
 # the result
 BEFORE_LABEL, AFTER_LABEL = "Before", "Dubbed"
@@ -166,6 +210,7 @@ WARN_SMALL = (
     "The face is only {pixels:.0f} pixels wide, so that little of the mouth can be seen. A clip with a larger face, or "
     "not made smaller, helps."
 )
+SUMMARY_OF_PERSON = "Person {number}: {text}"
 SUMMARY_PREVIEW = "Preview of two seconds, as they will be in the dub."
 SUMMARY_PREVIEW_LONG = (
     "Preview of two seconds. Style and reference frames come from the clip's first ten seconds; a dub uses all of it."

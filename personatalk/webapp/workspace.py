@@ -15,7 +15,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.charts import mouth_chart
 from personatalk.webapp.files import RECORDING
 from personatalk.webapp.jobs import Outcome
-from personatalk.webapp.languages import on_page
+from personatalk.webapp.languages import follow, on_page, said
 from personatalk.webapp.panels import Group, Panel, PanelContext, Recordings
 from personatalk.webapp.result_view import ResultView, add_result_view
 from personatalk.webapp.time_bar import EMPTY, add_time_bar, bar_of
@@ -125,7 +125,7 @@ def _context(recordings: Recordings, outcome: Outcome | None, bar: dict[str, Any
     record = _record_of(outcome)
     if outcome is None or record is None:
         if outcome is not None and not outcome.folder.exists():
-            gr.Warning(strings.FILES_GONE)
+            gr.Warning(said(strings.FILES_GONE))
         return None
     t = int((bar or EMPTY)["frame"])
     inspection = recordings.load(record)
@@ -145,8 +145,11 @@ def _for_the_opened(
 ) -> Callable[..., Any]:
     """Let the panel that is seen act, and leave all others as they are."""
 
-    def run(outcome: Outcome | None, bar: dict[str, Any] | None, opened: str, *settings: Any) -> list[Any]:
+    def run(
+        request: gr.Request, outcome: Outcome | None, bar: dict[str, Any] | None, opened: str, *settings: Any
+    ) -> list[Any]:
         """New values of all panels' outputs, in their order."""
+        follow(request)
         given, values = list(settings), []
         context = _context(recordings, outcome, bar) if opened else None
         for panel in panels:
@@ -163,8 +166,9 @@ def _for_the_opened(
 def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Let a panel act only where there is something to show; `count` outputs."""
 
-    def run(outcome: Outcome | None, bar: dict[str, Any] | None, *settings: Any) -> Any:
+    def run(request: gr.Request, outcome: Outcome | None, bar: dict[str, Any] | None, *settings: Any) -> Any:
         """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
+        follow(request)
         context = _context(recordings, outcome, bar)
         values = [gr.skip() for _ in range(count)] if context is None else act(context, *settings)
         return values if count > 1 else values[0]

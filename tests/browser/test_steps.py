@@ -200,8 +200,27 @@ def test_a_browser_sees_the_steps_in_its_language(visit, serve, clip, speech, lo
     page.locator("#estimate").get_by_text(texts["ESTIMATE_BUILT_IN"].split()[0]).wait_for()
     page.get_by_label(texts["CONSENT_LABEL"]).check()
     page.locator("#dub").click()
-    wait_for_result(page, "5 frames")
+    wait_for_result(page, texts["SUMMARY"].partition("{seconds}")[0].format(frames=5, fps=25))
+    assert strings.SUMMARY_PASSED.partition(":")[0] not in page.locator("#summary textarea").input_value()
     assert all(page.locator(f"#{name}").evaluate(FITS) for name in ("preview", "dub", "stop"))
+
+
+@pytest.mark.parametrize("locale", ["de-DE", "es-MX", "zh-CN"])
+def test_errors_and_progress_are_read_in_the_language_of_the_browser(visit, serve, clip, speech, tmp_path, locale):
+    texts, endless = TRANSLATIONS[locale.partition("-")[0]], EndlessPipeline()
+    page = visit(serve(endless), locale=locale)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all " * 100)
+    page.locator("#clip input[type=file]").set_input_files(broken)
+    page.locator("#estimate").get_by_text(texts["PIPELINE_SAYS.text"].format(file="broken.mp4")).wait_for()
+    page.locator("#clip").locator("button[aria-label]").last.click()
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.get_by_label(texts["CONSENT_LABEL"]).check()
+    page.locator("#dub").click()
+    page.locator("#status").get_by_text(texts["PIPELINE_SAYS.track"]).wait_for()
+    page.locator("#stop").click()
+    page.locator("#status").get_by_text(texts["STOPPED"]).wait_for()
 
 
 FITS = "button => button.scrollWidth <= button.clientWidth + 1"
