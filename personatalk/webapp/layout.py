@@ -63,6 +63,9 @@ def build_demo(
     options: dict[str, Any] = {"delete_cache": (SWEEP_S, keep_s), "analytics_enabled": False, "fill_width": True}
     with gr.Blocks(title=strings.TITLE, **options) as demo:
         with gr.Row(elem_id="page"):
+            with gr.Row(elem_id="sides"):  # on a phone; the page's script shows one of both
+                gr.Button(on_page(strings.STEPS_LABEL), elem_id="show-steps", min_width=80)
+                gr.Button(on_page(strings.RESULT_LABEL), elem_id="show-result", min_width=80)
             with gr.Column(scale=4, min_width=300, elem_id="steps"):
                 gr.Markdown(on_page(strings.INTRO), elem_id="intro")
                 buttons = add_example_buttons(sessions.kept)

@@ -21,6 +21,7 @@ EXAMPLE_NOTE = "Example, made with the default options."
 EXAMPLE_BEFORE = "first “{name}” is made: {stage}"
 
 # the steps
+STEPS_LABEL = "Steps"
 CLIP_LABEL = "1. Clip of the speaker"
 STILL_LABEL = "1. Picture of the speaker"
 STILL_BUTTON = "Or use a picture"

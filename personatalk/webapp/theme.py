@@ -33,9 +33,13 @@ PICTURE_NAMES = {
     "attention-colours": strings.ATTENTION_COLOURS,
 }
 # Not in the style sheet, whose rules Gradio lets begin below the document.
-WEBGL_STYLE = """
+OUTER_STYLE = """
   #webgl-missing, #webgl-software {display: none}
   .webgl-missing #webgl-missing, .webgl-software #webgl-software {display: block}
+  @media (max-width: 780px) {
+    .gradio-container.gradio-container.gradio-container {padding: 8px !important}
+    .gradio-container > .main.main {padding: 0}
+  }
 """
 
 
@@ -52,5 +56,6 @@ SCRIPTS = [
     _script("charts.js"),
     _script("compare.js"),
     _script("webgl.js"),
+    _script("sides.js"),
 ]
-HEAD = "".join(SCRIPTS) + f"<style>{WEBGL_STYLE}</style>"
+HEAD = "".join(SCRIPTS) + f"<style>{OUTER_STYLE}</style>"

@@ -12,6 +12,7 @@ from browser.visiting import (
     assert_can_be_read,
     assert_no_sideways_scrolling,
     give,
+    height_in_windows,
     height_of,
     wait_for_result,
 )
@@ -60,6 +61,7 @@ def test_both_of_two_are_listed_and_each_gets_a_speech(visit, serve, tmp_path, s
     page.locator("#speech-1").wait_for()
     assert not page.locator("#speech-0").is_visible()  # step 2 gives it
     page.get_by_label(strings.PERSON.format(number=2)).check()
+    page.locator("#speech-0").wait_for()
     page.locator("#speech-0 input[type=file]").set_input_files(SPEECHES[1])
     page.locator("#speech-0").get_by_text(strings.SPEECH_OF_PERSON.format(number=1)).wait_for()
     page.locator("#speech-0").get_by_text("0:0").first.wait_for()
@@ -67,6 +69,7 @@ def test_both_of_two_are_listed_and_each_gets_a_speech(visit, serve, tmp_path, s
     page.wait_for_timeout(1500)  # until the colours of the choice have changed
     assert_can_be_read(page)
     assert_no_sideways_scrolling(page)
+    assert height_in_windows(page) < 2
     page.screenshot(path=ARTIFACTS / f"persons_{size}.png", full_page=True)
     page.get_by_label(strings.CONSENT_LABEL).check()
     page.locator("#dub").click()

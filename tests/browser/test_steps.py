@@ -19,6 +19,7 @@ from browser.visiting import (
     assert_no_sideways_scrolling,
     frame_shown,
     give,
+    height_in_windows,
     move_bar,
     open_panel,
     wait_for_result,
@@ -105,6 +106,7 @@ def test_the_face_that_is_clicked_is_the_one_that_is_dubbed(visit, serve, speech
     dub(page)
     x, y = pipeline.options.face_point
     assert seam < x < width and 0 < y < height
+    page.locator("#show-steps").click()
     page.get_by_label(strings.FACE_CHOICE.format(number=1)).check()
     page.locator("#dub").click()
     wait_until(page, lambda: pipeline.options.face_point[0] < seam)
@@ -127,6 +129,7 @@ def test_a_picture_may_stand_in_for_the_clip(visit, serve, speech, tmp_path):
     dub(page)
     assert pipeline.options.face_point[0] > seam and pipeline.clip_frames == 51  # two seconds at least
     assert page.locator("#before video").is_visible()
+    page.locator("#show-steps").click()
     page.locator("#still").get_by_label("Remove Image").click()
     page.locator("#clip input[type=file]").set_input_files(clip)
     page.locator("#clip video").wait_for()
@@ -428,3 +431,26 @@ NO_WEBGL = """
 def plain(markdown: str) -> str:
     """The beginning of a text, without what Markdown marks."""
     return markdown.partition(" *")[0]
+
+
+def test_on_a_phone_the_steps_make_room_for_the_result(visit, serve, clip, speech):
+    page = visit(serve(CopyPipeline()), "phone")
+    steps, workspace = page.locator("#dub"), page.locator("#time-bar")
+    assert steps.is_visible() and not workspace.is_visible() and not page.locator("#show-steps").is_visible()
+    give(page, clip, speech)
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    page.locator("#dub").press("Enter")
+    wait_for_result(page, "5 frames")
+    workspace.wait_for()
+    steps.wait_for(state="hidden")
+    page.locator("#show-steps").press("Enter")
+    steps.wait_for()
+    workspace.wait_for(state="hidden")
+    assert height_in_windows(page) < 2
+    page.locator("#options > button").click()
+    page.get_by_label(strings.STRATEGY_LABEL).wait_for()
+    page.wait_for_timeout(500)
+    assert height_in_windows(page) < 2
+    page.locator("#show-result").click()
+    workspace.wait_for()
+    assert page.evaluate("scrollY") < 20

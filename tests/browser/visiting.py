@@ -132,3 +132,8 @@ def assert_shows_something(locator) -> None:
     while np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("L"), float).std() < 12:
         assert time.monotonic() < deadline, f"{locator} stays blank"
         time.sleep(0.5)
+
+
+def height_in_windows(page) -> float:
+    """The page's height, in heights of its window."""
+    return height_of(page, "html") / page.viewport_size["height"]

@@ -207,7 +207,9 @@ function mountBar(element, props, trigger, watch) {
     }
     for (const one of pair()) if (one && one.readyState) level(one, timeOf(state.frame));
     draw();
-    if (state.frames) tell();
+    if (!state.frames) return;
+    tell();
+    document.dispatchEvent(new Event("result"));
   };
   watch("value", take);
   take();
