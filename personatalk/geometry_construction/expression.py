@@ -108,9 +108,8 @@ def low_pass(residual: np.ndarray, geometry: FaceGeometry, closure: ClosureHead,
 
 def aperture_part(residual: np.ndarray, closure: ClosureHead) -> np.ndarray:
     """The part of a residual [T, K] that moves the gap between the lips, by the least motion of the face: [T, K]."""
-    gap_basis, closing = closure.gap_basis.numpy(), closure.closing.numpy()
-    gaps = residual @ gap_basis.reshape(len(gap_basis), -1)
-    return gaps @ closing
+    gap_basis = closure.gap_basis.numpy()
+    return residual @ gap_basis.reshape(len(gap_basis), -1) @ closure.parting.numpy()
 
 
 def smooth(values: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:

@@ -115,7 +115,7 @@ def test_lips_close_whatever_the_expression(shipped, face_model):
     open_mouth = torch.zeros(1, face_model.num_speech)
     gap_basis = lip_gaps(face_model.speech_basis)
     wanted = np.tile(np.array([0.0, 0.06, 0.0]), (3, 1)).ravel()
-    open_mouth[0] = torch.from_numpy((wanted @ shipped.closure.closing.numpy()).astype(np.float32))
+    open_mouth[0] = torch.from_numpy((wanted @ shipped.closure.parting.numpy()).astype(np.float32))
     before = driven_aperture(open_mouth.numpy(), face_model.mean, face_model)[0]
     closed = shipped.closure.close(open_mouth, torch.ones(1), style).numpy()
     after = driven_aperture(closed, face_model.mean, face_model)[0]

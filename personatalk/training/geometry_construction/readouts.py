@@ -64,7 +64,7 @@ def fit_readouts(
         PersonaTalkError: no clip is long enough.
     """
     metric = SpeechMetric.of(face_model)
-    model.eval().closure.set_face(metric.gap_basis / PERCENT, metric.gram)
+    model.eval().closure.set_face(metric.gap_basis / PERCENT, metric.gram, covariance_of_mouths(clips))
     parts = [found for clip in clips if (found := predict_second_half(model, clip, face_model)) is not None]
     if not parts:
         raise PersonaTalkError(f"no training clip of {MIN_SECONDS:g} s or more to fit the closure of the lips on")
@@ -83,6 +83,12 @@ def fit_readouts(
     if noises:
         fit_voice(model, clips, noises)
     logger.info("readouts: %d clips, lips closed in %.3f of frames", len(parts), predictions.closed.float().mean())
+
+
+def covariance_of_mouths(clips: Sequence[SpokenClip]) -> Tensor:
+    """[K, K] covariance of the coefficients about each clip's mean, every clip counting once."""
+    trusted = [clip.expression[clip.valid] for clip in clips if clip.valid.sum() >= MIN_STYLE_FRAMES]
+    return torch.from_numpy(np.mean([np.cov(mouths.T, bias=True) for mouths in trusted], 0))
 
 
 def predict_second_half(model: GeometryModel, clip: SpokenClip, face_model: FaceModel) -> Predictions | None:
