@@ -75,9 +75,9 @@ def _fill_model(context: PanelContext, shown: str, surface: str) -> list[Any]:
     name = "geometry_textured.glb" if is_textured else "geometry.glb"
     glb = context.file(name, lambda path: geometry_glb(context.inspection, path, textured=is_textured))
     if shown == "model":
-        return [gr.Model3D(glb, visible=True), gr.Video(visible=False), glb]
+        return [glb, gr.Video(visible=False), glb]
     film = context.file(f"turning_{surface}.mp4", lambda path: turntable(context.inspection, path, surface=surface))
-    return [gr.Model3D(visible=False), gr.Video(film, visible=True), glb]
+    return [None, gr.Video(film, visible=True), glb]
 
 
 def _add_curves() -> Panel:

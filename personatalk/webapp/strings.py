@@ -298,7 +298,7 @@ WEBGL_MISSING = (
     "This browser offers no WebGL, so the 3-D view would stay empty and a film is shown. *All frames (GLB)* opens in "
     "other programs."
 )
-WEBGL_SOFTWARE = "This browser draws WebGL in software: the 3-D view would be slow, or stay empty, so a film is shown."
+WEBGL_SOFTWARE = "This browser draws WebGL in software: the 3-D view is slow, so a film is shown first."
 MODEL_VIEW, MODEL_VIEWS = "Shown as", [("3-D view", "model"), ("film", "film")]
 SURFACE = "Surface (lines and expression: film only)"
 SURFACES = [("clip", "texture"), ("lines", "wireframe"), ("expression", "expression"), ("grey", "grey")]

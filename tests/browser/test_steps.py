@@ -17,6 +17,7 @@ from browser.visiting import (
     IN_A_BROWSER,
     assert_can_be_read,
     assert_no_sideways_scrolling,
+    assert_shows_something,
     frame_shown,
     give,
     height_in_windows,
@@ -426,6 +427,30 @@ NO_WEBGL = """
     return kind.includes("webgl") ? null : getContext.call(this, kind, ...rest);
   };
 """
+
+
+# keeps the name of the renderer from the page, which takes it for a graphics card
+NAMELESS = """
+  const getExtension = WebGL2RenderingContext.prototype.getExtension;
+  WebGL2RenderingContext.prototype.getExtension = function (name) {
+    return name === "WEBGL_debug_renderer_info" ? null : getExtension.call(this, name);
+  };
+"""
+
+
+@pytest.mark.parametrize(("before", "views"), [(NAMELESS, "model film model"), ("", "film model film model")])
+def test_film_and_3d_view_come_and_go(visit, serve, speech, tmp_path, recording, before, views):
+    page = visit(serve(RecordedPipeline(recording[0])), before=before)
+    give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
+    dub(page, "60 frames")
+    open_panel(page, "geometry", "model")
+    shown = {"model": page.locator("#geometry-model canvas"), "film": page.locator("#turntable video")}
+    for number, view in enumerate(views.split()):
+        if number:
+            name = next(label for label, value in strings.MODEL_VIEWS if value == view)
+            page.locator("#model-view").get_by_label(name, exact=True).check()
+        assert_shows_something(shown[view])
+        shown["film" if view == "model" else "model"].wait_for(state="hidden")
 
 
 def plain(markdown: str) -> str:
