@@ -7,6 +7,7 @@ has prepared, with its own arguments, and with `progress` and `should_stop`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
@@ -27,7 +28,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.clip_judgement import ClipJudge
 from personatalk.webapp.gpu import lends_gpu, on_gpu
-from personatalk.webapp.known_faces import readings_left, remembering
+from personatalk.webapp.known_faces import keep_still, kept_still, readings_left, remembering
 from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.persons_list import ClipPersons, list_persons
 from personatalk.webapp.preview import Job, preview_of
@@ -187,7 +188,7 @@ def make_dub(
     Raises:
         PersonaTalkError: stopped, or nothing to dub.
     """
-    job = planned(job, folder, is_preview=is_preview)
+    job = planned(job, folder, memory, is_preview=is_preview)
     judge = ClipJudge(Recorder(folder / RECORD) if record else None)
     has_kernels, pipeline = are_compiled(), studio.pipeline
     if progress and not has_kernels:
@@ -232,18 +233,26 @@ def make_dub(
     )
 
 
-def planned(job: Job, folder: Path, *, is_preview: bool) -> Job:
+def planned(job: Job, folder: Path, memory: Path | None, *, is_preview: bool) -> Job:
     """What the pipeline is asked for: a clip in place of a still image, and of a preview two seconds."""
-    job = replace(job, clip=moving_clip(job.clip, job.speeches, folder))
+    job = replace(job, clip=moving_clip(job.clip, job.speeches, folder, memory))
     return preview_of(job, folder) if is_preview else job
 
 
-def moving_clip(clip: Path, speeches: Sequence[Path], folder: Path) -> Path:
-    """The clip itself; a still image becomes one in a run's folder, as long as the longest speech."""
+def moving_clip(clip: Path, speeches: Sequence[Path], folder: Path, memory: Path | None = None) -> Path:
+    """The clip itself; a still image becomes one in a run's folder, as long as the longest speech.
+
+    In a session's `memory` the same is used again, so that its faces are known.
+    """
     if not is_still(clip):
         return clip
+    if memory and (kept := kept_still(memory, clip, speeches)):
+        return Path(shutil.copy(kept, folder / STILL))
     seconds = max((len(read_audio(speech, SAMPLE_RATE)) / SAMPLE_RATE for speech in speeches), default=MIN_S)
-    return write_still_clip(clip, folder / STILL, seconds)
+    still = write_still_clip(clip, folder / STILL, seconds)
+    if memory:
+        keep_still(memory, clip, speeches, still)
+    return still
 
 
 def own_sound(job: Job, folder: Path) -> Path | None:

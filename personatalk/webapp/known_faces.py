@@ -92,13 +92,28 @@ def read_or_recall(
 
 def _keep(place: Path, found: Any) -> None:
     """Keep something that was found, in place of the oldest of its kind."""
+    _keep_bytes(place, pickle.dumps(found))
+
+
+def _keep_bytes(place: Path, content: bytes) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     same_kind = sorted(place.parent.glob(f"*{place.suffix}"), key=lambda path: path.stat().st_mtime)
     for outdated in same_kind[: -KEPT + 1 or None]:
         outdated.unlink(missing_ok=True)
     unfinished = place.with_suffix(".part")
-    unfinished.write_bytes(pickle.dumps(found))
+    unfinished.write_bytes(content)
     unfinished.replace(place)
+
+
+def keep_still(folder: Path, picture: Path, speeches: Sequence[Path], clip: Path) -> None:
+    """Keep the clip that a still image has become for these speeches: its faces are known by its content."""
+    _keep_bytes(_place_of_still(folder, picture, speeches), clip.read_bytes())
+
+
+def kept_still(folder: Path, picture: Path, speeches: Sequence[Path]) -> Path | None:
+    """The clip that a still image became for these speeches before; None where it never did."""
+    place = _place_of_still(folder, picture, speeches)
+    return place if place.is_file() else None
 
 
 def readings_left(folder: Path, video: Path, choices: Sequence[DubbingOptions]) -> float:
@@ -135,6 +150,13 @@ def _place_of_cast(folder: Path, video: Path, tracker: str) -> Path:
     digest = hashlib.blake2b(tracker.encode(), digest_size=16)
     digest.update(_content(video, video.stat().st_mtime_ns))
     return folder / f"{digest.hexdigest()}.cast"
+
+
+def _place_of_still(folder: Path, picture: Path, speeches: Sequence[Path]) -> Path:
+    """The file for the clip of a still image, by its content and that of the speeches."""
+    contents = [_content(path, path.stat().st_mtime_ns) for path in (picture, *speeches)]
+    digest = hashlib.blake2b(b"".join([contents[0], *sorted(contents[1:])]), digest_size=16)
+    return folder / f"{digest.hexdigest()}.mp4"
 
 
 @lru_cache(maxsize=64)

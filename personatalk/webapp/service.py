@@ -15,11 +15,12 @@ from personatalk.errors import CancelledError, NoFaceError, OptionError, Persona
 from personatalk.kernels import are_compiled
 from personatalk.media import VideoInfo
 from personatalk.media.excerpt import SAMPLE_RATE
+from personatalk.media.still import is_still
 from personatalk.options import DubbingOptions
 from personatalk.progress import Progress
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import STILL, Outcome, Workplace, look_for_persons, make_dub, measure_clip
-from personatalk.webapp.known_faces import TRACKING_SHARE, readings_left
+from personatalk.webapp.known_faces import TRACKING_SHARE, kept_still, readings_left
 from personatalk.webapp.languages import said
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.looking import look_at, look_for_faces, take_sound_of
@@ -82,6 +83,17 @@ class Request:
             if path:
                 clips.setdefault(Path(path), name)
         return clips
+
+    def clip_in(self, memory: Path) -> Path:
+        """The clip as it is known in a session's memory: a still image as the clip that it became in an earlier run.
+
+        Raises:
+            MissingInputError: there is none.
+        """
+        if self.clip is None:
+            raise MissingInputError(said(strings.CLIP_MISSING))
+        kept = kept_still(memory, self.clip, list(self.speeches)) if is_still(self.clip) else None
+        return kept or self.clip
 
     @property
     def job(self) -> Job:
@@ -209,7 +221,7 @@ class DubbingService:
     def _run(self, request: Request, session: str, progress: Progress, *, is_preview: bool, record: bool) -> Outcome:
         with self._folder(session, request.files, progress) as (folder, wait):
             job, material, memory = request.job, self.check(request), self.sessions.memory(session)
-            left, count = readings_left(memory, job.clip, job.choices), len(job.speeches)
+            left, count = readings_left(memory, request.clip_in(memory), job.choices), len(job.speeches)
             work = material.work(
                 job.options.length,
                 is_preview=is_preview,
@@ -383,7 +395,8 @@ class DubbingService:
             request.options,
             [request.options, *(replace(request.options, face=n) for n in request.others)],
         )
-        left = readings_left(self.sessions.memory(session), request.clip, choices)
+        memory = self.sessions.memory(session)
+        left = readings_left(memory, request.clip_in(memory), choices)
         work = material.work(options.length, readings=left, num_faces=len(choices))
         text = said(strings.ESTIMATE).format(
             time=strings.rough_time(self.time_estimator.estimate(work)),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 from conftest import CopyPipeline, write_clip, write_speech
+from media_samples import ASSETS
 
+from personatalk.media.excerpt import cut_sound
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import in_this_process
@@ -123,3 +127,28 @@ def test_sound_is_measured_even_where_the_file_does_not_say(tmp_path):
 @pytest.mark.parametrize(("seconds", "said"), [(4.26, "4.3 s"), (41.6, "42 s"), (120, "2 min"), (150, "2.5 min")])
 def test_times_are_said_as_a_person_would(seconds, said):
     assert strings.spoken_time(seconds) == said
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_what_a_pictures_preview_has_read_is_not_counted_again(pipeline, tmp_path):
+    """The picture becomes a clip in each run's folder, which is the same one whenever the speech is."""
+    counted = []
+
+    class Noting(TimeEstimator):
+        def estimate(self, work: Work) -> float:
+            counted.append(work)
+            return super().estimate(work)
+
+    places = in_this_process(pipeline)
+    service = DubbingService(*places, Sessions(tmp_path, 100), Limits(), Noting(tmp_path / "speed.json"))
+    speech = cut_sound(ASSETS / "speech_bridge.wav", tmp_path / "speech.wav", 0.0, 2.2)
+    asked = replace(request(ASSETS / "painted_portrait.jpg", speech), consent=True)
+    first = service.preview(asked, "visitor", lambda *_: None)
+    service.estimate(asked, "visitor")
+    second = service.dub(asked, "visitor", lambda *_: None)
+    assert [work.read for work in counted] == [56, 0, 0]  # before each run, and where the estimate is shown
+    assert (first.work.read, second.work.read) == (56, 0)
+    other = replace(asked, speech=write_speech(tmp_path / "other.wav", 3.0))
+    service.estimate(other, "visitor")
+    assert counted[-1].read == 76
