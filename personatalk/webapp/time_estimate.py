@@ -14,7 +14,8 @@ BUILT_IN_S = 0.08  # per frame: 75 frames in 5.5 s on two cores without AMX (REA
 START_S = 1.0  # opening files, first frames
 COMPILING_S = 7.0  # of the first run after installation
 KEPT_RUNS = 12
-PER_FRAME = ("read_s", "render_s")
+ALIKE = 2.0  # at most so many times the pixels of a frame; such runs go about as fast
+FEW = 3  # runs that are asked where none is alike
 READ_SHARE = SHARES["track"] + SHARES["fit"]  # of a dub's time
 
 
@@ -52,7 +53,7 @@ class Speed:
 
 
 class TimeEstimator:
-    """Estimates stage by stage, by the median of the earlier runs whose frames are most alike in size.
+    """Estimates stage by stage, by the median of the earlier runs whose frames are alike in size.
 
     Args:
         path: of the JSON file that keeps their speeds; written when the first run ends.
@@ -69,17 +70,19 @@ class TimeEstimator:
 
     def estimate(self, work: Work) -> float:
         """Seconds that a run takes."""
-        built_in = {"read_s": READ_SHARE * BUILT_IN_S, "render_s": (1 - READ_SHARE) * BUILT_IN_S}
-        read, render = (self._rate(name, work.pixels, built_in[name]) for name in PER_FRAME)
-        fixed = statistics.median(speed.fixed_s for speed in self._speeds) if self._speeds else START_S
+        built_in = {"read_s": READ_SHARE * BUILT_IN_S, "render_s": (1 - READ_SHARE) * BUILT_IN_S, "fixed_s": START_S}
+        read, render, fixed = (self._median(name, work.pixels, otherwise) for name, otherwise in built_in.items())
         return fixed + read * work.read + render * work.rendered
 
-    def _rate(self, name: str, pixels: int, otherwise: float) -> float:
-        """Median of a speed over the half of the runs that are nearest in size, three at least."""
-        known = [speed for speed in self._speeds if getattr(speed, name) is not None]
-        nearest = sorted(known, key=lambda speed: max(speed.pixels, pixels) / min(speed.pixels, pixels))
-        rates = [getattr(speed, name) for speed in nearest[: max(3, len(nearest) // 2)]]
-        return statistics.median(rates) if rates else otherwise
+    def _median(self, name: str, pixels: int, otherwise: float) -> float:
+        """Median of a speed over the runs that are alike in size; without any over the few that are nearest."""
+
+        def ratio(speed: Speed) -> float:
+            return max(speed.pixels, pixels) / min(speed.pixels, pixels)
+
+        nearest = sorted((speed for speed in self._speeds if getattr(speed, name) is not None), key=ratio)
+        asked = [speed for speed in nearest if ratio(speed) <= ALIKE] or nearest[:FEW]
+        return statistics.median(getattr(speed, name) for speed in asked) if asked else otherwise
 
     def add(self, work: Work, timings: dict[str, float], seconds: float) -> None:
         """Learn from a run.

@@ -73,6 +73,13 @@ def test_runs_of_frames_alike_in_size_are_asked_first(tmp_path):
     assert estimator.estimate(work(100, pixels=700_000)) == pytest.approx(40.0)
 
 
+def test_one_run_of_the_same_size_says_more_than_several_of_another(tmp_path):
+    estimator = TimeEstimator(tmp_path / "speed.json")
+    for pixels, seconds, fixed in ((900_000, 40.0, 5.0), (900_000, 42.0, 5.0), (100_000, 10.0, 3.0)):
+        estimator.add(work(100, pixels=pixels), {"track": seconds / 2, "render": seconds / 2}, seconds + fixed)
+    assert estimator.estimate(work(50, pixels=120_000)) == pytest.approx(8.0)
+
+
 def test_the_file_of_another_version_is_left_aside(tmp_path):
     (tmp_path / "speed.json").write_text("[0.08, 0.07]")
     assert not TimeEstimator(tmp_path / "speed.json").is_measured
