@@ -1,17 +1,24 @@
 """Time of the page in Chromium: its own load, from opening it to an example's result, and a dub of a 5 s clip.
 
 python -m benchmarks.page [--chromium /usr/bin/chromium] [--json page.json]
+python -m benchmarks.page --screenshots docs/page
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from benchmarks.samples import EXAMPLE_CLIP, EXAMPLE_SPEECH, build_clip, build_speech
 
@@ -19,6 +26,34 @@ FLAGS = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "-
 TIMEOUT_MS = 300_000
 CLIP_S = 5.0
 WIDTH, HEIGHT = 1280, 720  # px
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SETTLE_MS = 4000  # until what an opened panel shows has come
+WEBP_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture of the page.
+
+    Attributes:
+        size: of the window, px.
+        scheme: "light" or "dark".
+        link: what is asked for behind the page's address.
+        shows: selector of something that is seen once the page is complete.
+    """
+
+    size: dict[str, int]
+    scheme: str
+    link: str
+    shows: str
+
+
+SHOTS = {
+    "desktop_light": Shot(DESKTOP, "light", "?example=rendered_head&panel=result&frame=30", "#speech-chart svg"),
+    "desktop_dark": Shot(DESKTOP, "dark", "?example=rendered_head&panel=attention&frame=30", "#attention-colours img"),
+    "phone_light": Shot(PHONE, "light", "", "#examples button"),
+    "phone_dark": Shot(PHONE, "dark", "?example=rendered_head&panel=style&frame=30", "#style-curves svg"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument(
+        "--screenshots", type=Path, help="write pictures of the page to this folder, and measure nothing"
+    )
     args = parser.parse_args(arguments)
+    if args.screenshots:
+        take_screenshots(args.chromium, args.screenshots)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(args.chromium, Path(folder))
     for name, seconds in figures.items():
@@ -38,19 +79,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(chromium: str, folder: Path) -> dict[str, float]:
-    """Serve the page from an empty cache and visit it as a new visitor each time."""
-    from playwright.sync_api import sync_playwright
-
+@contextmanager
+def serving(cache: Path) -> Iterator[str]:
+    """Serve the page; its address."""
     import app
     from personatalk.webapp import build_demo
     from personatalk.webapp.jobs import open_workplaces
 
+    demo = build_demo(open_workplaces(None), cache=cache)
+    yield app.launch(demo, host="127.0.0.1", port=None, block=False)[1]
+    demo.close()
+
+
+def measure(chromium: str, folder: Path) -> dict[str, float]:
+    """Serve the page from an empty cache and visit it as a new visitor each time."""
+    from playwright.sync_api import sync_playwright
+
     started = time.perf_counter()
-    demo = build_demo(open_workplaces(None), cache=folder / "cache")
-    _, url, _ = app.launch(demo, host="127.0.0.1", port=None, block=False)
-    figures = {"server_ready": time.perf_counter() - started}
-    with sync_playwright() as playwright:
+    with serving(folder / "cache") as url, sync_playwright() as playwright:
+        figures = {"server_ready": time.perf_counter() - started}
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
             for name in ("first", "again"):
@@ -62,8 +109,34 @@ def measure(chromium: str, folder: Path) -> dict[str, float]:
             figures["dub_of_5_s_720p"] = visit(browser, url, lambda page: dub(page, clip, speech))
         finally:
             browser.close()
-    demo.close()
     return figures
+
+
+def take_screenshots(chromium: str, folder: Path) -> None:
+    """Write a picture of the page for each of SHOTS, WebP."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache, serving(Path(cache)) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            for name, shot in SHOTS.items():
+                take(browser, url, shot).save(folder / f"{name}.webp", quality=WEBP_QUALITY, method=6)
+        finally:
+            browser.close()
+
+
+def take(browser, url: str, shot: Shot) -> Image.Image:
+    """See the page as a new visitor: all of it where nothing is asked for, otherwise as much as the window shows."""
+    context = browser.new_context(viewport=shot.size, color_scheme=shot.scheme)
+    try:
+        page = context.new_page()
+        page.goto(url + shot.link)
+        page.locator(shot.shows).first.wait_for(timeout=TIMEOUT_MS)
+        page.wait_for_timeout(SETTLE_MS)
+        return Image.open(io.BytesIO(page.screenshot(full_page=not shot.link)))
+    finally:
+        context.close()
 
 
 def visit(browser, url: str, act) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.page import SHOTS
 from personatalk.cli.main import build_parser
 from personatalk.geometry_construction.expression import MomentExpression
 from personatalk.geometry_construction.speaker_calibration import SpeakerCalibration
@@ -192,3 +193,9 @@ def test_the_call_by_curl_gives_every_parameter():
     data = re.search(r'\\"data\\": \[(.*)\]\}"', API.read_text())[1]
     given = re.sub(r"\$\(.*?\)", "file", data).split(", ")
     assert len(given) == len(parameters("endpoint"))
+
+
+def test_the_pictures_of_the_page_are_small_and_all_there():
+    pictures = {path.stem: path.stat().st_size for path in (ROOT / "docs/page").iterdir()}
+    assert set(pictures) == set(SHOTS) and sum(pictures.values()) < 600e3
+    assert all(f"page/{name}.webp" in (ROOT / "docs/page.md").read_text() for name in pictures)
