@@ -1,4 +1,4 @@
-"""Charts over time that are drawn by the browser: their numbers, and the component that shows them.
+"""Charts that are drawn by the browser: their numbers, and the component that shows them.
 
 A chart is a dictionary: `times` [T] s of the output's frames, `start` and `end` s of the axis, `linked` where the
 player's frame is on it, and `rows`, each with `label`, `unit`, `height` px and some of
@@ -8,6 +8,9 @@ player's frame is on it, and `rows`, each with `label`, `unit`, `height` px and 
 * `area`: `times`, `low`, `high` and `colour`;
 * `bands`: `name`, `colour` and `spans`, (from, to) s;
 * `marks`: `x` s, `y`, `colour`, `name` and whether it is `square`.
+
+In place of `times`, `start`, `end` and `rows` a chart may have a `plane`: `label`, `axes`, a description of each, and
+`groups` of points, each with `name`, `colour`, `size` px and `points` [N, 2].
 
 A colour is "#rrggbb" or the name of a colour of the style sheet.
 """
@@ -25,7 +28,7 @@ from personatalk.inspection.geometry import NUM_CURVES, coefficient_table, pose_
 from personatalk.inspection.palette import PALETTE
 from personatalk.inspection.recording import Inspection
 from personatalk.inspection.references import bank, reference_colours
-from personatalk.inspection.styles import SAMPLE_RATE, aperture_curves, runs
+from personatalk.inspection.styles import SAMPLE_RATE, aperture_curves, runs, style_map
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import SEEN
 
@@ -129,6 +132,17 @@ def attention_chart(inspection: Inspection) -> Chart:
     return _over_output(inspection, rows)
 
 
+def style_chart(inspection: Inspection) -> Chart:
+    """The speaker's style and the driven one among those of the training speakers."""
+    place = style_map(inspection)
+    groups = [
+        _group(strings.CHART_SPEAKERS.format(count=len(place.speakers)), "grey", place.speakers, 3),
+        _group(strings.CHART_THIS, "source", place.source[None], 9),
+        _group(strings.CHART_DRIVEN, "driven", place.driven[None], 6),
+    ]
+    return {"linked": False, "plane": {"label": strings.STYLE_MAP, "axes": place.axes, "groups": groups}}
+
+
 def timeline_chart(inspection: Inspection) -> Chart:
     """Where in the reference video the references lie, on the curve of its lip aperture."""
     times = inspection.reference.times - inspection.reference.times[0]
@@ -159,6 +173,10 @@ def _row(label: str, unit: str, height: int) -> dict[str, Any]:
 
 def _line(name: str, colour: str, values: np.ndarray) -> dict[str, Any]:
     return {"name": name, "colour": colour, "values": _rounded(values)}
+
+
+def _group(name: str, colour: str, points: np.ndarray, size: int) -> dict[str, Any]:
+    return {"name": name, "colour": colour, "size": size, "points": _rounded(points)}
 
 
 def _rounded(values: Any) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from personatalk.inspection.styles import style_map_picture, style_on_face
+from personatalk.inspection.styles import style_on_face
 from personatalk.webapp import strings
-from personatalk.webapp.charts import add_chart, mouth_chart
+from personatalk.webapp.charts import add_chart, mouth_chart, style_chart
 from personatalk.webapp.panels import Group, Panel, add_group, add_panel, add_picture
 
 
@@ -25,12 +25,8 @@ def _add_mouth() -> Panel:
 def _add_map() -> Panel:
     with add_panel(strings.MAP_LABEL, "speakers") as tab:
         gr.Markdown(strings.STYLE_NOTE)
-        speakers = add_picture(strings.STYLE_MAP, "style-map")
-    return Panel(
-        tab=tab,
-        whole=[speakers],
-        fill=lambda context: [context.picture("style_map", lambda: style_map_picture(context.inspection))],
-    )
+        speakers = add_chart("", "style-map")
+    return Panel(tab=tab, whole=[speakers], fill=lambda context: [style_chart(context.inspection)])
 
 
 def _add_face() -> Panel:

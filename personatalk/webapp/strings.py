@@ -284,6 +284,7 @@ CHART_REFERENCE = {
     "lip": "lip reference, frame {frame} at {seconds:.2f} s",
     "face": "face reference, frame {frame} at {seconds:.2f} s",
 }
+CHART_SPEAKERS, CHART_THIS, CHART_DRIVEN = "{count} training speakers", "this speaker", "driven geometry"
 CHART_REFERENCE_APERTURE = "in the clip that gives the references"
 
 GEOMETRY_LABEL = "Geometry"

@@ -27,7 +27,6 @@ CSS = (STATIC / "page.css").read_text()
 PICTURE_NAMES = {
     "still": strings.STILL_LABEL,
     "face-picture": strings.FACES_PICTURE,
-    "style-map": strings.STYLE_MAP,
     "style-face": strings.STYLE_FACE,
     "strategies": strings.REFERENCES_COMPARED,
     "attention-colours": strings.ATTENTION_COLOURS,

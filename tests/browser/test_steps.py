@@ -350,6 +350,24 @@ def test_a_chart_moves_the_video_and_sets_a_loop(visit, serve, speech, tmp_path,
     wait_until(page, lambda: float(cursor.get_attribute("x1")) > at)
 
 
+def test_the_plane_of_styles_names_the_point_under_the_pointer(visit, serve, speech, tmp_path, recording):
+    page = visit(serve(RecordedPipeline(recording[0])), "desktop", "dark")
+    give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
+    dub(page, "60 frames")
+    open_panel(page, "style", "speakers")
+    driven = page.locator("#style-map .chart-dot").last
+    driven.wait_for()
+    below = page.locator("#style-map .chart").evaluate(TOP_OF_DRAWING)
+    driven.hover()
+    page.locator("#style-map .chart-read").get_by_text(f"{strings.CHART_DRIVEN}: ").wait_for()
+    assert page.locator("#style-map .chart-ring").get_attribute("cx") == driven.get_attribute("cx")
+    assert page.locator("#style-map .chart").evaluate(TOP_OF_DRAWING) == below  # the words move nothing
+
+
+TOP_OF_DRAWING = """chart =>
+  chart.querySelector("svg").getBoundingClientRect().top - chart.getBoundingClientRect().top"""
+
+
 def videos_are_at(frame: int) -> str:
     return (
         "['before', 'result'].every((id) => Math.floor(document.querySelector(`#${id} video`).currentTime * 25 + 1e-3)"

@@ -167,7 +167,7 @@ PANELS = {  # what each shows
     ("geometry", "meshes"): "#geometry-pictures img",
     ("geometry", "curves"): "#geometry-curves svg",
     ("style", "mouth"): "#style-curves svg",
-    ("style", "speakers"): "#style-map img",
+    ("style", "speakers"): "#style-map svg",
     ("style", "onface"): "#style-face img",
     ("references", "lips"): "#lip-references img",
     ("references", "skin"): "#face-references img",

@@ -11,12 +11,14 @@ import pytest
 from personatalk.geometry.mouth import lip_aperture
 from personatalk.inspection.recording import Inspection
 from personatalk.inspection.references import bank
+from personatalk.inspection.styles import style_map
 from personatalk.webapp import strings
 from personatalk.webapp.charts import (
     CLOSED_IOD,
     attention_chart,
     mouth_chart,
     pose_chart,
+    style_chart,
     timeline_chart,
 )
 from personatalk.webapp.jobs import SEEN
@@ -64,3 +66,13 @@ def test_references_are_marked_on_the_curve_of_their_own_video(inspection):
     times = inspection.reference.times[bank(inspection, "lip")]
     np.testing.assert_allclose([mark["x"] for mark in marks], times, atol=1e-3)
     assert chart["linked"]  # the clip is its own reference, frame by frame
+
+
+def test_the_plane_of_styles_has_all_speakers_and_says_what_its_axes_mean(inspection):
+    plane, place = style_chart(inspection)["plane"], style_map(inspection)
+    speakers, this, driven = (np.array(group["points"]) for group in plane["groups"])
+    np.testing.assert_allclose(speakers, place.speakers, atol=1e-4)
+    np.testing.assert_allclose(this, [place.source], atol=1e-4)
+    np.testing.assert_allclose(driven, [place.driven], atol=1e-4)
+    assert str(len(speakers)) in plane["groups"][0]["name"] and plane["axes"] == place.axes
+    json.dumps(plane)

@@ -1,4 +1,4 @@
-// Charts over time, linked with the player: the line is its frame, a click moves the videos, a drag sets the loop.
+// Charts, those over time linked with the player: the line is its frame, a click moves the videos, a drag sets the loop.
 // window.charts.mount(element, props, watch); the value is described in charts.py.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -106,6 +106,45 @@ function drawRow(holder, row, chart, width, isLast) {
   return {svg, x, readers, cursor, hover, loop, timeAt: (px) => chart.start + ((px - LEFT) / (width - LEFT - RIGHT)) * (chart.end - chart.start)};
 }
 
+// --- a plane: points in two directions, of which the one nearest to the pointer is named
+
+function drawPlane(holder, plane, width) {
+  const title = box("div", "chart-title", holder), height = Math.min(440, Math.round(0.7 * width));
+  box("strong", "", title, plane.label);
+  for (const group of plane.groups) {
+    const entry = box("span", "chart-key", title);
+    box("i", "", entry).style.background = paint(group.colour);
+    box("span", "", entry, group.name);
+  }
+  const read = box("div", "chart-title chart-read", holder); // a line of its own, so that nothing moves
+  const svg = make("svg", {width, height, role: "img", "aria-label": plane.label});
+  holder.append(svg);
+  const points = plane.groups.flatMap((group) => group.points.map(([x, y]) => ({group, x, y})));
+  const range = (values) => { const [a, b] = [Math.min(...values), Math.max(...values)], m = 0.05 * (b - a || 1); return [a - m, b + m]; };
+  const [[left, right], [low, high]] = [range(points.map((point) => point.x)), range(points.map((point) => point.y))];
+  const x = (at) => LEFT + ((width - LEFT - RIGHT) * (at - left)) / (right - left);
+  const y = (at) => (height - AXIS) * (1 - (at - low) / (high - low));
+  for (const at of ticks(left, right, Math.max(3, width / 120))) {
+    make("line", {x1: x(at), x2: x(at), y1: 0, y2: height - AXIS, class: "chart-grid"}, svg);
+    make("text", {x: x(at), y: height - 5, class: "chart-tick", "text-anchor": "middle"}, svg).textContent = short(at);
+  }
+  for (const at of ticks(low, high, 5)) {
+    make("line", {x1: LEFT, x2: width - RIGHT, y1: y(at), y2: y(at), class: "chart-grid"}, svg);
+    make("text", {x: LEFT - 5, y: y(at) + 4, class: "chart-tick", "text-anchor": "end"}, svg).textContent = short(at);
+  }
+  for (const point of points) make("circle", {cx: x(point.x), cy: y(point.y), r: point.group.size, fill: paint(point.group.colour), class: "chart-dot"}, svg);
+  const ring = make("circle", {r: 10, class: "chart-ring", visibility: "hidden"}, svg);
+  svg.onpointermove = (event) => {
+    const place = svg.getBoundingClientRect(), [px, py] = [event.clientX - place.left, event.clientY - place.top];
+    const away = (point) => Math.hypot(x(point.x) - px, y(point.y) - py);
+    const found = points.reduce((best, point) => (away(point) <= away(best) ? point : best));
+    for (const [key, value] of Object.entries({cx: x(found.x), cy: y(found.y), visibility: "visible"})) ring.setAttribute(key, value);
+    read.textContent = `${found.group.name}: ${short(found.x)}, ${short(found.y)}`;
+  };
+  svg.onpointerleave = () => { ring.setAttribute("visibility", "hidden"); read.textContent = ""; };
+  for (const axis of plane.axes) box("div", "chart-title", holder, axis);
+}
+
 // --- the whole chart
 
 function mount(element, props, watch) {
@@ -134,6 +173,7 @@ function mount(element, props, watch) {
     const value = chart(), width = Math.floor(holder.clientWidth);
     drawnWidth = width;
     if (!value || width < 60) return;
+    if (value.plane) return drawPlane(holder, value.plane, width);
     value.rows.forEach((row, i) => rows.push(drawRow(holder, row, value, width, i === value.rows.length - 1)));
     for (const row of rows) listen(row);
     place();
