@@ -19,7 +19,7 @@ ROOMS = {
     "persons": ["embedding", "lost_face", "faces", "identity", "search"],
     "occlusion": ["appearance", "hands", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet"],
-    "geometry_construction": ["config", "layers", "style", "lip_closure", "model", "expression",
+    "geometry_construction": ["config", "layers", "style", "lip_closure", "amplitude", "model", "expression",
                               "style_evidence", "own_speech", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
                        "mouth_interior", "inputs", "precision", "compositing", "detail", "reference_bank",

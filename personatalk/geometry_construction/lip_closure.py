@@ -57,8 +57,8 @@ class ClosureHead(nn.Module):
         Lips are closed by the most probable change (`closing`); what of a mouth is its gaps and nothing else is told by
         the change of least motion (`parting`).
 
-        Ours: the change of least motion closes lips without the jaw. It lies 5.9 standard deviations off where the most
-        probable one lies 1.2 off, and in dubs with it, the tracker sees lips apart that should be shut.
+        Ours: the change of least motion closes lips without the jaw, as nobody does, and a tracker sees them apart in
+        the dub (docs/ablations.md).
 
         Args:
             gap_basis: [K, 3, 3] IOD, change of the gaps between the inner lips by each coefficient.

@@ -9,10 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from personatalk.geometry_construction.amplitude import match_amplitude
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.layers import DecoderLayer, band
 from personatalk.geometry_construction.lip_closure import ClosureHead
-from personatalk.geometry_construction.style import STYLE_VERTICES, Style
+from personatalk.geometry_construction.style import COEFFICIENTS, STYLE_VERTICES, Style
 from personatalk.speech.features import SpeechFeatures, sample_rows
 from personatalk.speech.voice_activity import VoiceDetector, speech_gate
 
@@ -60,7 +61,7 @@ class GeometryModel(nn.Module):
         # from the head's inputs to its mean error over the training persons; speaker calibration subtracts it
         self.register_buffer("population_residual", torch.zeros(config.expression_dim, config.dim))
         for field in fields(Style):  # the average style of the training speakers, and the deviation between them
-            single = (config.expression_dim,) if field.name in ("mean", "rest") else (len(STYLE_VERTICES), 3)
+            single = (config.expression_dim,) if field.name in COEFFICIENTS else (len(STYLE_VERTICES), 3)
             self.register_buffer(f"average_{field.name}", torch.zeros(single))
             self.register_buffer(f"spread_{field.name}", torch.ones(single))
 
@@ -191,6 +192,7 @@ def predict_expression(
     *,
     style_strength: float = 1.0,
     mouth_amplitude: float = 1.0,
+    matches_amplitude: bool = True,
     moment: Tensor | None = None,
     chunk_frames: int = CHUNK_FRAMES,
 ) -> Tensor:
@@ -203,6 +205,7 @@ def predict_expression(
         style: one speaker's, unbatched.
         style_strength: 0 for the average speaker's style, 1 for this speaker's, above 1 to exaggerate.
         mouth_amplitude: factor on the deviation from the mouth at rest.
+        matches_amplitude: whether each coefficient gets the deviation of the style, see `match_amplitude`.
         moment: [T, K] the expression of the moment, added before lips are closed; None adds nothing.
         chunk_frames: grid points computed at once; bounds memory, does not change the result.
 
@@ -217,10 +220,18 @@ def predict_expression(
     ]
     expression, closure = (torch.stack(parts).mean(0) for parts in zip(*predictions, strict=True))
     gate = model.gate(features, times).to(style.rest)
+    if matches_amplitude:
+        seconds = float(gate.sum()) * frame_seconds(times)
+        expression = match_amplitude(expression, gate, seconds, style, model.closure)
     moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
     if moment is not None:
         moved = moved + moment.to(moved)
     return model.closure.close(moved, gate * closure, style)
+
+
+def frame_seconds(times: Tensor) -> float:
+    """Seconds from one of the times [T] s to the next, in the median; 0 for a single one."""
+    return float(times.diff().median()) if len(times) > 1 else 0.0
 
 
 def _predict_on_grid(

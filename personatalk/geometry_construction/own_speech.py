@@ -98,7 +98,9 @@ def agreement(
     own = lip_features(geometry.expression, geometry.valid, geometry.template, face_model)
     columns = [own.shape[1] - 2, *range(min(NUM_COMPARED, face_model.num_speech)), own.shape[1] - 1]
     shifted = geometry.times - offset_s + np.array(((-NEAR_S,), (0.0,), (NEAR_S,)))
-    predicted = predict_expression(model, features, torch.from_numpy(shifted.ravel()), model.average_style)
+    predicted = predict_expression(
+        model, features, torch.from_numpy(shifted.ravel()), model.average_style, matches_amplitude=False
+    )
     best = -1.0
     for times, expression in zip(shifted, predicted.numpy().reshape(*shifted.shape, -1), strict=True):
         heard = geometry.valid & (times >= 0) & (times < features.duration)

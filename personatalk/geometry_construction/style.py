@@ -15,6 +15,7 @@ JAW_AND_CHEEKS = (152, 148, 377, 149, 378, 150, 379, 172, 397, 200, 199, 50, 280
 STYLE_VERTICES = (*LIPS, *JAW_AND_CHEEKS)
 REST_QUANTILE = 0.1  # of lip aperture: a speaking person's mouth is nearly at rest in a tenth of the frames
 MIN_STYLE_FRAMES = 2
+COEFFICIENTS = ("mean", "deviation", "rest")  # what of a style is speech coefficients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Style:
 
     Attributes:
         mean: [..., K] mean speech coefficients.
+        deviation: [..., K] standard deviation of the same.
         rest: [..., K] coefficients of the mouth at rest.
         vertex_mean: [..., P, 3] IOD, mean displacement of the style vertices from the template.
         vertex_deviation: [..., P, 3] IOD, standard deviation of the same.
@@ -33,6 +35,7 @@ class Style:
     """
 
     mean: Tensor
+    deviation: Tensor
     rest: Tensor
     vertex_mean: Tensor
     vertex_deviation: Tensor
@@ -79,6 +82,7 @@ def style_of(expression: np.ndarray, valid: np.ndarray, template: np.ndarray, fa
     rest = speech[aperture <= np.quantile(aperture, REST_QUANTILE)].mean(0)
     arrays = {
         "mean": speech.mean(0),
+        "deviation": speech.std(0),
         "rest": rest,
         "vertex_mean": moved.mean(0),
         "vertex_deviation": moved.std(0),

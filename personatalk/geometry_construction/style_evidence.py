@@ -104,6 +104,7 @@ def about_rest(average: Style, own: Style, face_model: FaceModel) -> Style:
     moved = own.rest - average.rest
     return Style(
         mean=average.mean + moved,
+        deviation=average.deviation,
         rest=own.rest,
         vertex_mean=average.vertex_mean + displacement(moved),
         vertex_deviation=average.vertex_deviation,

@@ -39,7 +39,8 @@ def covariance(face_model):
 def style(face_model):
     points = (len(STYLE_VERTICES), 3)
     return Style(
-        mean=torch.zeros(face_model.num_speech), rest=torch.zeros(face_model.num_speech),
+        mean=torch.zeros(face_model.num_speech), deviation=torch.ones(face_model.num_speech),
+        rest=torch.zeros(face_model.num_speech),
         vertex_mean=torch.zeros(points), vertex_deviation=torch.ones(points),
         template=torch.from_numpy(face_model.mean[list(STYLE_VERTICES)]),
     )  # fmt: skip

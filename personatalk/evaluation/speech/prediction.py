@@ -57,8 +57,10 @@ class Methods:
             other: clip whose audio is tried in the place of its own.
         """
 
-        def stage_one(model: GeometryModel, audio: SpeechClip = clip) -> np.ndarray:
-            return predict_expression(model, audio.features, clip.times, clip.style).numpy()
+        def stage_one(model: GeometryModel, audio: SpeechClip = clip, *, matches_amplitude: bool = True) -> np.ndarray:
+            return predict_expression(
+                model, audio.features, clip.times, clip.style, matches_amplitude=matches_amplitude
+            ).numpy()
 
         mean = clip.style.mean.numpy()
         calibrated, _ = calibrate(self.model, clip.features, clip.first, clip.style, offset_s=0.0)
@@ -69,6 +71,7 @@ class Methods:
             "ours": stage_one(self.model),
             "ours, without lip closure": stage_one(self.without_closure),
             "ours, calibrated on the first half": stage_one(calibrated),
+            "ours, calibrated, amplitude as predicted": stage_one(calibrated, matches_amplitude=False),
             "ours, offset measured on the first half, calibrated": self.predict_as_a_dub(clip),
             "ours, another clip's speech": stage_one(self.model, other),
         }

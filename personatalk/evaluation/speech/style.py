@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import calibrate
 from personatalk.geometry_construction.style import Style, style_of
+from personatalk.speech.features import SpeechFeatures
 from personatalk.training.corpus import read_geometry
 
 MIN_STYLE_S = 2.0  # of clips whose style is judged
@@ -41,17 +42,40 @@ class DubbedStyles:
         inputs: where the clips are.
         model: stage 1.
         face_model: of the coefficients.
+        heard: features of the clips' speech, by name, as far as they have been asked for.
     """
 
     inputs: EvaluationInputs
     model: GeometryModel
     face_model: FaceModel
+    heard: dict[str, SpeechFeatures] = field(default_factory=dict)
 
-    def vector(self, model: GeometryModel, other: Speaker, style: Style, *, style_strength: float = 1.0) -> np.ndarray:
+    def features(self, speaker: Speaker) -> SpeechFeatures:
+        """Features of the speech in a speaker's clip."""
+        name = speaker.clip.name
+        if name not in self.heard:
+            self.heard[name] = read_features(self.inputs, speaker.clip)
+        return self.heard[name]
+
+    def vector(
+        self,
+        model: GeometryModel,
+        other: Speaker,
+        style: Style,
+        *,
+        style_strength: float = 1.0,
+        matches_amplitude: bool = True,
+    ) -> np.ndarray:
         """Style vector of a mouth that says, in a style, what another person says."""
-        geometry = on_audio_clock(other.geometry, other.clip)
-        features, times = read_features(self.inputs, other.clip), torch.from_numpy(geometry.times)
-        speech = predict_expression(model, features, times, style, style_strength=style_strength).numpy()
+        times = torch.from_numpy(on_audio_clock(other.geometry, other.clip).times)
+        speech = predict_expression(
+            model,
+            self.features(other),
+            times,
+            style,
+            style_strength=style_strength,
+            matches_amplitude=matches_amplitude,
+        ).numpy()
         dubbed = style_of(speech, np.ones(len(speech), bool), self.face_model.mean, self.face_model)
         return style_vector(dubbed, self.model)
 
@@ -59,7 +83,7 @@ class DubbedStyles:
         """Stage 1 calibrated to the speech in the first half of a speaker's clip, at the offset that is given."""
         geometry = on_audio_clock(speaker.geometry, speaker.clip)
         known = beginning_of(geometry, halves_of(geometry)[0])
-        return calibrate(self.model, read_features(self.inputs, speaker.clip), known, speaker.first, offset_s=0.0)[0]
+        return calibrate(self.model, self.features(speaker), known, speaker.first, offset_s=0.0)[0]
 
 
 def evaluate_style(inputs: EvaluationInputs) -> dict:
@@ -95,6 +119,7 @@ def style_vectors(dubs: DubbedStyles, speakers: list[Speaker], index: int) -> li
         third = speakers[(index + NUM_OTHER_SPEAKERS + step) % count]
         found += [
             ("dub", dubs.vector(calibrated, other, speaker.first)),
+            ("dub, amplitude as predicted", dubs.vector(calibrated, other, speaker.first, matches_amplitude=False)),
             ("dub, not calibrated", dubs.vector(dubs.model, other, speaker.first)),
             ("dub, style off: the average style", dubs.vector(dubs.model, other, speaker.first, style_strength=0.0)),
             ("dub, another person's style", dubs.vector(dubs.calibrated(third), other, third.first)),

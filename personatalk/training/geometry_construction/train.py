@@ -175,7 +175,7 @@ def predictor_of(model: GeometryModel) -> Predictor:
     model = on_cpu(model)
 
     def predict(clip: SpokenClip, style: Style, times: Tensor) -> np.ndarray:
-        return predict_expression(model, clip.speech["clean"], times, style).numpy()
+        return predict_expression(model, clip.speech["clean"], times, style, matches_amplitude=False).numpy()
 
     return predict
 
