@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from personatalk.evaluation.speech.expression import SMILE_IOD, smile_figures, s
 from personatalk.evaluation.speech.figures import closure_events
 from personatalk.evaluation.speech.languages import MIN_WORDS, read_words
 from personatalk.evaluation.speech.linear_map import fit_linear_map
+from personatalk.evaluation.speech.prediction import THIRDS, thirds_by_aperture
 from personatalk.evaluation.speech.silence import read_sounds
 from personatalk.evaluation.speech.style import StyleSpace, compare
 from personatalk.evaluation.speech.sync import beats_shifted
@@ -224,3 +226,22 @@ def test_a_smile_counts_as_far_as_it_is_in_the_dub(face_model, kept):
     assert figures["smile_kept"] == pytest.approx(kept, abs=0.05)
     if kept:
         assert figures["smile_r"] > 0.98
+
+
+def test_speakers_are_sorted_by_how_far_they_open_and_not_by_where_they_rest(face_model):
+    def clip(opening: float, rest: float) -> SimpleNamespace:
+        count = 20
+        expression = np.zeros((count, face_model.num_expression), np.float32)
+        expression[:, 0] = rest + opening * np.sin(np.arange(count))  # the first coefficient lowers the jaw
+        expression[-1, 0] = 50.0
+        first = replace(
+            fit_track(known_face(face_model, noise_iod=0, seed=0).track, face_model).at(np.arange(count)),
+            expression=expression,
+            valid=np.arange(count) < count - 1,
+        )
+        return SimpleNamespace(first=first)
+
+    openings = (0.9, 0.1, 0.5, 0.4, 0.2, 1.0)
+    clips = [clip(opening, rest) for opening, rest in zip(openings, (2.0, 3.0, 2.0, 3.0, 2.0, 3.0), strict=True)]
+    little, between, wide = THIRDS
+    assert thirds_by_aperture(clips, face_model) == [wide, little, between, between, little, wide]

@@ -20,13 +20,17 @@ from personatalk.evaluation.speech.clips import (
 )
 from personatalk.evaluation.speech.figures import speech_figures
 from personatalk.evaluation.speech.linear_map import LinearMap, fit_linear_map
+from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.speaker_calibration import calibrate, find_offset
 from personatalk.speech.sync_network import SyncNetwork, load_sync_network
 from personatalk.training.corpus import spread_over_persons, with_measured_offsets
 
 NEVER = -1e3  # logit at which no lips are closed
+CALIBRATED = "ours, calibrated on the first half"
+THIRDS = ("who open little", "in between", "who open wide")  # speakers, by the first halves of their clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class Methods:
             "linear map, 0.2 s either side": mean + self.window_map(clip.features, clip.times),
             "ours": stage_one(self.model),
             "ours, without lip closure": stage_one(self.without_closure),
-            "ours, calibrated on the first half": stage_one(calibrated),
+            CALIBRATED: stage_one(calibrated),
             "ours, calibrated, amplitude as predicted": stage_one(calibrated, matches_amplitude=False),
             "ours, offset measured on the first half, calibrated": self.predict_as_a_dub(clip),
             "ours, another clip's speech": stage_one(self.model, other),
@@ -93,7 +97,8 @@ def evaluate_speech(inputs: EvaluationInputs, *, measured_offsets: bool = False)
             or `train offsets` measured, not the manifest's.
 
     Returns:
-        what `report_of` gives, a row a method; errors in % of the inter-ocular distance.
+        what `report_of` gives, a row a method, and one for each third of the speakers by how far they open the mouth
+        in the first half; errors in % of the inter-ocular distance.
     """
     face_model, model = inputs.load_face_model(), load_geometry_model(inputs.checkpoints)
     align = partial(with_measured_offsets, corpus=inputs.corpus, is_required=True) if measured_offsets else list
@@ -112,8 +117,23 @@ def evaluate_speech(inputs: EvaluationInputs, *, measured_offsets: bool = False)
     for index, clip in enumerate(clips):
         for method, speech in methods.predict(clip, clips[(index + 1) % len(clips)]).items():
             rows.setdefault(method, []).append(speech_figures(speech, clip, face_model))
+    for third, figures in zip(thirds_by_aperture(clips, face_model), rows.get(CALIBRATED, []), strict=True):
+        rows.setdefault(f"{CALIBRATED}, speakers {third}", []).append(figures)
     name = "speech-measured" if measured_offsets else "speech"
     return report_of(name, rows, clips=len(clips), skipped=len(chosen) - len(clips))
+
+
+def thirds_by_aperture(clips: list[SpeechClip], face_model: FaceModel) -> list[str]:
+    """To which of THIRDS each clip's speaker belongs, by the deviation of lip aperture in its first half."""
+    deviations = np.array([aperture_deviation(clip.first, face_model) for clip in clips])
+    bounds = np.quantile(deviations, (1 / 3, 2 / 3)) if clips else np.zeros(2)
+    return [THIRDS[third] for third in np.searchsorted(bounds, deviations)]
+
+
+def aperture_deviation(geometry: FaceGeometry, face_model: FaceModel) -> float:
+    """Standard deviation of lip aperture over the valid frames, IOD."""
+    speech = geometry.expression[geometry.valid, : face_model.num_speech]
+    return float(driven_aperture(speech, geometry.template, face_model).std())
 
 
 def without_closure(model: GeometryModel) -> GeometryModel:
