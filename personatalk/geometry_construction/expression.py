@@ -19,7 +19,7 @@ from personatalk.geometry_construction.style import Style
 from personatalk.speech.features import SpeechFeatures
 
 APERTURE_SIGMA_S = 1.7  # of the low-pass filter over what opens and closes the mouth; narrower ones leak in silence
-SHAPE_SIGMA_S = 0.42  # over all else: corners, protrusion, jaw; narrower ones let syllables through
+SHAPE_SIGMA_S = 0.3  # over all else: corners, protrusion, jaw; narrower ones let syllables through
 TRUST = 0.1  # share of a full window of valid frames at which half of a residual is believed
 FACE_ALONE = 0.5  # weight of what the face alone tells
 MAX_GAP_S = 0.2  # a face that was lost for longer begins anew
