@@ -195,7 +195,7 @@ def colour_density(lab: np.ndarray) -> np.ndarray:
 
 
 def density_of(lab: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """FrameAppearance colours [..., 3] up in what `colour_density` counted."""
+    """Look colours [..., 3] up in what `colour_density` counted."""
     return density[tuple(np.moveaxis(_bins(lab), -1, 0))]
 
 

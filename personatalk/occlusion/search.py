@@ -51,7 +51,7 @@ class OcclusionSearch:
         self._colours.append(frame.pixels)
 
     def look(self, frame: Frame) -> None:
-        """FrameAppearance for hands."""
+        """Look for hands."""
         self._hands.look(frame.index, frame.pixels)
 
     def find(self, refined: FaceGeometry, mesh: FaceMesh, *, tick: Tick = no_tick) -> Occlusion:

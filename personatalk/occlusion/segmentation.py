@@ -101,7 +101,7 @@ def find_occlusion(
     hands: dict[int, np.ndarray] | None = None,
     tick: Tick = no_tick,
 ) -> Occlusion:
-    """FrameAppearance for things in front of the lower face of a clip.
+    """Look for things in front of the lower face of a clip.
 
     Args:
         geometry: of the clip.
