@@ -22,6 +22,8 @@ except AdapterError as error:  # a library of the system is missing; the sentenc
 if TYPE_CHECKING:
     import gradio as gr
 
+    from personatalk.webapp.text_to_speech import Voice
+
 LIMITS = Limits()
 QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Limits.queue besides
 
@@ -42,7 +44,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=cache_folder(),
         help="folder that keeps finished examples; default: %(default)s",
     )
+    parser.add_argument(
+        "--voice", type=Path, help="NAME.onnx, a voice of Piper for typed text, NAME.onnx.json beside it; default: none"
+    )
     return parser.parse_args(arguments)
+
+
+def load_voice(path: Path) -> Voice:
+    """Load what speaks typed text; where something is missing, say what and exit."""
+    from personatalk.webapp.text_to_speech import Voice
+
+    try:
+        return Voice(path)
+    except AdapterError as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
@@ -77,9 +93,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     parsed = parse_arguments(arguments)
     device = parsed.device or default_device()  # first: a GPU is only lent if its package is imported before CUDA
+    voice = load_voice(parsed.voice) if parsed.voice else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
     limits = Limits(seconds=parsed.max_seconds)
-    demo = build_demo(open_workplaces(device), cache=parsed.cache, limits=limits, warm=True)
+    demo = build_demo(open_workplaces(device), cache=parsed.cache, limits=limits, voice=voice, warm=True)
     launch(demo, host=parsed.host, port=parsed.port)
 
 

@@ -18,8 +18,8 @@ except ModuleNotFoundError:  # Python 3.10; pytest brings it
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "app.py", *sorted((ROOT / "personatalk").rglob("*.py"))]
 DISTRIBUTIONS = {  # whose names are not those of their modules
-    "cv2": "opencv-contrib-python", "OpenGL": "PyOpenGL", "PIL": "pillow", "sklearn": "scikit-learn",
-    "torch.utils.tensorboard": "tensorboard",
+    "cv2": "opencv-contrib-python", "OpenGL": "PyOpenGL", "PIL": "pillow", "piper": "piper-tts",
+    "sklearn": "scikit-learn", "torch.utils.tensorboard": "tensorboard",
 }  # fmt: skip
 PROVIDED = {"spaces", "_typeshed"}  # by a Space of Hugging Face, by type checkers
 TOOLS = {"test"}  # extras that the package itself does not import

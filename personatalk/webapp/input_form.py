@@ -19,6 +19,8 @@ from personatalk.webapp.limits import Limits
 from personatalk.webapp.messages import errors_as_messages
 from personatalk.webapp.run_summary import name_files_as_the_page_does
 from personatalk.webapp.service import DubbingService, Request
+from personatalk.webapp.text_box import TextBox, add_text_box, connect_text_box
+from personatalk.webapp.text_to_speech import Voice
 
 SOUND_NAME = "sound_of_video.wav"
 CLIP_HEIGHT_PX = 160
@@ -33,6 +35,7 @@ class InputForm:
         still: a picture in its place; hidden unless there is one.
         still_upload: gives it.
         speech_video: gives its sound to `speech`.
+        text_box: gives what is typed to `speech`; only where there is a voice.
         look: looks the whole clip through for persons.
         panel: chooses who is dubbed.
         estimate: how long a dub will take.
@@ -43,6 +46,7 @@ class InputForm:
     still_upload: gr.UploadButton
     speech: gr.Audio
     speech_video: gr.UploadButton
+    text_box: TextBox | None
     consent: gr.Checkbox
     style_strength: gr.Slider
     mouth_amplitude: gr.Slider
@@ -58,7 +62,7 @@ class InputForm:
     @property
     def inputs(self) -> set[Component]:
         """All that a dub depends on."""
-        unused = ("still_upload", "speech_video", "look", "panel", "estimate")
+        unused = ("still_upload", "speech_video", "text_box", "look", "panel", "estimate")
         own = {getattr(self, field.name) for field in fields(self) if field.name not in unused}
         return own | set(self.panel.inputs)
 
@@ -107,8 +111,8 @@ def show_clip(path: Path | None) -> list[Any]:
     ]
 
 
-def add_input_form(limits: Limits) -> InputForm:
-    """Lay the numbered steps and the options out."""
+def add_input_form(limits: Limits, voice: Voice | None = None) -> InputForm:
+    """Lay the numbered steps and the options out, with a box for text where there is a voice to speak it."""
     clip = gr.Video(label=on_page(strings.CLIP_LABEL), sources=["upload"], height=CLIP_HEIGHT_PX, elem_id="clip")
     still = gr.Image(
         label=on_page(strings.STILL_LABEL),
@@ -143,6 +147,7 @@ def add_input_form(limits: Limits) -> InputForm:
     speech_video = gr.UploadButton(
         on_page(strings.SPEECH_FROM_VIDEO), file_types=["video"], type="filepath", size="sm", elem_id="speech-video"
     )
+    text_box = add_text_box(voice) if voice else None
     consent = gr.Checkbox(label=on_page(strings.CONSENT_LABEL), value=False, elem_id="consent")
     options = _add_options()
     gr.Markdown(on_page(strings.RUN_HEADING))
@@ -153,6 +158,7 @@ def add_input_form(limits: Limits) -> InputForm:
         still_upload=still_upload,
         speech=speech,
         speech_video=speech_video,
+        text_box=text_box,
         consent=consent,
         estimate=estimate,
         look=look,
@@ -192,7 +198,7 @@ def _add_options() -> dict[str, Any]:
 
 
 def connect_input_form(form: InputForm, service: DubbingService, finished: gr.State) -> None:
-    """Take a picture for a clip, offer the faces of it, take sound from a video, and keep the estimate up to date.
+    """Take a picture for a clip, offer its faces, take sound from a video or text, and keep the estimate up to date.
 
     Args:
         form: of the visitor.
@@ -203,6 +209,8 @@ def connect_input_form(form: InputForm, service: DubbingService, finished: gr.St
     _connect_still(form, service, private)
     connect_face_panel(form.panel, form.clip, form.still, form.look, service)
     _connect_speech_of_video(form, service, private)
+    if form.text_box:
+        connect_text_box(form.text_box, form.speech, service.sessions)
     _connect_estimate(form, service, private, finished)
 
 

@@ -26,6 +26,7 @@ from personatalk.webapp.panel_style import add_style
 from personatalk.webapp.run_controls import add_run_controls, connect_runs
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.text_to_speech import Voice
 from personatalk.webapp.time_estimate import TimeEstimator
 from personatalk.webapp.workspace import add_workspace, connect_workspace
 
@@ -41,6 +42,7 @@ def build_demo(
     *,
     cache: Path | None = None,
     limits: Limits | None = None,
+    voice: Voice | None = None,
     warm: bool = False,
 ) -> gr.Blocks:
     """Lay the page out.
@@ -50,6 +52,7 @@ def build_demo(
         cache: folder that outlives the process, for finished examples and the time that dubs take; without it both
             are lost at its end.
         limits: of what is accepted.
+        voice: speaks what a visitor types; without it there is no box for text.
         warm: make the examples now, in the background; not where a GPU is lent, which is only done for visitors.
     """
     limits = limits or Limits()
@@ -69,7 +72,7 @@ def build_demo(
             with gr.Column(scale=4, min_width=300, elem_id="steps"):
                 gr.Markdown(on_page(strings.INTRO), elem_id="intro")
                 buttons = add_example_buttons(sessions.kept)
-                form = add_input_form(limits)
+                form = add_input_form(limits, voice)
                 controls = add_run_controls()
                 gr.Markdown(on_page(strings.FOOTER), elem_id="footer")
             with gr.Column(scale=9, min_width=300, elem_id="workspace"):

@@ -27,6 +27,7 @@ STILL_LABEL = "1. Picture of the speaker"
 STILL_BUTTON = "Or use a picture"
 SPEECH_LABEL = "2. New speech"
 SPEECH_FROM_VIDEO = "Or take the sound of a video"
+TEXT_LABEL, VOICE_NOTE, SPEAK_BUTTON = "Or type what is to be said", "Voice:", "Speak"
 CONSENT_LABEL = "3. The person shown agreed to this, or is synthetic, and I will say that the video is dubbed"
 LIMITS_NOTE = (
     "Any resolution, the face seen from the front; the speech a sound file or a recording. Limit of each file:"
@@ -107,6 +108,11 @@ LONGER_CLIP = " The clip is {difference} longer than the speech, so its end is s
 MISSING_TITLE = "One step is missing"
 CLIP_MISSING = "Please give a clip or a picture of the speaker in step 1."
 SPEECH_MISSING = "Please give the new speech in step 2: a sound file, or a recording from your microphone."
+TEXT_MISSING = "Please type what is to be said."
+TEXT_TOO_LONG = (
+    "The text has {count} characters; up to {limit} can be spoken at once. Shorten it, or give a sound file in step 2."
+)
+TEXT_UNSPEAKABLE = "Nothing in this text can be spoken. Please type words."
 CONSENT_MISSING = "Please tick step 3 first: the person in the clip must have agreed to being dubbed."
 REFUSED_TITLE = "Cannot dub this"
 TOO_LONG = (

@@ -59,8 +59,8 @@ def url(tmp_path_factory):
 def serve():
     demos = []
 
-    def start(pipeline) -> str:
-        demos.append(build_demo(pipeline))
+    def start(pipeline, **options) -> str:
+        demos.append(build_demo(pipeline, **options))
         return app.launch(demos[-1], host="127.0.0.1", port=None, block=False)[1]
 
     yield start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from conftest import CopyPipeline, EndlessPipeline, PickyPipeline, write_clip, write_speech
 from media_samples import ASSETS, write_two_faces, write_video
 from PIL import Image
+from tone_voice import SENTENCE_S, ToneVoice, write_voice
 
 from browser.visiting import (
     IN_A_BROWSER,
@@ -29,6 +31,8 @@ from personatalk.media.still import first_frame
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import RECORD
 from personatalk.webapp.languages import MARK, TRANSLATIONS
+from personatalk.webapp.text_box import SOUND_NAME
+from personatalk.webapp.text_to_speech import Voice
 
 pytestmark = IN_A_BROWSER
 
@@ -172,6 +176,30 @@ def test_speech_may_come_from_a_video(visit, serve, clip):
     page.locator("#clip video").wait_for()
     dub(page)
     assert abs(pipeline.speech_s - 3.0) < 0.1
+
+
+def test_speech_may_be_typed_where_there_is_a_voice(visit, serve, clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+    monkeypatch.setitem(sys.modules, "piper", SimpleNamespace(PiperVoice=ToneVoice))
+    pipeline = CopyPipeline()
+    page = visit(serve(pipeline, voice=Voice(write_voice(tmp_path))))
+    page.get_by_text(f"{strings.VOICE_NOTE} voice").wait_for()
+    page.locator("#speak").click()
+    page.locator(".toast-body").get_by_text(strings.TEXT_MISSING).wait_for()
+    page.get_by_label(strings.TEXT_LABEL).fill("One. Two. Three. Four.")
+    page.locator("#speak").click()
+    page.locator("#speech").get_by_text("0:02").wait_for()
+    assert_can_be_read(page)
+    page.locator("#clip input[type=file]").set_input_files(clip)
+    page.locator("#clip video").wait_for()
+    dub(page)
+    assert abs(pipeline.speech_s - 4 * SENTENCE_S) < 0.01
+    assert list((tmp_path / "served").rglob(SOUND_NAME))
+    page.context.close()
+    deadline = time.monotonic() + 60
+    while list((tmp_path / "served").rglob(SOUND_NAME)):  # goes with the visitor
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_a_broken_clip_is_named_before_anything_runs(visit, serve, speech, tmp_path):
