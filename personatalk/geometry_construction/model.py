@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from personatalk.geometry_construction.amplitude import match_amplitude
+from personatalk.geometry_construction.amplitude import Amplitude
 from personatalk.geometry_construction.config import GeometryModelConfig
 from personatalk.geometry_construction.layers import DecoderLayer, band
 from personatalk.geometry_construction.lip_closure import ClosureHead
@@ -205,7 +205,8 @@ def predict_expression(
         style: one speaker's, unbatched.
         style_strength: 0 for the average speaker's style, 1 for this speaker's, above 1 to exaggerate.
         mouth_amplitude: factor on the deviation from the mouth at rest.
-        matches_amplitude: whether each coefficient gets the deviation of the style, see `match_amplitude`.
+        matches_amplitude: whether each coefficient gets the deviation of the style, see `Amplitude`; told from
+            all of the recording, whichever frames are asked for.
         moment: [T, K] the expression of the moment, added before lips are closed; None adds nothing.
         chunk_frames: grid points computed at once; bounds memory, does not change the result.
 
@@ -221,17 +222,21 @@ def predict_expression(
     expression, closure = (torch.stack(parts).mean(0) for parts in zip(*predictions, strict=True))
     gate = model.gate(features, times).to(style.rest)
     if matches_amplitude:
-        seconds = float(gate.sum()) * frame_seconds(times)
-        expression = match_amplitude(expression, gate, seconds, style, model.closure)
+        amplitude = _amplitude_of(model, features, style, chunk_frames)
+        expression = amplitude.match(expression, style, model.closure)
     moved = style.rest + mouth_amplitude * gate[:, None] * (expression - style.rest)
     if moment is not None:
         moved = moved + moment.to(moved)
     return model.closure.close(moved, gate * closure, style)
 
 
-def frame_seconds(times: Tensor) -> float:
-    """Seconds from one of the times [T] s to the next, in the median; 0 for a single one."""
-    return float(times.diff().median()) if len(times) > 1 else 0.0
+def _amplitude_of(model: GeometryModel, features: SpeechFeatures, style: Style, chunk_frames: int) -> Amplitude:
+    """How the prediction for a whole recording has to be scaled for a style."""
+    step = 1 / model.config.frame_rate
+    times = torch.arange(0, max(features.duration - 1 / features.rate, step), step, dtype=torch.float64)
+    expression, _ = _predict_on_grid(model, features, times, style, phase=0.0, chunk_frames=chunk_frames)
+    gate = model.gate(features, times).to(expression)
+    return Amplitude.measure(expression, gate, float(gate.sum()) * step, style)
 
 
 def _predict_on_grid(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_lip_closure import covariance, face_model, head, style  # noqa: F401 (fixtures)
 
-from personatalk.geometry_construction.amplitude import MAX_GAIN, match_amplitude
+from personatalk.geometry_construction.amplitude import MAX_GAIN, Amplitude
 from personatalk.geometry_construction.lip_closure import TOLERANCE_IOD
 
 LONG_S = 1e6  # so much speech that the prior is without weight
@@ -28,6 +28,10 @@ def mouths(face_model):  # noqa: F811
 def wide(style, face_model):  # noqa: F811
     """A style that moves each coefficient by another amount, .7 to 1.7 times as far as the mouths do."""
     return replace(style, deviation=0.3 * torch.linspace(0.7, 1.7, face_model.num_speech))
+
+
+def match_amplitude(mouths, weight, seconds, style, head):  # noqa: F811
+    return Amplitude.measure(mouths, weight, seconds, style).match(mouths, style, head)
 
 
 def all_speech() -> torch.Tensor:

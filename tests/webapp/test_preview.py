@@ -50,7 +50,8 @@ def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_is_its_own_refere
     shown, dubbed, before, source = (images_of(path) for path in (preview.video, dub.video, preview.before, CLIP))
     assert len(shown) == len(before) == num_frames
     stretch = slice(start, start + num_frames)
-    assert np.array_equal(shown, dubbed[stretch])
+    differences = np.abs(shown - dubbed[stretch])
+    assert differences.max() <= 4 and differences.mean() < 1e-3  # levels; a few pixels differ by 3
     errors = [np.abs(before - source[first:][:num_frames]).mean() for first in range(start - 2, start + 3)]
     assert np.argmin(errors) == 2 and errors[2] < 2  # levels; the excerpt is compressed
     heard, spoken = (read_audio(path, SAMPLE_RATE) for path in (preview.video, dub.video))
