@@ -57,10 +57,14 @@ def write_speech(path: Path, seconds: float = 0.5, silence: float = 0.0) -> Path
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory) -> Iterator[Path]:
-    """Keep what the tests and the programs that they start choose and make away from the user's cache."""
+    """Keep what the tests and the programs that they start choose and make away from the user's cache.
+
+    Uploads too: Gradio names them by their content, so a page of another process of tests would remove them.
+    """
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("PERSONATALK_CACHE", str(folder))
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
         yield folder
 
 
