@@ -35,8 +35,9 @@ def measure_kills(folder: Path, count: int, seed: int, *, show: Callable[[str], 
     """Kill resumed dubs at random moments, until `count` have been; each goes on where the one before was killed.
 
     Returns:
-        "killed"; "half_files", under the final name after a kill; "dubs", that came to their end; "different", those
-        whose file is not the undisturbed run's; "left", files beside the output after them.
+        "killed", before the file had its final name; "half_files", under it after a kill; "dubs", that came to their
+        end, one killed after it among them; "different", those whose file is not the undisturbed run's; "left", files
+        beside the output after them.
     """
     random, counts = np.random.default_rng(seed), Counter(killed=0, half_files=0, dubs=0, different=0, left=0)
     clip, speech = short_inputs(folder)
@@ -53,16 +54,18 @@ def measure_kills(folder: Path, count: int, seed: int, *, show: Callable[[str], 
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        if process.returncode == -signal.SIGKILL:
+        was_killed = process.returncode == -signal.SIGKILL
+        if process.returncode and not was_killed:
+            raise RuntimeError(f"the dub ended with exit code {process.returncode}")
+        is_whole = output.exists() and output.read_bytes() == whole.read_bytes()
+        if was_killed and not is_whole:
             counts["killed"] += 1
             counts["half_files"] += output.exists()
-        elif process.returncode:
-            raise RuntimeError(f"the dub ended with exit code {process.returncode}")
-        else:
-            counts["dubs"] += 1
-            counts["different"] += output.read_bytes() != whole.read_bytes()
-            output.unlink()
-            counts["left"] += len(set(folder.iterdir()) - inputs)
+            continue
+        counts["dubs"] += 1
+        counts["different"] += not is_whole
+        output.unlink()
+        counts["left"] += 0 if was_killed else len(set(folder.iterdir()) - inputs)
         show(json.dumps(counts))
     return dict(counts)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+
 import pytest
 from conftest import CopyPipeline
 
 import app
+from benchmarks import interruptions
 from benchmarks.hostile_requests import Page, measure_requests
 from benchmarks.interruptions import measure_full_disks, measure_kills
 from personatalk.webapp import build_demo
@@ -17,6 +21,32 @@ def test_a_killed_dub_goes_on_and_comes_to_the_same_file(tmp_path):
     counts = measure_kills(tmp_path, 1, seed=0)
     assert counts["killed"] >= 1 and counts["dubs"] >= 1
     assert counts["half_files"] == counts["different"] == counts["left"] == 0
+
+
+def test_a_dub_that_is_killed_once_its_file_is_whole_counts_as_a_dub(tmp_path, monkeypatch):
+    """Its process had only to exit; another one is killed in its place."""
+    runs = iter([("whole.mp4", None), ("dubbed.mp4", signal.SIGKILL), ("dubbed.mp4.part", signal.SIGKILL)])
+
+    class Run:
+        """Writes a file, and is killed then or has ended by itself."""
+
+        def __init__(self, command: list[str]) -> None:
+            name, self.signal = next(runs)
+            (tmp_path / name).write_bytes(b"a dub")
+            self.returncode = None if self.signal else 0
+
+        def wait(self, timeout: float | None = None) -> None:
+            if self.returncode is None:
+                raise subprocess.TimeoutExpired("dub", timeout or 0)
+
+        def send_signal(self, sent: signal.Signals) -> None:
+            self.returncode = -sent
+
+    monkeypatch.setattr(interruptions, "short_inputs", lambda folder: (folder / "clip.mp4", folder / "speech.wav"))
+    monkeypatch.setattr(interruptions.subprocess, "run", lambda command, check: Run(command))
+    monkeypatch.setattr(interruptions.subprocess, "Popen", Run)
+    counts = measure_kills(tmp_path, 1, seed=0)
+    assert counts == {"killed": 1, "half_files": 0, "dubs": 1, "different": 0, "left": 0}
 
 
 @pytest.mark.weights
