@@ -15,7 +15,7 @@ from personatalk.errors import OptionError, PersonaTalkError
 from personatalk.options import DubbingOptions
 from personatalk.webapp import strings
 from personatalk.webapp.input_form import InputForm, path_or_none
-from personatalk.webapp.messages import errors_as_messages, show_progress
+from personatalk.webapp.messages import errors_for_programs, show_progress
 from personatalk.webapp.persons_list import MAX_SPEECHES
 from personatalk.webapp.run_controls import UNBOUNDED
 from personatalk.webapp.service import DubbingService, MissingInputError, Outcome, Request
@@ -118,7 +118,7 @@ def _several_endpoint(service: DubbingService) -> Callable[..., tuple[str, str, 
         Returns:
             The dubbed video, a summary in words, and a report as JSON.
         """
-        with errors_as_messages():
+        with errors_for_programs():
             (first, speech), *others = speech_of_each(faces, speeches)
             options = DubbingOptions(
                 face=first,
@@ -165,7 +165,7 @@ def _faces_endpoint(service: DubbingService) -> Callable[..., list[dict[str, Any
         Returns:
             Of each person: number, seconds, is_speaking, and cannot_be_dubbed_because, which is null for most.
         """
-        with errors_as_messages():
+        with errors_for_programs():
             if clip is None:
                 raise MissingInputError(strings.CLIP_MISSING)
             found = service.find_persons(Path(clip), None, session_of(request), show_progress)
@@ -200,7 +200,7 @@ def _run_endpoint(run: Callable[..., Outcome]) -> Callable[..., tuple[str, str, 
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (tells Gradio that progress is shown)
     ) -> tuple[str, str, str]:
         """Dub or preview a clip."""
-        with errors_as_messages():
+        with errors_for_programs():
             options = DubbingOptions(
                 style_strength=style_strength,
                 mouth_amplitude=mouth_amplitude,
@@ -238,7 +238,7 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
         Returns:
             A JSON object with the keys clip, track, geometry, style and, with a speech, driven and references.
         """
-        with errors_as_messages():
+        with errors_for_programs():
             return service.analyse(
                 path_or_none(clip),
                 path_or_none(speech),

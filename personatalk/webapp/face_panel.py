@@ -19,7 +19,7 @@ from personatalk.media.still import probe_clip
 from personatalk.webapp import strings
 from personatalk.webapp.face_choice import centre, nearest_face
 from personatalk.webapp.languages import follow, on_page, said
-from personatalk.webapp.messages import errors_as_messages, show_progress
+from personatalk.webapp.messages import errors_as_messages, show_error, show_progress
 from personatalk.webapp.persons_list import MAX_SPEECHES, PICTURE_PX, ClipPersons, ListedPerson, other_persons
 from personatalk.webapp.service import DubbingService, MissingInputError
 
@@ -227,14 +227,13 @@ def _persons_handler(
             return skipped
         path = Path(given)
         try:
-            with errors_as_messages():
-                point = _point_of(path, boxes, values[panel.face])
-                found = service.find_persons(path, point, str(request.session_hash), show_progress)
-        except gr.Error as error:
-            if isinstance(error.__cause__, CancelledError):  # perhaps by another clip, whose panel it is now
-                return [*skipped[:3], "", *skipped[4:]]
+            point = _point_of(path, boxes, values[panel.face])
+            found = service.find_persons(path, point, str(request.session_hash), show_progress)
+        except CancelledError:  # perhaps by another clip, whose panel it is now
+            return [*skipped[:3], "", *skipped[4:]]
+        except PersonaTalkError as error:
             if is_asked:
-                gr.Warning(error.message, title=error.title)
+                show_error(error)
             return [gr.Column(visible=len(boxes) > 1), *skipped[:2], "", *skipped[4:]]
         return _with_persons(found)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +13,8 @@ from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart
 from personatalk.webapp.files import MAKERS, make_file
 from personatalk.webapp.languages import choices_on_page, follow, on_page, said
-from personatalk.webapp.service import Outcome
+from personatalk.webapp.messages import errors_as_messages
+from personatalk.webapp.service import GoneError, Outcome
 
 COMPARE = f"""
 <div class="compare" data-view="side">
@@ -135,9 +135,10 @@ def _writer(name: str) -> Callable[[Outcome, gr.Request], gr.DownloadButton]:
     def write(outcome: Outcome, request: gr.Request) -> gr.DownloadButton:
         """Write the file unless it is there, and offer it."""
         follow(request)
-        if not outcome.video.exists():
-            raise gr.Error(said(strings.FILES_GONE), title=said(strings.GONE_TITLE), print_exception=False)
-        path: Path = make_file(outcome, name)
+        with errors_as_messages():
+            if not outcome.video.exists():
+                raise GoneError(strings.FILES_GONE)
+            path = make_file(outcome, name)
         megabytes = max(0.1, path.stat().st_size / 1e6)
         label = strings.DOWNLOAD_MADE.format(name=path.name, megabytes=megabytes)
         return gr.DownloadButton(label, value=str(path), visible=True)

@@ -13,7 +13,7 @@ from personatalk.errors import CancelledError
 from personatalk.webapp import strings
 from personatalk.webapp.input_form import InputForm
 from personatalk.webapp.languages import follow, on_page, said
-from personatalk.webapp.messages import explain, show_progress, title_of
+from personatalk.webapp.messages import explain, show_error, show_progress
 from personatalk.webapp.result_view import ResultView, updates
 from personatalk.webapp.service import DubbingService, Outcome
 
@@ -104,10 +104,9 @@ def _run_handler(
         try:
             outcome = run(form.request(values), session, show_progress, record=True)
         except Exception as error:  # of any kind: the buttons must become usable again
-            message = explain(error)
             if isinstance(error, CancelledError):
-                return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=message)
-            gr.Warning(message, title=title_of(error), duration=TOAST_S)
+                return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=explain(error))
+            message = show_error(error, TOAST_S)
             return [gr.skip() for _ in result.outputs] + _button_states(
                 running=False, status=strings.WARNING.format(text=message)
             )

@@ -36,6 +36,10 @@ class MissingInputError(PersonaTalkError):
     """A numbered step of the page was left out."""
 
 
+class GoneError(PersonaTalkError):
+    """The files of a result were deleted."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a visitor asks for.

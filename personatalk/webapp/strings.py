@@ -135,6 +135,7 @@ RECALLING = "taking the face over from the run before"
 STOPPED_TITLE = "Stopped"
 STOPPING = "Stopping …"
 STOPPED = "Stopped: nothing was written."
+FAILED_TITLE = "Something went wrong"
 FAILED = "An internal error happened; it is in the server's log. Please try another clip or speech."
 # in place of a file's path
 CLIP, SPEECH, SPEECH_OF, VIDEO = "the clip", "the speech", "the speech of person {number}", "the video"

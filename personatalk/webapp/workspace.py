@@ -15,9 +15,11 @@ from personatalk.webapp import strings
 from personatalk.webapp.charts import mouth_chart
 from personatalk.webapp.files import RECORDING
 from personatalk.webapp.jobs import Outcome
-from personatalk.webapp.languages import follow, on_page, said
+from personatalk.webapp.languages import follow, on_page
+from personatalk.webapp.messages import errors_as_messages, show_error
 from personatalk.webapp.panels import Group, Panel, PanelContext, Recordings
 from personatalk.webapp.result_view import ResultView, add_result_view
+from personatalk.webapp.service import GoneError
 from personatalk.webapp.time_bar import EMPTY, add_time_bar, bar_of
 
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -125,7 +127,7 @@ def _context(recordings: Recordings, outcome: Outcome | None, bar: dict[str, Any
     record = _record_of(outcome)
     if outcome is None or record is None:
         if outcome is not None and not outcome.folder.exists():
-            gr.Warning(said(strings.FILES_GONE))
+            show_error(GoneError(strings.FILES_GONE))
         return None
     t = int((bar or EMPTY)["frame"])
     inspection = recordings.load(record)
@@ -151,13 +153,14 @@ def _for_the_opened(
         """New values of all panels' outputs, in their order."""
         follow(request)
         given, values = list(settings), []
-        context = _context(recordings, outcome, bar) if opened else None
-        for panel in panels:
-            own, given = given[: len(panel.settings)], given[len(panel.settings) :]
-            if context is not None and panel.name == opened:
-                values += method(panel)(context, *own)
-            else:
-                values += [gr.skip() for _ in outputs(panel)]
+        with errors_as_messages():
+            context = _context(recordings, outcome, bar) if opened else None
+            for panel in panels:
+                own, given = given[: len(panel.settings)], given[len(panel.settings) :]
+                if context is not None and panel.name == opened:
+                    values += method(panel)(context, *own)
+                else:
+                    values += [gr.skip() for _ in outputs(panel)]
         return values
 
     return run
@@ -169,8 +172,9 @@ def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Cal
     def run(request: gr.Request, outcome: Outcome | None, bar: dict[str, Any] | None, *settings: Any) -> Any:
         """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
         follow(request)
-        context = _context(recordings, outcome, bar)
-        values = [gr.skip() for _ in range(count)] if context is None else act(context, *settings)
+        with errors_as_messages():
+            context = _context(recordings, outcome, bar)
+            values = [gr.skip() for _ in range(count)] if context is None else act(context, *settings)
         return values if count > 1 else values[0]
 
     return run

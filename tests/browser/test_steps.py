@@ -126,6 +126,8 @@ def test_a_picture_may_stand_in_for_the_clip(visit, serve, speech, tmp_path):
     Image.fromarray(first_frame(clip)).save(still)
     choose_file(page, "#still-upload", broken)
     page.locator(".toast-body").get_by_text("no image at all").wait_for()
+    page.locator(".toast-title").get_by_text(strings.REFUSED_TITLE, exact=True).wait_for()
+    assert strings.REFUSED_TITLE not in page.locator(".toast-message-text").inner_text()  # once is enough
     choose_file(page, "#still-upload", still)
     page.locator("#still img").wait_for()
     page.locator("#speech input[type=file]").set_input_files(speech)

@@ -1,5 +1,5 @@
 // Gradio gives pictures no alternative text, does not mark its messages as live regions, and puts a button into the
-// head of a message that is a button itself. NAMES: see theme.py.
+// head of a message that is a button itself, which says "Error" whatever happened. NAMES: see theme.py.
 
 const names = NAMES;
 const name = () => {
@@ -11,6 +11,14 @@ const name = () => {
   for (const empty of document.querySelectorAll(".empty[aria-label]")) empty.setAttribute("role", "img");
   for (const head of document.querySelectorAll(".toast-header[role=button]"))
     for (const attribute of ["role", "tabindex"]) head.removeAttribute(attribute);
+  for (const toast of document.querySelectorAll(".toast-body")) {
+    const [title, ...others] = [...toast.querySelectorAll(".toast-message-text strong:first-child")];
+    if (!title) continue;
+    const head = toast.querySelector(".toast-title").firstChild;
+    if (head.data !== `${title.innerText} `) head.data = `${title.innerText} `;
+    title.hidden = title.nextSibling.hidden = true;
+    for (const other of others) other.hidden = other.nextSibling.hidden = other.textContent === title.textContent;
+  }
   for (const id of ["status", "estimate"]) document.getElementById(id)?.setAttribute("role", "status");
 };
 new MutationObserver(name).observe(document, {childList: true, subtree: true});
