@@ -125,6 +125,21 @@ def choose(inspection: Inspection, strategy: str) -> np.ndarray:
     return valid[chosen]
 
 
+def distances_to_nearest(inspection: Inspection, frames: np.ndarray) -> np.ndarray:
+    """Distance from each driven mouth to the nearest of some references.
+
+    Args:
+        inspection: a recorded run.
+        frames: [R] frame numbers of the references.
+
+    Returns:
+        [T] IOD; NaN where the output shows no face
+    """
+    distances = np.full(inspection.num_frames, np.nan)
+    distances[inspection.posed.valid] = cdist(inspection.available[frames], inspection.target_descriptors).min(0)
+    return distances
+
+
 def compare_strategies(inspection: Inspection) -> list[dict]:
     """Compare the strategies without rendering.
 
@@ -135,7 +150,7 @@ def compare_strategies(inspection: Inspection) -> list[dict]:
     own, rows = set(inspection.lip_bank.tolist()), []
     for strategy, reason in STRATEGIES.items():
         frames = choose(inspection, strategy)
-        nearest = cdist(inspection.available[frames], inspection.target_descriptors).min(0)
+        nearest = distances_to_nearest(inspection, frames)[inspection.posed.valid]
         opening = lip_aperture(inspection.reference_vertices[frames])
         rows.append(
             {

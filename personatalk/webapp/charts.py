@@ -9,8 +9,10 @@ player's frame is on it, and `rows`, each with `label`, `unit`, `height` px and 
 * `bands`: `name`, `colour` and `spans`, (from, to) s;
 * `marks`: `x` s, `y`, `colour`, `name` and whether it is `square`.
 
-In place of `times`, `start`, `end` and `rows` a chart may have a `plane`: `label`, `axes`, a description of each, and
-`groups` of points, each with `name`, `colour`, `size` px and `points` [N, 2].
+Below its rows a chart may have `planes`, and one that has only these needs no `times`: each with `label`, `axes`, a
+description of each, and `groups` of points, each with `name`, `colour`, `size` px, `points` [N, 2], whether they are
+drawn `hollow`, and whether they are `by_frame`, a point for each of `times`, of which the player's is marked and a click
+moves the player. All planes of a chart show its `common` groups besides.
 
 A colour is "#rrggbb" or the name of a colour of the style sheet.
 """
@@ -22,12 +24,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.inspection.attention import KINDS, SHOWN_SHARES, attention_over_time, switching
 from personatalk.inspection.geometry import NUM_CURVES, coefficient_table, pose_table
 from personatalk.inspection.palette import PALETTE
+from personatalk.inspection.recorder import evenly
 from personatalk.inspection.recording import Inspection
-from personatalk.inspection.references import bank, reference_colours
+from personatalk.inspection.references import STRATEGIES, bank, choose, distances_to_nearest, reference_colours
 from personatalk.inspection.styles import SAMPLE_RATE, aperture_curves, runs, style_map
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import SEEN
@@ -37,6 +40,9 @@ ROW_PX, LOW_ROW_PX = 110, 66
 WAVEFORM_POINTS = 900
 CLOSED_IOD = 0.01  # lip aperture below which lips count as shut
 DIGITS = 4
+STRATEGY_COLOURS = [0, 1, 2, 4]  # of the palette; the others are like those of the clip or the driven mouths
+MAX_POINTS = 600  # of a cloud that is drawn
+LABELS = {name: label for label, name in strings.STRATEGIES}
 
 TEMPLATE = '<div class="chart"></div>'
 JS = "window.charts.mount(element, props, watch);"
@@ -140,7 +146,7 @@ def style_chart(inspection: Inspection) -> Chart:
         _group(strings.CHART_THIS, "source", place.source[None], 9),
         _group(strings.CHART_DRIVEN, "driven", place.driven[None], 6),
     ]
-    return {"linked": False, "plane": {"label": strings.STYLE_MAP, "axes": place.axes, "groups": groups}}
+    return {"linked": False, "planes": [{"label": strings.STYLE_MAP, "axes": place.axes, "groups": groups}]}
 
 
 def timeline_chart(inspection: Inspection) -> Chart:
@@ -159,6 +165,31 @@ def timeline_chart(inspection: Inspection) -> Chart:
     row = _row(strings.CHART_APERTURE, "IOD", 260) | {"lines": lines, "marks": marks}
     is_in_step = inspection.is_same_clip and np.array_equal(inspection.order, np.arange(len(times)))
     return {"times": _rounded(times), "start": 0.0, "end": float(times[-1]), "linked": is_in_step, "rows": [row]}
+
+
+def strategies_chart(inspection: Inspection) -> Chart:
+    """How near each strategy's lip references come to each driven mouth, and what it selects among the clip's mouths."""
+    lines, planes = [], []
+    for name, colour in zip(STRATEGIES, PALETTE[STRATEGY_COLOURS], strict=True):
+        frames, label = choose(inspection, name), LABELS[name]
+        lines.append(_line(label, _hex(colour), distances_to_nearest(inspection, frames)))
+        mouths = mouth_shapes(inspection.reference_vertices[frames])
+        selected = _group(strings.CHART_SELECTED, _hex(colour), mouths, 5) | {"hollow": True}
+        planes.append({"label": label, "axes": [], "groups": [selected]})
+    there = np.flatnonzero(inspection.reference.valid)
+    there = there[evenly(len(there), MAX_POINTS)]
+    driven = np.where(inspection.posed.valid[:, None], mouth_shapes(inspection.driven_vertices), np.nan)
+    common = [
+        _group(strings.CHART_SOURCE, "grey", mouth_shapes(inspection.reference_vertices[there]), 2),
+        _group(strings.CHART_DRIVEN, "driven", driven, 2) | {"by_frame": True},
+    ]
+    row = _row(strings.CHART_DISTANCE, "IOD", ROW_PX) | {"lines": lines, "from_zero": True}
+    return _over_output(inspection, [row]) | {"planes": planes, "common": common}
+
+
+def mouth_shapes(vertices: np.ndarray) -> np.ndarray:
+    """[N, 2] IOD: width and lip aperture of mouths."""
+    return np.stack([mouth_width(vertices), lip_aperture(vertices)], 1)
 
 
 def _over_output(inspection: Inspection, rows: list[dict[str, Any]]) -> Chart:

@@ -11,10 +11,9 @@ from personatalk.face_rendering.reference_selection import MIN_GAP_S
 from personatalk.inspection.references import (
     compare_strategies,
     reference_gallery,
-    strategy_picture,
 )
 from personatalk.webapp import strings
-from personatalk.webapp.charts import add_chart, timeline_chart
+from personatalk.webapp.charts import add_chart, strategies_chart, timeline_chart
 from personatalk.webapp.panels import (
     Group,
     Panel,
@@ -22,7 +21,6 @@ from personatalk.webapp.panels import (
     add_group,
     add_headed_gallery,
     add_panel,
-    add_picture,
     as_table,
 )
 
@@ -78,7 +76,7 @@ def _add_timeline() -> Panel:
 
 def _add_strategies() -> Panel:
     with add_panel(strings.STRATEGIES_LABEL, "strategies-panel") as tab:
-        compared = add_picture(strings.REFERENCES_COMPARED, "strategies")
+        compared = add_chart(strings.REFERENCES_COMPARED, "strategies")
         table = gr.HTML(elem_id="strategies-table")
     return Panel(tab=tab, whole=[compared, table], fill=_fill_strategies)
 
@@ -86,6 +84,6 @@ def _add_strategies() -> Panel:
 def _fill_strategies(context: PanelContext) -> list[Any]:
     rows = compare_strategies(context.inspection)
     return [
-        context.picture("strategies", lambda: strategy_picture(context.inspection)),
+        strategies_chart(context.inspection),
         as_table(rows, strings.REFERENCES_TABLE, without="chooses"),
     ]

@@ -292,6 +292,7 @@ CHART_REFERENCE = {
     "face": "face reference, frame {frame} at {seconds:.2f} s",
 }
 CHART_SPEAKERS, CHART_THIS, CHART_DRIVEN = "{count} training speakers", "this speaker", "driven geometry"
+CHART_DISTANCE, CHART_SELECTED = "driven mouth to the nearest reference", "selected"
 CHART_REFERENCE_APERTURE = "in the clip that gives the references"
 
 GEOMETRY_LABEL = "Geometry"
@@ -340,7 +341,7 @@ REFERENCES_FACE_SHOWN = (
     "at least {gap:.2f} s away"
 )
 REFERENCES_TIMELINE = "Time of the references in the clip"
-REFERENCES_COMPARED = "Lip references that each strategy selects"
+REFERENCES_COMPARED = "Lip references that each strategy selects: mouth width across, lip aperture upwards, IOD."
 REFERENCES_TABLE = "Strategies compared, without rendering"
 
 ATTENTION_LABEL = "Attention"

@@ -28,7 +28,6 @@ PICTURE_NAMES = {
     "still": strings.STILL_LABEL,
     "face-picture": strings.FACES_PICTURE,
     "style-face": strings.STYLE_FACE,
-    "strategies": strings.REFERENCES_COMPARED,
     "attention-colours": strings.ATTENTION_COLOURS,
 }
 # Not in the style sheet, whose rules Gradio lets begin below the document.

@@ -394,6 +394,27 @@ def test_the_plane_of_styles_names_the_point_under_the_pointer(visit, serve, spe
     assert page.locator("#style-map .chart").evaluate(TOP_OF_DRAWING) == below  # the words move nothing
 
 
+def test_the_planes_of_strategies_follow_the_bar_and_move_it(visit, serve, speech, tmp_path, recording):
+    page = visit(serve(RecordedPipeline(recording[0])))
+    give(page, write_clip(tmp_path / "clip.mp4", 60), speech)
+    dub(page, "60 frames")
+    open_panel(page, "references", "strategies-panel")
+    now = page.locator("#strategies .chart-now")
+    now.last.wait_for()
+    assert now.count() == len(strings.STRATEGIES)
+    places = {float(now.first.get_attribute("cx"))}
+    for frame in (0, 20, 40):
+        move_bar(page, frame)
+        wait_until(page, lambda: float(now.first.get_attribute("cx")) not in places)
+        places.add(float(now.first.get_attribute("cx")))
+    move_bar(page, 33)
+    page.wait_for_timeout(200)
+    there = now.first.bounding_box()
+    move_bar(page, 3)
+    page.mouse.click(there["x"] + there["width"] / 2, there["y"] + there["height"] / 2)
+    wait_until(page, lambda: frame_shown(page) == 33)
+
+
 TOP_OF_DRAWING = """chart =>
   chart.querySelector("svg").getBoundingClientRect().top - chart.getBoundingClientRect().top"""
 

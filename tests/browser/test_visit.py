@@ -172,7 +172,7 @@ PANELS = {  # what each shows
     ("references", "lips"): "#lip-references img",
     ("references", "skin"): "#face-references img",
     ("references", "timeline"): "#references-timeline svg",
-    ("references", "strategies-panel"): "#strategies img",
+    ("references", "strategies-panel"): "#strategies svg",
     ("attention", "trace"): "#attention-colours img",
     ("attention", "attention-lip"): "#lip-weights img",
     ("attention", "attention-face"): "#face-weights img",

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from personatalk.geometry.mouth import lip_aperture
+from personatalk.geometry.mouth import lip_aperture, mouth_width
 from personatalk.inspection.recording import Inspection
-from personatalk.inspection.references import bank
+from personatalk.inspection.references import STRATEGIES, bank, compare_strategies, distances_to_nearest
 from personatalk.inspection.styles import style_map
 from personatalk.webapp import strings
 from personatalk.webapp.charts import (
@@ -18,6 +18,7 @@ from personatalk.webapp.charts import (
     attention_chart,
     mouth_chart,
     pose_chart,
+    strategies_chart,
     style_chart,
     timeline_chart,
 )
@@ -69,10 +70,43 @@ def test_references_are_marked_on_the_curve_of_their_own_video(inspection):
 
 
 def test_the_plane_of_styles_has_all_speakers_and_says_what_its_axes_mean(inspection):
-    plane, place = style_chart(inspection)["plane"], style_map(inspection)
+    plane, place = style_chart(inspection)["planes"][0], style_map(inspection)
     speakers, this, driven = (np.array(group["points"]) for group in plane["groups"])
     np.testing.assert_allclose(speakers, place.speakers, atol=1e-4)
     np.testing.assert_allclose(this, [place.source], atol=1e-4)
     np.testing.assert_allclose(driven, [place.driven], atol=1e-4)
     assert str(len(speakers)) in plane["groups"][0]["name"] and plane["axes"] == place.axes
     json.dumps(plane)
+
+
+def test_strategies_are_compared_frame_by_frame_as_in_their_table(inspection):
+    chart, table = strategies_chart(inspection), compare_strategies(inspection)
+    assert json.loads(json.dumps(chart, allow_nan=False)) == chart and chart["linked"]
+    (row,) = chart["rows"]
+    for line, compared in zip(row["lines"], table, strict=True):
+        assert np.mean(line["values"]) == pytest.approx(compared["mean_distance"], abs=1e-3)
+        assert len(line["values"]) == inspection.num_frames
+
+
+def test_each_strategy_has_a_plane_where_the_driven_mouths_are_those_of_the_frames(inspection):
+    chart = strategies_chart(inspection)
+    assert [plane["label"] for plane in chart["planes"]] == [line["name"] for line in chart["rows"][0]["lines"]]
+    assert len(chart["planes"]) == len(STRATEGIES)
+    driven = chart["common"][1]
+    vertices = inspection.driven_vertices
+    np.testing.assert_allclose(
+        driven["points"], np.stack([mouth_width(vertices), lip_aperture(vertices)], 1), atol=1e-4
+    )
+    for plane in chart["planes"]:
+        (selected,) = plane["groups"]
+        assert len(selected["points"]) == len(inspection.lip_bank)
+
+
+def test_a_frame_without_a_face_has_no_distance_and_no_driven_mouth(inspection):
+    posed = inspection.posed
+    valid = posed.valid.copy()
+    valid[3] = False
+    hidden = Inspection.load(inspection.folder)
+    hidden.posed = type(posed)(**vars(posed) | {"valid": valid})
+    assert np.flatnonzero(np.isnan(distances_to_nearest(hidden, hidden.lip_bank))).tolist() == [3]
+    assert strategies_chart(hidden)["common"][1]["points"][3] == [None, None]

@@ -108,18 +108,22 @@ function drawRow(holder, row, chart, width, isLast) {
 
 // --- a plane: points in two directions, of which the one nearest to the pointer is named
 
-function drawPlane(holder, plane, width) {
-  const title = box("div", "chart-title", holder), height = Math.min(440, Math.round(0.7 * width));
-  box("strong", "", title, plane.label);
-  for (const group of plane.groups) {
+function addKeys(title, groups) {
+  for (const group of groups) {
     const entry = box("span", "chart-key", title);
     box("i", "", entry).style.background = paint(group.colour);
     box("span", "", entry, group.name);
   }
+}
+function drawPlane(holder, plane, {common = []}) {
+  const width = Math.floor(holder.clientWidth), groups = [...common, ...plane.groups];
+  const title = box("div", "chart-title", holder), height = Math.min(440, Math.round(0.7 * width));
+  box("strong", "", title, plane.label);
+  addKeys(title, plane.groups);
   const read = box("div", "chart-title chart-read", holder); // a line of its own, so that nothing moves
   const svg = make("svg", {width, height, role: "img", "aria-label": plane.label});
   holder.append(svg);
-  const points = plane.groups.flatMap((group) => group.points.map(([x, y]) => ({group, x, y})));
+  const points = groups.flatMap((group) => group.points.map(([x, y], frame) => ({group, x, y, frame}))).filter((point) => point.x !== null);
   const range = (values) => { const [a, b] = [Math.min(...values), Math.max(...values)], m = 0.05 * (b - a || 1); return [a - m, b + m]; };
   const [[left, right], [low, high]] = [range(points.map((point) => point.x)), range(points.map((point) => point.y))];
   const x = (at) => LEFT + ((width - LEFT - RIGHT) * (at - left)) / (right - left);
@@ -132,28 +136,41 @@ function drawPlane(holder, plane, width) {
     make("line", {x1: LEFT, x2: width - RIGHT, y1: y(at), y2: y(at), class: "chart-grid"}, svg);
     make("text", {x: LEFT - 5, y: y(at) + 4, class: "chart-tick", "text-anchor": "end"}, svg).textContent = short(at);
   }
-  for (const point of points) make("circle", {cx: x(point.x), cy: y(point.y), r: point.group.size, fill: paint(point.group.colour), class: "chart-dot"}, svg);
+  for (const point of points)
+    make("circle", {cx: x(point.x), cy: y(point.y), r: point.group.size, ...(point.group.hollow ? {fill: "none", stroke: paint(point.group.colour), "stroke-width": 2} : {fill: paint(point.group.colour), class: "chart-dot"})}, svg);
+  const moving = groups.find((group) => group.by_frame), now = make("circle", {r: 6, class: "chart-now", visibility: "hidden"}, svg);
+  if (moving) now.style.fill = paint(moving.colour);
   const ring = make("circle", {r: 10, class: "chart-ring", visibility: "hidden"}, svg);
-  svg.onpointermove = (event) => {
+  const nearestOf = (candidates, event) => {
     const place = svg.getBoundingClientRect(), [px, py] = [event.clientX - place.left, event.clientY - place.top];
     const away = (point) => Math.hypot(x(point.x) - px, y(point.y) - py);
-    const found = points.reduce((best, point) => (away(point) <= away(best) ? point : best));
+    return candidates.reduce((best, point) => (away(point) <= away(best) ? point : best));
+  };
+  svg.onpointermove = (event) => {
+    const found = nearestOf(points, event);
     for (const [key, value] of Object.entries({cx: x(found.x), cy: y(found.y), visibility: "visible"})) ring.setAttribute(key, value);
     read.textContent = `${found.group.name}: ${short(found.x)}, ${short(found.y)}`;
   };
   svg.onpointerleave = () => { ring.setAttribute("visibility", "hidden"); read.textContent = ""; };
+  if (moving) svg.onclick = (event) => window.player.seek(nearestOf(points.filter((point) => point.group === moving), event).frame);
   for (const axis of plane.axes) box("div", "chart-title", holder, axis);
+  return (frame) => {
+    const point = moving?.points[Math.min(frame, moving.points.length - 1)] ?? [null];
+    now.setAttribute("visibility", point[0] === null ? "hidden" : "visible");
+    if (point[0] !== null) { now.setAttribute("cx", x(point[0])); now.setAttribute("cy", y(point[1])); }
+  };
 }
 
 // --- the whole chart
 
 function mount(element, props, watch) {
   const holder = element.querySelector(".chart");
-  let rows = [], hovered = null, pressed = null, drawnWidth = 0;
+  let rows = [], planes = [], hovered = null, pressed = null, drawnWidth = 0;
   const chart = () => props.value;
   const linked = () => chart()?.linked !== false;
   const timeNow = () => { const {frame, fps} = window.player.state; return chart().times[Math.min(frame, chart().times.length - 1)] ?? frame / fps; };
   const place = () => {
+    for (const show of planes) show(window.player.state.frame);
     if (!chart() || !rows.length) return;
     const {loop, fps} = window.player.state, at = hovered ?? (linked() ? timeNow() : null);
     const index = at === null ? null : nearest(chart().times, at);
@@ -169,12 +186,16 @@ function mount(element, props, watch) {
   };
   const draw = () => {
     holder.replaceChildren();
-    rows = [];
+    [rows, planes] = [[], []];
     const value = chart(), width = Math.floor(holder.clientWidth);
     drawnWidth = width;
     if (!value || width < 60) return;
-    if (value.plane) return drawPlane(holder, value.plane, width);
-    value.rows.forEach((row, i) => rows.push(drawRow(holder, row, value, width, i === value.rows.length - 1)));
+    (value.rows || []).forEach((row, i) => rows.push(drawRow(holder, row, value, width, i === value.rows.length - 1)));
+    if (value.planes) {
+      if (value.common) addKeys(box("div", "chart-title", holder), value.common);
+      const grid = box("div", "chart-planes", holder), cells = value.planes.map(() => box("div", "", grid));
+      planes = value.planes.map((plane, i) => drawPlane(cells[i], plane, value));
+    }
     for (const row of rows) listen(row);
     place();
   };
