@@ -31,7 +31,7 @@ from av.audio.resampler import AudioResampler
 
 from personatalk.errors import CancelledError, MediaError, WorkerDiedError
 from personatalk.media import VideoWriter, probe_video, read_audio, read_frames, what_is_lost
-from personatalk.progress import peak_memory_mb
+from personatalk.memory import peak_memory_mb
 from personatalk.worker import Worker
 
 FORMS = {

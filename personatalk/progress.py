@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TypeVar
 
 from personatalk.errors import CancelledError
 from personatalk.kept_work import NothingKept
+from personatalk.memory import peak_memory_mb, release_free_memory, reset_peak_memory
 
 SHARES = {
     "listen": 0.02,
@@ -69,6 +69,7 @@ class Run:
         self.processor_s[name] = time.process_time() - processor_start
         if self.measures_memory:
             self.peak_memory_mb[name] = peak_memory_mb()
+        release_free_memory()
         self.done += SHARES[name]
 
     def each(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -89,18 +90,3 @@ class Run:
         """Raise CancelledError if the caller wants to stop."""
         if self.should_stop and self.should_stop():
             raise CancelledError("stopped; nothing was written")
-
-
-def reset_peak_memory() -> None:
-    """Count the process's peak memory from now on; where the system does not allow it, it counts from the start."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mb() -> int | None:
-    """Peak memory of the process since the reset, MB; None where the system does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) // 1024
-    return None

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOMS = {
-    "errors": [], "options": [], "devices": [], "kept_work": [], "progress": [], "concurrency": [], "checkpoints": [],
-    "opencv": [], "kernels": [],
+    "errors": [], "options": [], "devices": [], "kept_work": [], "memory": [], "progress": [], "concurrency": [],
+    "checkpoints": [], "opencv": [], "kernels": [],
     "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "encode",
               "excerpt", "still", "timeline", "shots"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",

@@ -11,8 +11,8 @@ player's frame is on it, and `rows`, each with `label`, `unit`, `height` px and 
 
 Below its rows a chart may have `planes`, and one that has only these needs no `times`: each with `label`, `axes`, a
 description of each, and `groups` of points, each with `name`, `colour`, `size` px, `points` [N, 2], whether they are
-drawn `hollow`, and whether they are `by_frame`, a point for each of `times`, of which the player's is marked and a click
-moves the player. All planes of a chart show its `common` groups besides.
+drawn `hollow`, and whether they are `by_frame`, a point for each of `times`, of which the player's is marked and a
+click moves the player. All planes of a chart show its `common` groups besides.
 
 A colour is "#rrggbb" or the name of a colour of the style sheet.
 """
@@ -168,7 +168,7 @@ def timeline_chart(inspection: Inspection) -> Chart:
 
 
 def strategies_chart(inspection: Inspection) -> Chart:
-    """How near each strategy's lip references come to each driven mouth, and what it selects among the clip's mouths."""
+    """How near each strategy's lip references come to each driven mouth, and which mouths of the clip it selects."""
     lines, planes = [], []
     for name, colour in zip(STRATEGIES, PALETTE[STRATEGY_COLOURS], strict=True):
         frames, label = choose(inspection, name), LABELS[name]

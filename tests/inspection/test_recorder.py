@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,38 +60,3 @@ def test_a_run_that_was_broken_off_cannot_be_loaded(recording, tmp_path):
     Recorder(tmp_path)
     with pytest.raises(MediaError, match="no complete recording"):
         Inspection.load(tmp_path)
-
-
-def printed_alone(program: str) -> dict:
-    """What a program prints, run in a process of its own, whose memory nothing else in the tests touches."""
-    lines = ["import json", "import numpy as np", "from personatalk.progress import Run, peak_memory_mb", program]
-    run = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True, cwd=ROOT)
-    return json.loads(run.stdout)
-
-
-def test_each_stage_has_its_own_peak_of_memory():
-    peaks = printed_alone("""
-run = Run(None, None, measures_memory=True)
-with run.stage("listen", ""):
-    held = np.ones(60_000_000 // 8)
-del held
-with run.stage("track", ""):
-    pass
-print(json.dumps(run.peak_memory_mb))
-""")
-    assert peaks["listen"] is None or peaks["listen"] > peaks["track"] + 40
-
-
-def test_without_an_onlooker_the_peak_of_the_process_is_left_alone():
-    peaks = printed_alone("""
-held = np.ones(200_000_000 // 8)
-before = peak_memory_mb()
-del held
-run = Run(None, None)
-with run.stage("listen", ""):
-    pass
-print(json.dumps({"stages": run.peak_memory_mb, "before": before, "after": peak_memory_mb()}))
-""")
-    assert peaks["stages"] == {}
-    # a reset would have lowered it by some 190 MB; the kernel counts to about one
-    assert peaks["after"] is None or peaks["after"] > peaks["before"] - 20
