@@ -90,8 +90,10 @@ def attention_gallery(inspection: Inspection, t: int, kind: str) -> list[tuple[n
     mask = mask_of(inspection, t)
     region = mask[::MAP_STRIDE, ::MAP_STRIDE]
     given = region * attention.share
-    name = "Lip-Attention" if kind == "lip" else "Face-Attention"
-    title = f"{name} gives {given.sum() / region.sum():.0%}\nof frame {t}: where (yellow)"
+    share = given.sum() / region.sum()
+    title = f"Face-Attention gives {share:.0%}\nof frame {t}: where (yellow)"
+    if kind == "lip":
+        title = f"Lip-Attention gives {share:.0%}\nof frame {t}: where (yellow)"
     shown = [(np.concatenate([window, _over(window, heat(_large(attention.share)), _large(mask))]), title)]
     colours = frame_colours(inspection, t)
     shares = (attention.weights * given).sum((1, 2)) / max(given.sum(), 1e-6)
@@ -190,7 +192,7 @@ def trace_pixel(inspection: Inspection, t: int, x: float, y: float, kind: str = 
     t = int(inspection.kept[inspection.row(t)])
     x, y = min(max(x, 0.5), PICTURE_WIDTH - 0.5), min(max(y, 0.5), PICTURE_HEIGHT - 0.5)
     sources = [source for source in trace(inspection, t, x, y, kind) if source.weight >= LEAST_SHOWN]
-    text = f"frame {t} of the dub" + ("" if sources else ": this pixel is the source's own")
+    text = f"frame {t} of the dub" if sources else f"frame {t} of the dub: this pixel is the source's own"
     shown, colours = [(mark(inspection.window(t), x, y), text)], frame_colours(inspection, t)
     for source in sources:
         picture = _reference_picture(inspection, source.frame)

@@ -105,9 +105,9 @@ def reference_gallery(inspection: Inspection, kind: str, strategy: str | None = 
     for row in rows:
         text = f"frame {row['frame']} at {row['time_s']:.2f} s, aperture {row['lip_aperture']:.2f}"
         if kind == "lip" and row["share"]:
-            text += f"; nearest to {row['share']:.0%} of driven mouths ({row['distance']:.3f} IOD)"
+            text = f"{text}; nearest to {row['share']:.0%} of driven mouths ({row['distance']:.3f} IOD)"
         elif kind == "lip":
-            text += f"; chosen {STRATEGIES[chosen]} ({row['distance']:.3f} IOD)"
+            text = f"{text}; chosen {STRATEGIES[chosen]} ({row['distance']:.3f} IOD)"
         gallery.append((pictures[row["frame"]], text))
     return gallery
 

@@ -75,9 +75,11 @@ class StyleMap:
         for number in range(2):
             order = np.argsort(-np.abs(self.correlation[number]))
             along = self.correlation[number]
-            words = [f"{'more' if along[i] > 0 else 'less'} {TRAITS[i]} (r {along[i]:+.2f})" for i in order[:2]]
-            share = f"axis {number + 1}, {self.variance[number]:.0%} of the differences between speakers"
-            said.append(f"{share}; {'to the right' if number == 0 else 'up'}: " + ", ".join(words))
+            first, second = (f"{'more' if along[i] > 0 else 'less'} {TRAITS[i]} (r {along[i]:+.2f})" for i in order[:2])
+            direction, share = "to the right" if number == 0 else "up", self.variance[number]
+            said.append(
+                f"axis {number + 1}, {share:.0%} of the differences between speakers; {direction}: {first}, {second}"
+            )
         return said
 
     def save(self, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Charts that are drawn by the browser: their numbers, and the component that shows them.
 
-A chart is a dictionary: `times` [T] s of the output's frames, `start` and `end` s of the axis, `linked` where the
-player's frame is on it, and `rows`, each with `label`, `unit`, `height` px and some of
+Their texts are in the language of the visitor whose event is handled. A chart is a dictionary: `times` [T] s of the
+output's frames, `start` and `end` s of the axis, `linked` where the player's frame is on it, and `rows`, each with
+`label`, `unit`, `height` px and some of
 
 * `lines`: `name`, `colour` and `values` [T], None where there is none;
 * `stack`: the same, shares that add up to 1;
@@ -34,6 +35,7 @@ from personatalk.inspection.references import STRATEGIES, bank, choose, distance
 from personatalk.inspection.styles import SAMPLE_RATE, aperture_curves, runs, style_map
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import SEEN
+from personatalk.webapp.languages import on_page, said
 
 Chart = dict[str, Any]
 ROW_PX, LOW_ROW_PX = 110, 66
@@ -45,14 +47,17 @@ MAX_POINTS = 600  # of a cloud that is drawn
 LABELS = {name: label for label, name in strings.STRATEGIES}
 
 TEMPLATE = '<div class="chart"></div>'
+HELPED_TEMPLATE = f'<div class="chart-help">{strings.CHART_HELP}</div>{TEMPLATE}'
+TURN_COLOURS = {"yaw": "driven", "pitch": "seen", "roll": "source"}
 JS = "window.charts.mount(element, props, watch);"
 
 
 def add_chart(label: str, elem_id: str) -> gr.HTML:
-    """Add a chart with a heading; without one if that is empty."""
+    """Add a chart with a heading and a word on its use; without both if the heading is empty."""
     if label:
-        gr.Markdown(f"**{label}** {strings.CHART_HELP}")
-    return gr.HTML(None, html_template=TEMPLATE, js_on_load=JS, elem_id=elem_id, elem_classes="chart-block")
+        gr.Markdown(f"**{on_page(label)}**")
+    template = HELPED_TEMPLATE if label else TEMPLATE
+    return gr.HTML(None, html_template=template, js_on_load=JS, elem_id=elem_id, elem_classes="chart-block")
 
 
 def seen_aperture(inspection: Inspection) -> np.ndarray | None:
@@ -82,7 +87,7 @@ def mouth_chart(inspection: Inspection, *, has_width: bool = True) -> Chart:
     seen = seen_aperture(inspection)
     if seen is not None:
         lines.append(_line(strings.CHART_SEEN, "seen", seen) | {"dashed": True})
-    closed: Chart = {"name": strings.CHART_CLOSED, "colour": "closed"}
+    closed: Chart = {"name": said(strings.CHART_CLOSED), "colour": "closed"}
     closed["spans"] = _spans(curves["driven_aperture"] < CLOSED_IOD, times)
     rows = [_row(strings.CHART_APERTURE, "IOD", ROW_PX) | {"lines": lines, "bands": [closed], "from_zero": True}]
     if has_width:
@@ -91,7 +96,7 @@ def mouth_chart(inspection: Inspection, *, has_width: bool = True) -> Chart:
             _line(strings.CHART_ASKED, "driven", curves["driven_width"]),
         ]
         rows.append(_row(strings.CHART_WIDTH, "IOD", ROW_PX) | {"lines": widths})
-    voice = {"name": strings.CHART_VOICE, "colour": "voice", "spans": _spans(~curves["is_silent"], times)}
+    voice = {"name": said(strings.CHART_VOICE), "colour": "voice", "spans": _spans(~curves["is_silent"], times)}
     speech = _waveform(inspection.waveform, float(times[-1])) if len(inspection.waveform) else {}
     rows.append(_row(strings.CHART_SPEECH, "", LOW_ROW_PX) | {"area": speech, "bands": [voice]})
     return _over_output(inspection, rows)
@@ -102,7 +107,7 @@ def pose_chart(inspection: Inspection) -> Chart:
     pose, coefficients = pose_table(inspection), coefficient_table(inspection)
     count = inspection.face_model.num_speech
     largest = np.argsort(-inspection.posed.expression[:, :count].std(0))[:NUM_CURVES]
-    turns = [_line(name, colour, pose[f"{name}_deg"]) for name, colour in strings.CHART_TURNS.items()]
+    turns = [_line(strings.CHART_TURNS[name], TURN_COLOURS[name], pose[f"{name}_deg"]) for name in TURN_COLOURS]
     size = [_line(strings.CHART_EYES, "grey", pose["scale_px"])]
     rows = [
         _row(strings.CHART_TURN, strings.CHART_DEGREES, LOW_ROW_PX) | {"lines": turns},
@@ -146,7 +151,10 @@ def style_chart(inspection: Inspection) -> Chart:
         _group(strings.CHART_THIS, "source", place.source[None], 9),
         _group(strings.CHART_DRIVEN, "driven", place.driven[None], 6),
     ]
-    return {"linked": False, "planes": [{"label": strings.STYLE_MAP, "axes": place.axes, "groups": groups}]}
+    return {
+        "linked": False,
+        "planes": [{"label": said(strings.STYLE_MAP), "axes": [said(axis) for axis in place.axes], "groups": groups}],
+    }
 
 
 def timeline_chart(inspection: Inspection) -> Chart:
@@ -158,7 +166,7 @@ def timeline_chart(inspection: Inspection) -> Chart:
         frames = bank(inspection, kind)
         heights = aperture[frames] if kind == "lip" else np.full(len(frames), -0.12 * aperture.max())
         for frame, height, colour in zip(frames.tolist(), heights, reference_colours(inspection, kind), strict=True):
-            name = strings.CHART_REFERENCE[kind].format(frame=frame, seconds=times[frame])
+            name = said(strings.CHART_REFERENCE[kind].format(frame=frame, seconds=times[frame]))
             mark = {"x": _rounded(times[frame]), "y": _rounded(height), "colour": _hex(colour), "name": name}
             marks.append(mark | {"square": kind == "face"})
     lines = [_line(strings.CHART_REFERENCE_APERTURE, "grey", aperture)]
@@ -175,7 +183,7 @@ def strategies_chart(inspection: Inspection) -> Chart:
         lines.append(_line(label, _hex(colour), distances_to_nearest(inspection, frames)))
         mouths = mouth_shapes(inspection.reference_vertices[frames])
         selected = _group(strings.CHART_SELECTED, _hex(colour), mouths, 5) | {"hollow": True}
-        planes.append({"label": label, "axes": [], "groups": [selected]})
+        planes.append({"label": said(label), "axes": [], "groups": [selected]})
     there = np.flatnonzero(inspection.reference.valid)
     there = there[evenly(len(there), MAX_POINTS)]
     driven = np.where(inspection.posed.valid[:, None], mouth_shapes(inspection.driven_vertices), np.nan)
@@ -199,15 +207,15 @@ def _over_output(inspection: Inspection, rows: list[dict[str, Any]]) -> Chart:
 
 
 def _row(label: str, unit: str, height: int) -> dict[str, Any]:
-    return {"label": label, "unit": unit, "height": height}
+    return {"label": said(label), "unit": said(unit), "height": height}
 
 
 def _line(name: str, colour: str, values: np.ndarray) -> dict[str, Any]:
-    return {"name": name, "colour": colour, "values": _rounded(values)}
+    return {"name": said(name), "colour": colour, "values": _rounded(values)}
 
 
 def _group(name: str, colour: str, points: np.ndarray, size: int) -> dict[str, Any]:
-    return {"name": name, "colour": colour, "size": size, "points": _rounded(points)}
+    return {"name": said(name), "colour": colour, "size": size, "points": _rounded(points)}
 
 
 def _rounded(values: Any) -> Any:

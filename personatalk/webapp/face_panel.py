@@ -101,7 +101,7 @@ def add_face_panel() -> FacePanel:
     with gr.Column(visible=False, elem_id="faces") as column:
         note = gr.Markdown(on_page(strings.FACES_NOTE))
         picture = gr.Image(
-            label=strings.FACES_PICTURE,
+            label=on_page(strings.FACES_PICTURE),
             show_label=False,
             interactive=False,
             type="filepath",
@@ -116,7 +116,6 @@ def add_face_panel() -> FacePanel:
             gr.Markdown(on_page(strings.SPEECHES_NOTE))
             speeches = [
                 gr.Audio(
-                    label=strings.SPEECH_OF_PERSON.format(number=number + 1),
                     sources=["upload"],
                     type="filepath",
                     buttons=[],

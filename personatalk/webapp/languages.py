@@ -2,8 +2,8 @@
 
 The translations lie beside this module, made by machine. Their keys are names of `strings`, and after a dot the key or
 the value of a choice. What a run says, it says in English: where it works nobody knows who will read it, and an example
-is shown to many. Its sentences are translated where they are shown, by the text they were made from. The research
-panels stay English.
+is shown to many. Its sentences are translated where they are shown, by the text they were made from; so is what the
+research panels say. What is drawn into pictures and written into files stays English.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import string
+from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -64,6 +65,11 @@ def on_page(text: str) -> str:
 def choices_on_page(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Choices with their values, likewise."""
     return [(on_page(label), value) for label, value in choices]
+
+
+def translations_of(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Some texts of `strings` in every language, by language and from English."""
+    return {name: {text: known[KEYS[text]] for text in texts} for name, known in TRANSLATIONS.items()}
 
 
 def follow(request: gr.Request) -> None:

@@ -15,6 +15,7 @@ from personatalk.inspection.prior import prior_pictures
 from personatalk.inspection.recording import PICTURE_HEIGHT, PICTURE_WIDTH
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart, attention_chart
+from personatalk.webapp.languages import choices_on_page, on_page
 from personatalk.webapp.panels import Group, Panel, PanelContext, add_gallery, add_group, add_panel, add_picture
 
 START_X, START_Y = PICTURE_WIDTH // 2, round(0.62 * PICTURE_HEIGHT)  # about the lips
@@ -40,11 +41,14 @@ def _add_trace() -> Panel:
             colours = add_picture(strings.ATTENTION_COLOURS, "attention-colours")
         with gr.Column(min_width=300):
             kind = gr.Radio(
-                strings.ATTENTION_KINDS, value="both", label=strings.ATTENTION_KIND, elem_id="attention-kind"
+                choices_on_page(strings.ATTENTION_KINDS),
+                value="both",
+                label=on_page(strings.ATTENTION_KIND),
+                elem_id="attention-kind",
             )
             with gr.Row(elem_id="attention-pixel"):  # set by a click, or typed
                 x, y = (
-                    gr.Number(start, label=label, minimum=0, maximum=largest, min_width=100, elem_id=elem_id)
+                    gr.Number(start, label=on_page(label), minimum=0, maximum=largest, min_width=100, elem_id=elem_id)
                     for start, label, largest, elem_id in (
                         (START_X, strings.ATTENTION_X, PICTURE_WIDTH, "attention-x"),
                         (START_Y, strings.ATTENTION_Y, PICTURE_HEIGHT, "attention-y"),

@@ -14,6 +14,7 @@ from personatalk.inspection.geometry import geometry_pictures
 from personatalk.inspection.prior import prior_pictures
 from personatalk.inspection.recording import PICTURE_HEIGHT, Inspection
 from personatalk.webapp import strings
+from personatalk.webapp.languages import on_page
 from personatalk.webapp.panels import Action, Group, Panel, PanelContext, add_gallery, add_group, add_panel, as_table
 
 
@@ -55,14 +56,13 @@ def _fill_stages(context: PanelContext) -> list[Any]:
 
 def _readable_stage(row: dict[str, Any]) -> dict[str, Any]:
     times = f"{row['seconds']:.2f}", f"{row['share']:.0%}", f"{row['ms_per_frame']:.1f}"
-    texts = (row["stage"], *times, row["peak_memory_mb"])
-    return dict(zip(strings.STAGES_COLUMNS, texts, strict=True))
+    return dict(zip(row, (row["stage"], *times, row["peak_memory_mb"]), strict=True))
 
 
 def _add_merits() -> Panel:
     with add_panel(strings.MERITS_LABEL, "merits") as tab:
         merits = gr.HTML(elem_id="merit-table")
-        button = gr.Button(strings.SEEN_BUTTON, size="sm", elem_id="measure-dub")
+        button = gr.Button(on_page(strings.SEEN_BUTTON), size="sm", elem_id="measure-dub")
         seen = gr.HTML(elem_id="seen-figures")
     actions: list[Action] = [(button.click, _measure_dub, [seen])]
     return Panel(tab=tab, whole=[merits, seen], fill=_fill_merits, actions=actions)

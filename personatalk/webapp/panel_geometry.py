@@ -12,6 +12,7 @@ from personatalk.inspection.overlay import geometry_overlay
 from personatalk.inspection.turntable import turntable
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart, pose_chart
+from personatalk.webapp.languages import choices_on_page, on_page
 from personatalk.webapp.panels import Group, Panel, PanelContext, add_gallery, add_group, add_panel
 
 # Without a graphics card the film is shown, unless the visitor has chosen otherwise.
@@ -30,11 +31,11 @@ def add_geometry() -> Group:
 
 def _add_meshes() -> Panel:
     with add_panel(strings.MESHES_LABEL, "meshes") as tab:
-        gr.Markdown(strings.GEOMETRY_NOTE)
+        gr.Markdown(on_page(strings.GEOMETRY_NOTE))
         pictures = add_gallery(strings.GEOMETRY_PICTURE, "geometry-pictures", 4)
         with gr.Row():
             ply, npz = (
-                gr.DownloadButton(label, size="sm", min_width=120, elem_id=f"download-{kind}")
+                gr.DownloadButton(on_page(label), size="sm", min_width=120, elem_id=f"download-{kind}")
                 for label, kind in ((strings.DOWNLOAD_PLY, "ply"), (strings.DOWNLOAD_NPZ, "npz"))
             )
     return Panel(tab=tab, whole=[npz], fill=_fill_meshes, moment=[pictures, ply], move=_move_meshes)
@@ -54,18 +55,29 @@ def _move_meshes(context: PanelContext) -> list[Any]:
 
 def _add_model() -> Panel:
     with add_panel(strings.MODEL_LABEL, "model") as tab:
-        gr.Markdown(strings.GEOMETRY_MODEL)
-        gr.Markdown(strings.WEBGL_MISSING, elem_id="webgl-missing")  # the page's script shows one of these, or none
-        gr.Markdown(strings.WEBGL_SOFTWARE, elem_id="webgl-software")
+        gr.Markdown(on_page(strings.GEOMETRY_MODEL))
+        gr.Markdown(
+            on_page(strings.WEBGL_MISSING), elem_id="webgl-missing"
+        )  # the page's script shows one of these, or none
+        gr.Markdown(on_page(strings.WEBGL_SOFTWARE), elem_id="webgl-software")
         with gr.Row():
-            shown = gr.Radio(strings.MODEL_VIEWS, value="model", label=strings.MODEL_VIEW, elem_id="model-view")
-            surface = gr.Radio(strings.SURFACES, value="texture", label=strings.SURFACE, elem_id="surface")
-        model = gr.Model3D(label=strings.GEOMETRY_MODEL, show_label=False, height=380, elem_id="geometry-model")
+            shown = gr.Radio(
+                choices_on_page(strings.MODEL_VIEWS),
+                value="model",
+                label=on_page(strings.MODEL_VIEW),
+                elem_id="model-view",
+            )
+            surface = gr.Radio(
+                choices_on_page(strings.SURFACES), value="texture", label=on_page(strings.SURFACE), elem_id="surface"
+            )
+        model = gr.Model3D(
+            label=on_page(strings.GEOMETRY_MODEL), show_label=False, height=380, elem_id="geometry-model"
+        )
         film = gr.Video(
-            label=strings.TURNTABLE, interactive=False, autoplay=True, loop=True, height=380, visible=False,
+            label=on_page(strings.TURNTABLE), interactive=False, autoplay=True, loop=True, height=380, visible=False,
             elem_id="turntable", buttons=["download"],
         )  # fmt: skip
-        glb = gr.DownloadButton(strings.DOWNLOAD_GLB, size="sm", min_width=120, elem_id="download-glb")
+        glb = gr.DownloadButton(on_page(strings.DOWNLOAD_GLB), size="sm", min_width=120, elem_id="download-glb")
     tab.select(None, shown, shown, js=CHOOSE_VIEW, api_visibility="private", show_progress="hidden")
     return Panel(tab=tab, settings=[shown, surface], whole=[model, film, glb], fill=_fill_model)
 
@@ -88,8 +100,10 @@ def _add_curves() -> Panel:
 
 def _add_overlay() -> Panel:
     with add_panel(strings.OVERLAY_LABEL, "overlay") as tab:
-        button = gr.Button(strings.GEOMETRY_OVERLAY_BUTTON, size="sm", elem_id="make-overlay")
-        overlay = gr.Video(label=strings.GEOMETRY_OVERLAY, interactive=False, elem_id="geometry-overlay", height=420)
+        button = gr.Button(on_page(strings.GEOMETRY_OVERLAY_BUTTON), size="sm", elem_id="make-overlay")
+        overlay = gr.Video(
+            label=on_page(strings.GEOMETRY_OVERLAY), interactive=False, elem_id="geometry-overlay", height=420
+        )
     return Panel(tab=tab, actions=[(button.click, _overlay, [overlay])])
 
 

@@ -14,6 +14,7 @@ from personatalk.inspection.references import (
 )
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart, strategies_chart, timeline_chart
+from personatalk.webapp.languages import choices_on_page, on_page, said
 from personatalk.webapp.panels import (
     Group,
     Panel,
@@ -24,7 +25,6 @@ from personatalk.webapp.panels import (
     as_table,
 )
 
-OWN = strings.REFERENCES_OWN[1]
 COLUMNS = 6
 
 
@@ -36,11 +36,11 @@ def add_references() -> Group:
 
 def _add_lips() -> Panel:
     with add_panel(strings.LIPS_LABEL, "lips") as tab:
-        gr.Markdown(strings.REFERENCES_NOTE)
+        gr.Markdown(on_page(strings.REFERENCES_NOTE))
         strategy = gr.Dropdown(
-            [strings.REFERENCES_OWN, *strings.STRATEGIES],
-            value=OWN,
-            label=strings.REFERENCES_STRATEGY,
+            choices_on_page(strings.SHOWN_STRATEGIES),
+            value=strings.OWN,
+            label=on_page(strings.REFERENCES_STRATEGY),
             elem_id="shown-strategy",
         )
         lip = add_headed_gallery(strings.REFERENCES_LIP, "lip-references", COLUMNS)
@@ -48,13 +48,13 @@ def _add_lips() -> Panel:
 
 
 def _fill_lips(context: PanelContext, strategy: str) -> list[Any]:
-    chosen = None if strategy == OWN else strategy
+    chosen = None if strategy == strings.OWN else strategy
     shown = context.gallery(f"lip_{strategy}", lambda: reference_gallery(context.inspection, "lip", chosen))
     return [_counted(strings.REFERENCES_LIP_SHOWN, shown, context.inspection.lip_bank), shown]
 
 
 def _counted(heading: str, shown: list[Any], bank: np.ndarray) -> str:
-    return heading.format(shown=len(shown), total=len(bank), gap=MIN_GAP_S)
+    return said(heading).format(shown=len(shown), total=len(bank), gap=MIN_GAP_S)
 
 
 def _add_face() -> Panel:

@@ -7,6 +7,7 @@ import gradio as gr
 from personatalk.inspection.styles import style_on_face
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart, mouth_chart, style_chart
+from personatalk.webapp.languages import on_page
 from personatalk.webapp.panels import Group, Panel, add_group, add_panel, add_picture
 
 
@@ -24,7 +25,7 @@ def _add_mouth() -> Panel:
 
 def _add_map() -> Panel:
     with add_panel(strings.MAP_LABEL, "speakers") as tab:
-        gr.Markdown(strings.STYLE_NOTE)
+        gr.Markdown(on_page(strings.STYLE_NOTE))
         speakers = add_chart("", "style-map")
     return Panel(tab=tab, whole=[speakers], fill=lambda context: [style_chart(context.inspection)])
 

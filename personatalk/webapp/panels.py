@@ -17,6 +17,8 @@ import numpy as np
 from gradio.components import Component
 
 from personatalk.inspection.recording import Inspection
+from personatalk.webapp import strings
+from personatalk.webapp.languages import on_page, said
 
 Action = tuple[Callable[..., Any], Callable[..., Any], list[Component]]
 WEBP_QUALITY = 90
@@ -53,7 +55,11 @@ class PanelContext:
         return str(path)
 
     def gallery(self, name: str, draw: Callable[[], list[tuple[np.ndarray, str]]]) -> list[tuple[str, str]]:
-        """Draw pictures with captions unless they were drawn before; returns their files and captions."""
+        """Draw pictures with captions unless they were drawn before.
+
+        Returns:
+            their files, and the captions in the language of the visitor whose event is handled
+        """
         captions = self.folder / f"{name}.json"
         if not captions.exists():
             drawn = draw()
@@ -61,7 +67,10 @@ class PanelContext:
                 self.picture(f"{name}_{number}", lambda picture=picture: picture)
             self.file(captions.name, lambda path: path.write_text(json.dumps([text for _, text in drawn])))
         texts = json.loads(captions.read_text())
-        return [(str(self.folder / f"{name}_{number}.webp"), text) for number, text in enumerate(texts)]
+        return [
+            (str(self.folder / f"{name}_{number}.webp"), said(text.replace("\n", " ")))
+            for number, text in enumerate(texts)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +142,19 @@ class Recordings:
 
 def add_group(label: str, name: str) -> gr.Tab:
     """Add a tab of the workspace."""
-    return gr.Tab(label, id=name, elem_id=name)
+    return gr.Tab(on_page(label), id=name, elem_id=name)
 
 
 def add_panel(label: str, name: str) -> gr.Tab:
     """Add a panel: a tab within the tab of a group."""
-    return gr.Tab(label, id=name, elem_id=f"panel-{name}")
+    return gr.Tab(on_page(label), id=name, elem_id=f"panel-{name}")
 
 
 def add_picture(label: str, elem_id: str) -> gr.Image:
     """Add a picture with its label above it, not over it."""
-    gr.Markdown(f"**{label}**")
+    gr.Markdown(f"**{on_page(label)}**")
     return gr.Image(
-        label=label,
+        label=on_page(label),
         show_label=False,
         interactive=False,
         type="filepath",
@@ -162,9 +171,9 @@ def add_gallery(label: str, elem_id: str, columns: int) -> gr.Gallery:
 
 def add_headed_gallery(label: str, elem_id: str, columns: int) -> tuple[gr.Markdown, gr.Gallery]:
     """Add a heading, at first a label, and below it a gallery of pictures with captions."""
-    heading = gr.Markdown(f"**{label}**")
+    heading = gr.Markdown(f"**{on_page(label)}**")
     return heading, gr.Gallery(
-        label=label,
+        label=on_page(label),
         show_label=False,
         interactive=False,
         columns=columns,
@@ -177,15 +186,18 @@ def add_headed_gallery(label: str, elem_id: str, columns: int) -> tuple[gr.Markd
 
 
 def as_table(rows: list[dict[str, Any]], label: str, without: str = "") -> str:
-    """Turn rows into an HTML table that scrolls sideways on a phone, without one of the columns."""
+    """Turn rows into an HTML table that scrolls sideways on a phone, without one of the columns.
+
+    Its texts are in the language of the visitor whose event is handled.
+    """
     names = [name for name in rows[0] if name != without]
-    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in names)
+    head = "".join(f'<th scope="col">{html.escape(said(strings.COLUMNS[name]))}</th>' for name in names)
     body = "".join("<tr>" + "".join(f"<td>{_readable(row[name])}</td>" for name in names) + "</tr>" for row in rows)
-    caption = f"<caption>{html.escape(label)}</caption>"
+    caption = f"<caption>{html.escape(said(label))}</caption>"
     return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _readable(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(said(str(value)))

@@ -83,7 +83,11 @@ def updates(outcome: Outcome) -> list[Any]:
 def add_result_view() -> ResultView:
     """Lay the result out."""
     view = gr.Radio(
-        choices_on_page(strings.VIEWS), value="side", label=strings.VIEW_LABEL, show_label=False, elem_id="view"
+        choices_on_page(strings.VIEWS),
+        value="side",
+        label=on_page(strings.VIEW_LABEL),
+        show_label=False,
+        elem_id="view",
     )
     with gr.Row(elem_id="pair"):
         before = gr.Video(label=on_page(strings.BEFORE_LABEL), interactive=False, elem_id="before", buttons=[])

@@ -179,10 +179,111 @@ PIPELINE_SAYS = {
     "no_stream": "{file} has no video stream; give a video file.",
     "no_sound": "{file} has no sound in it; give a file with an audio stream.",
     "no_length": "The sound in {file} is 0 s long, or broken; give a recording that holds speech.",
+    "unknown_video": "The video in {file} is of an unknown kind; export it as MP4.",
+    "unknown_sound": "The sound in {file} is of an unknown kind; export it as WAV.",
+    "unconverted_sound": "The sound in {file} cannot be converted ({reason}); export it as WAV.",
+    "infinite_sound": "The sound in {file} is broken: some samples are not finite numbers; export it again.",
+    "broken_sound": "The sound in {file} is 0 s long, or broken; give another recording.",
+    "channels": "{file} has {count} channels of sound; give a file with at most {most}.",
+    "unwritten": "{file} was not written: there was no frame to write.",
+    "no_excerpt": "{file} has no frame between {start} and {end} s",
     "died": (
         "The process that worked on these files ended ({reason}): a file is broken in a way that its decoder does not "
         "survive, or memory ran out; export the clip and the speech again, or use shorter ones."
     ),
+}
+
+# what the research panels show, here for its translations; lines are joined
+INSPECTION_SAYS = {
+    "listening": "listening to the speech",
+    "tracking": "tracking the face",
+    "stage_1": "stage 1: driving the geometry",
+    "references": "choosing and encoding references",
+    "stage_2": "stage 2: rendering and writing",
+    "all": "all",
+    "too_short": "speech and face overlap for too short a time",
+    "thousandths": "thousandths of the IOD",
+    "jitter_driven": "lip jitter, driven",
+    "jitter_source": "mean second difference over time; the source's own lips {jitter}",
+    "deviation_ratio": "lip aperture, deviation ratio",
+    "of_the_source": "of the source's",
+    "moves_less": "below 1 the mouth moves less than the source's",
+    "seam": "seam",
+    "of_the_gradient": "of the source's gradient",
+    "seam_meaning": "gradient across the mask's edge, {count} frames; 1 is no visible seam",
+    "switching": "switching of {kind} references",
+    "per_frame": "of the weight, per frame",
+    "weight_moves": "share of the weight that moves to other references",
+    "measured_mouth": "measured mouth",
+    "aperture_measured": "lip aperture, measured",
+    "correlation": "correlation",
+    "aperture_meaning": "of the lip aperture in the dub with the driven one; 1 is perfect",
+    "jitter_measured": "lip jitter, measured",
+    "jitter_meaning": "mean second difference over time of the lips in the dub",
+    "sync_offset": "sync offset, {which} mouth",
+    "sync_confidence": "sync confidence, {which} mouth",
+    "offset_meaning": "of the mouth after the sound; negative before it",
+    "log_odds": "log odds",
+    "confidence_meaning": "of that offset against the others; the offset is reliable from about 6 on",
+    "identity": "identity",
+    "embeddings": "distance of embeddings",
+    "identity_meaning": ("dub to its source frame; between frames of the source {distance}; from .6 on another person"),
+    "driven": "driven",
+    "measured": "measured",
+    "lip": "lip",
+    "passed_through": "this frame was left as it is: no usable face",
+    "lip_attention": "Lip-Attention gives {share} of frame {frame}: where (yellow)",
+    "face_attention": "Face-Attention gives {share} of frame {frame}: where (yellow)",
+    "of_it": "{share} of it from frame {frame}",
+    "traced": "frame {frame} of the dub",
+    "traced_source": "frame {frame} of the dub: this pixel is the source's own",
+    "sampled": "{share} from {kind} frame {frame}, learnt step {x}, {y} px",
+    "prior_source": "source of frame {frame}",
+    "prior": "predicted from all references, at half the renderer's size",
+    "prior_nothing": "nothing was predicted: references of another video, or too few frames",
+    "prior_uncertainty": "its uncertainty",
+    "prior_result": "result",
+    "template": "template: neutral face of this person",
+    "estimated": "estimated from the source",
+    "driven_mesh": "driven by the speech",
+    "dub_at": "the dub at {seconds} s (frame {frame})",
+    "reference": "frame {frame} at {seconds} s, aperture {aperture}",
+    "reference_nearest": "{reference}; nearest to {share} of driven mouths ({distance} IOD)",
+    "reference_chosen": "{reference}; chosen {reason} ({distance} IOD)",
+    "coverage": "so that every driven mouth has a near one",
+    "paper": "evenly by lip aperture",
+    "random": "at random",
+    "nearest": "nearest to the mean of the driven mouths",
+    "axis": "axis {number}, {share} of the differences between speakers; {direction}: {first}, {second}",
+    "trait": "{amount} {trait} (r {correlation})",
+    "to_the_right": "to the right",
+    "up": "up",
+    "more": "more",
+    "less": "less",
+    "mean_aperture": "mean lip aperture",
+    "aperture_deviation": "deviation of lip aperture",
+    "mean_width": "mean mouth width beyond rest",
+    "width_deviation": "deviation of mouth width",
+    "drawn_back": "lips drawn back",
+    "lowered": "lips lowered",
+    "gone": "{file} is gone; its frames {frames} cannot be shown",
+}
+COLUMNS = {
+    "stage": "stage",
+    "seconds": "seconds",
+    "share": "share",
+    "ms_per_frame": "ms per frame",
+    "peak_memory_mb": "peak memory, MB",
+    "strategy": "strategy",
+    "mean_distance": "mean distance",
+    "p95_distance": "95 % of distances below",
+    "min_aperture": "least aperture",
+    "max_aperture": "largest aperture",
+    "shared_frames": "shared with this dub",
+    "name": "name",
+    "value": "value",
+    "unit": "unit",
+    "meaning": "meaning",
 }
 
 # the result
@@ -275,7 +376,7 @@ CHART_HELP = "Click a chart to go there, drag over it to repeat a stretch."
 CHART_SOURCE, CHART_ASKED, CHART_SEEN = "the clip", "asked for", "seen in the dub"
 CHART_APERTURE, CHART_WIDTH, CHART_SPEECH = "lip aperture", "mouth width", "new speech"
 CHART_CLOSED, CHART_VOICE, CHART_OTHERS = "lips shut", "voice", "others"
-CHART_TURNS = {"yaw": "driven", "pitch": "seen", "roll": "source"}
+CHART_TURNS = {"yaw": "yaw", "pitch": "pitch", "roll": "roll"}
 CHART_TURN, CHART_DEGREES, CHART_SIZE, CHART_EYES = (
     "head turn",
     "degrees",
@@ -308,7 +409,8 @@ WEBGL_MISSING = (
     "other programs."
 )
 WEBGL_SOFTWARE = "This browser draws WebGL in software: the 3-D view is slow, so a film is shown first."
-MODEL_VIEW, MODEL_VIEWS = "Shown as", [("3-D view", "model"), ("film", "film")]
+MODEL_VIEW = "Shown as"
+MODEL_VIEWS = [("3-D view", "model"), ("film", "film")]
 SURFACE = "Surface (lines and expression: film only)"
 SURFACES = [("clip", "texture"), ("lines", "wireframe"), ("expression", "expression"), ("grey", "grey")]
 TURNTABLE = "Template, estimated and driven face, turning"
@@ -333,7 +435,8 @@ REFERENCES_NOTE = (
     "The new mouth's pixels come from these frames. Another strategy only shows what it would have selected."
 )
 REFERENCES_STRATEGY = "Lip references selected by"
-REFERENCES_OWN = ("this dub", "own")
+OWN = "own"
+SHOWN_STRATEGIES = [("this dub", OWN), *STRATEGIES]
 REFERENCES_LIP, REFERENCES_FACE = "Lip references", "Face references"
 REFERENCES_LIP_SHOWN = "**Lip references**: of the dub's {total}, the {shown} that serve most frames"
 REFERENCES_FACE_SHOWN = (
@@ -365,7 +468,6 @@ STAGE_DRIVEN = "3. The geometry that the new speech drives"
 STAGE_PRIOR = "4. The texture that all references predict"
 STAGE_ATTENTION = "5. From which reference each pixel is sampled"
 STAGE_DUB = "6. The dub"
-STAGES_COLUMNS = ("stage", "seconds", "share", "ms per frame", "peak memory, MB")
 STAGES_TABLE, FIGURES_TABLE = "Time and memory of each stage", "Figures of this dub"
 SEEN_BUTTON = "Measure the dubbed video too (tracks its face, which takes as long as for the clip)"
 SEEN_TABLE = "Figures of the mouth in the dubbed video, tracked anew"

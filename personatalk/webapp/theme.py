@@ -8,6 +8,7 @@ from pathlib import Path
 from gradio.themes import Color, Soft
 
 from personatalk.webapp import strings
+from personatalk.webapp.languages import translations_of
 
 STATIC = Path(__file__).parent / "static"
 
@@ -30,6 +31,12 @@ PICTURE_NAMES = {
     "style-face": strings.STYLE_FACE,
     "attention-colours": strings.ATTENTION_COLOURS,
 }
+# What templates and scripts say; all else is translated by Gradio, or on the server.
+BROWSER_TEXTS = [
+    *(strings.TIME_BAR, strings.TIME_LABEL, strings.PLAY, strings.PAUSE, strings.FRAME_BACK, strings.FRAME_ON),
+    *(strings.LOOP, strings.LOOP_HELP, strings.PLACE, strings.NO_FRAMES, strings.CHART_HELP),
+    *(strings.WIPE_LABEL, strings.BEFORE_LABEL, strings.AFTER_LABEL, strings.NO_MOUTH, *PICTURE_NAMES.values()),
+]
 # Not in the style sheet, whose rules Gradio lets begin below the document.
 OUTER_STYLE = """
   #webgl-missing, #webgl-software {display: none}
@@ -49,6 +56,7 @@ def _script(name: str, **values: object) -> str:
 
 
 SCRIPTS = [
+    _script("texts.js", TEXTS=translations_of(BROWSER_TEXTS)),
     _script("names.js", NAMES=PICTURE_NAMES),
     _script("player.js"),
     _script("charts.js"),

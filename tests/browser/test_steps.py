@@ -17,6 +17,7 @@ from tone_voice import SENTENCE_S, ToneVoice, write_voice
 
 from browser.visiting import (
     IN_A_BROWSER,
+    PANELS,
     assert_can_be_read,
     assert_no_sideways_scrolling,
     assert_shows_something,
@@ -30,7 +31,7 @@ from browser.visiting import (
 from personatalk.media.still import first_frame
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import RECORD
-from personatalk.webapp.languages import MARK, TRANSLATIONS
+from personatalk.webapp.languages import KEYS, MARK, TRANSLATIONS
 from personatalk.webapp.text_box import SOUND_NAME
 from personatalk.webapp.text_to_speech import Voice
 
@@ -257,6 +258,40 @@ def test_errors_and_progress_are_read_in_the_language_of_the_browser(visit, serv
     page.locator("#status").get_by_text(texts["STOPPED"]).wait_for()
 
 
+@pytest.mark.parametrize("locale", ["de-DE", "zh-CN"])
+def test_bar_charts_and_panels_are_read_in_the_language_of_the_browser(
+    visit, serve, speech, tmp_path, recording, locale
+):
+    texts = TRANSLATIONS[locale.partition("-")[0]]
+    page = visit(serve(RecordedPipeline(recording[0])), locale=locale)
+    page.locator("#time-bar output").get_by_text(texts["NO_FRAMES"]).wait_for()
+    page.locator("#clip input[type=file]").set_input_files(write_clip(tmp_path / "clip.mp4", 60))
+    page.locator("#clip video").wait_for()
+    page.locator("#speech input[type=file]").set_input_files(speech)
+    page.get_by_label(texts["CONSENT_LABEL"]).check()
+    page.locator("#dub").click()
+    wait_for_result(page, texts["SUMMARY"].partition("{seconds}")[0].format(frames=60, fps=25))
+    for name in ("FRAME_BACK", "FRAME_ON", "PLAY", "TIME_LABEL"):
+        page.locator("#time-bar").get_by_label(texts[name], exact=True).wait_for()
+    page.locator("#speech-chart").get_by_text(texts["CHART_APERTURE"]).wait_for()
+    english = [text for text, key in KEYS.items() if len(text) > 4 and texts[key] != text]
+    for (group, panel), shows in PANELS.items():
+        open_panel(page, group, panel)
+        page.locator(shows).first.wait_for()
+        page.wait_for_timeout(500)
+        left = page.evaluate(TEXTS_SHOWN, english)
+        assert not left, (panel, left)
+
+
+TEXTS_SHOWN = """(texts) => {
+  const wanted = new Set(texts), found = [], workspace = document.querySelector("#workspace");
+  const walker = document.createTreeWalker(workspace, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const {data, parentElement} = walker.currentNode;
+    if (wanted.has(data.trim()) || / of | the /.test(data)) if (parentElement.checkVisibility()) found.push(data);
+  }
+  return found;
+}"""
 FITS = "button => button.scrollWidth <= button.clientWidth + 1"
 
 

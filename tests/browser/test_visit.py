@@ -13,6 +13,7 @@ from browser.visiting import (
     ARTIFACTS,
     DUB_TIMEOUT_MS,
     IN_A_BROWSER,
+    PANELS,
     assert_no_sideways_scrolling,
     assert_shows_something,
     give,
@@ -163,25 +164,6 @@ COVERED_BY_NOTHING = """() => {
       if (!bar.contains(document.elementFromPoint(x, y))) return false;
   return true;
 }"""
-PANELS = {  # what each shows
-    ("geometry", "meshes"): "#geometry-pictures img",
-    ("geometry", "curves"): "#geometry-curves svg",
-    ("style", "mouth"): "#style-curves svg",
-    ("style", "speakers"): "#style-map svg",
-    ("style", "onface"): "#style-face img",
-    ("references", "lips"): "#lip-references img",
-    ("references", "skin"): "#face-references img",
-    ("references", "timeline"): "#references-timeline svg",
-    ("references", "strategies-panel"): "#strategies svg",
-    ("attention", "trace"): "#attention-colours img",
-    ("attention", "attention-lip"): "#lip-weights img",
-    ("attention", "attention-face"): "#face-weights img",
-    ("attention", "prior"): "#attention-prior img",
-    ("attention", "shares"): "#attention-time svg",
-    ("figures", "pictures"): "#stage-pictures img",
-    ("figures", "stages"): "#stage-table table",
-    ("figures", "merits"): "#merit-table table",
-}
 
 
 @pytest.mark.weights

@@ -77,6 +77,27 @@ def open_from_menu(page, name: str) -> None:
     page.locator("#tabs > .tab-wrapper .overflow-dropdown button").get_by_text(labels[name], exact=True).click()
 
 
+PANELS = {  # what each shows
+    ("geometry", "meshes"): "#geometry-pictures img",
+    ("geometry", "curves"): "#geometry-curves svg",
+    ("style", "mouth"): "#style-curves svg",
+    ("style", "speakers"): "#style-map svg",
+    ("style", "onface"): "#style-face img",
+    ("references", "lips"): "#lip-references img",
+    ("references", "skin"): "#face-references img",
+    ("references", "timeline"): "#references-timeline svg",
+    ("references", "strategies-panel"): "#strategies svg",
+    ("attention", "trace"): "#attention-colours img",
+    ("attention", "attention-lip"): "#lip-weights img",
+    ("attention", "attention-face"): "#face-weights img",
+    ("attention", "prior"): "#attention-prior img",
+    ("attention", "shares"): "#attention-time svg",
+    ("figures", "pictures"): "#stage-pictures img",
+    ("figures", "stages"): "#stage-table table",
+    ("figures", "merits"): "#merit-table table",
+}
+
+
 def move_bar(page, frame: int) -> None:
     """Choose a frame."""
     page.locator("#time-bar input").fill(str(frame))

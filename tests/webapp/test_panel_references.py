@@ -6,7 +6,8 @@ import pytest
 from recorded_run import record_run
 
 from personatalk.inspection.recording import Inspection
-from personatalk.webapp.panel_references import OWN, _fill_faces, _fill_lips
+from personatalk.webapp import strings
+from personatalk.webapp.panel_references import _fill_faces, _fill_lips
 from personatalk.webapp.panels import PanelContext
 
 
@@ -19,7 +20,7 @@ def context(tmp_path):
 
 def test_references_are_counted(context):
     total = len(context.inspection.lip_bank)
-    for strategy in (OWN, "random"):
+    for strategy in (strings.OWN, "random"):
         heading, shown = _fill_lips(context, strategy)
         assert len(shown) == min(total, 16) and f"the dub's {total}, the {len(shown)} that" in heading
     heading, shown = _fill_faces(context)

@@ -164,6 +164,7 @@ function drawPlane(holder, plane, {common = []}) {
 // --- the whole chart
 
 function mount(element, props, watch) {
+  window.translate(element);
   const holder = element.querySelector(".chart");
   let rows = [], planes = [], hovered = null, pressed = null, drawnWidth = 0;
   const chart = () => props.value;

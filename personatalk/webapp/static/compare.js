@@ -4,6 +4,7 @@
 const GAIN = 2, WIDE = 1.9, HIGH = 1.25; // pixels for one of the video; size of the cut in widths of the mouth
 
 function mount(element, props, watch) {
+  window.translate(element);
   const pair = () => document.getElementById("pair");
   const range = element.querySelector("input"), missing = element.querySelector(".no-mouth");
   const cuts = [["before", ".mouth-before"], ["result", ".mouth-after"]].map(([id, name]) => [id, element.querySelector(name)]);

@@ -3,11 +3,13 @@
 
 const names = NAMES;
 const name = () => {
-  for (const [id, text] of Object.entries(names))
+  for (const [id, english] of Object.entries(names)) {
+    const text = window.said(english);
     for (const picture of document.querySelectorAll(`#${id} img`)) {
       if (picture.alt !== text) picture.alt = text;
       picture.closest("button")?.setAttribute("aria-label", text);
     }
+  }
   for (const empty of document.querySelectorAll(".empty[aria-label]")) empty.setAttribute("role", "img");
   for (const head of document.querySelectorAll(".toast-header[role=button]"))
     for (const attribute of ["role", "tabindex"]) head.removeAttribute(attribute);

@@ -169,9 +169,11 @@ document.addEventListener("keydown", (event) => {
 // --- the bar
 
 function mountBar(element, props, trigger, watch) {
+  window.translate(element);
   const one = (name) => element.querySelector(name);
   const [play, range, place, loop] = [".play", "input", "output", ".loop"].map(one);
   const texts = JSON.parse(one(".time-bar").dataset.texts);
+  for (const key in texts) texts[key] = window.said(texts[key]);
   play.onclick = toggle;
   one(".back").onclick = () => step(-1);
   one(".on").onclick = () => step(1);
