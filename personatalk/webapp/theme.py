@@ -63,5 +63,6 @@ SCRIPTS = [
     _script("compare.js"),
     _script("webgl.js"),
     _script("sides.js"),
+    _script("folds.js"),
 ]
 HEAD = "".join(SCRIPTS) + f"<style>{OUTER_STYLE}</style>"

@@ -71,6 +71,7 @@ def test_both_of_two_are_listed_and_each_gets_a_speech(visit, serve, tmp_path, s
     assert_no_sideways_scrolling(page)
     assert height_in_windows(page) < 2
     page.screenshot(path=ARTIFACTS / f"persons_{size}.png", full_page=True)
+    assert_all_can_be_asked_to_be_open(page, size)
     page.get_by_label(strings.CONSENT_LABEL).check()
     page.locator("#dub").click()
     wait_for_result(page, "5 frames")
@@ -79,6 +80,25 @@ def test_both_of_two_are_listed_and_each_gets_a_speech(visit, serve, tmp_path, s
         0: SPEECHES[1].read_bytes(),
     }
     assert list(pipeline.speeches) == [1, 0]
+
+
+def assert_all_can_be_asked_to_be_open(page, size: str) -> None:
+    """With a long list of persons and an upload for each, whichever is opened last leaves the page below 2 windows."""
+    row = page.locator("#persons li").first
+    upload = page.locator("#speech-0")
+    upload.evaluate("upload => upload.parentElement.append(upload.cloneNode(true))")  # of a third person
+    row.evaluate("row => { for (let i = 0; i < 6; i++) row.parentElement.append(row.cloneNode(true)); }")
+    for opened, other in (("options", "other-speeches"), ("other-speeches", "options")):
+        page.locator(f"#{opened} > button").click()
+        content = page.locator(f"#{opened} [data-testid=accordion-content]")
+        content.wait_for()
+        page.locator(f"#{other} [data-testid=accordion-content]").wait_for(state="hidden")
+        page.wait_for_timeout(1000)  # until it has unfolded
+        page.screenshot(path=ARTIFACTS / f"{opened}_{size}.png", full_page=True)
+        assert height_in_windows(page) < 2, opened
+    assert upload.first.is_visible()  # with what was given before
+    upload.last.evaluate("upload => upload.remove()")
+    page.evaluate("document.querySelectorAll('#persons li:nth-child(n + 3)').forEach((row) => row.remove())")
 
 
 def test_of_one_the_panel_is_shown_only_to_who_asks_and_goes_with_the_clip(visit, serve, tmp_path):
