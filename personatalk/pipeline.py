@@ -105,7 +105,7 @@ class DubbingPipeline:
         *,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
-        record: Observer | None = None,
+        record: Observer | Sequence[Observer] | None = None,
         stretch: tuple[float, float] | None = None,
         resume: bool = False,
     ) -> DubbingResult:
@@ -120,7 +120,7 @@ class DubbingPipeline:
             progress: told (share done, what is being done).
             should_stop: asked often; true ends the run with CancelledError and leaves no file.
             record: looks on; inspection.Recorder keeps everything for the researcher. Of several faces it sees the
-                first.
+                first; several observers see one each, in the order of the speeches.
             stretch: (start, end) s; only this part of the output is rendered and written, as it is in the whole.
             resume: keep what is finished in a folder beside the output, its name and ".unfinished", until all is
                 done, and go on from what a run that was ended has left there.
@@ -133,11 +133,12 @@ class DubbingPipeline:
         roles = roles_of(audio, options)
         sounds = [role.audio for role in roles]
         check_target(output, [path for path in (video, *sounds, options.style_video, options.reference_video) if path])
-        if record and resume:
+        observers = observers_of(record, len(roles))
+        if observers and resume:
             raise OptionError("a run that is looked into cannot be resumed; leave out one of the two")
         asked = self._asked(video, roles, stretch) if resume else None
         with compiling_ahead(), keeping(output, asked) as kept, moving(video, sounds) as clip:
-            run = Run(progress, should_stop, measures_memory=record is not None, kept=kept)
+            run = Run(progress, should_stop, measures_memory=bool(observers), kept=kept)
             fps = float(probe_video(clip).fps)
             dubs = self.prepare(clip, roles, run)
             if stretch:
@@ -145,17 +146,17 @@ class DubbingPipeline:
                 stretch = dubs[0].driven.timeline.seconds(positions)
                 dubs = [dub.part(positions, stretch) for dub in dubs]
             with run.stage("render", "rendering"), sound_of(sounds, stretch) as sound:
-                if record:
-                    record.begin(scene_of(self.mesh, dubs[0]))
+                for observer, dub in zip(observers, dubs, strict=False):
+                    observer.begin(scene_of(self.mesh, dub))
                 renderers = [self.clip_renderer(dub.faces, dub.driven, dub.bank) for dub in dubs]
                 timeline = dubs[0].driven.timeline
                 with VideoWriter(output, source=clip, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
-                    is_dubbed = self.render(renderers, timeline, clip, writer, run, record=record)
+                    is_dubbed = self.render(renderers, timeline, clip, writer, run, observers=observers)
             report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, renderers=renderers)
             report["hints"] = hints_about(sounds)
             report["lost"] = what_is_lost(clip, *sounds, keeps_timeline=timeline.end_pts is None)
-        if record:
-            record.finish(report)
+        for observer in observers:
+            observer.finish(report)
         return DubbingResult(
             video=output,
             num_frames=len(is_dubbed),
@@ -372,7 +373,7 @@ class DubbingPipeline:
         writer: VideoWriter,
         run: Run,
         *,
-        record: Observer | None = None,
+        observers: Sequence[Observer] = (),
     ) -> np.ndarray:
         """Stage 2 over all frames, on all cores, written as they come.
 
@@ -382,7 +383,7 @@ class DubbingPipeline:
             video: the source.
             writer: of the output.
             run: told of each frame.
-            record: sees what the first renderer makes.
+            observers: each sees what one of the renderers makes, in their order.
 
         Returns:
             [N, faces] bool: whether a face is dubbed in each frame; if not, the source stands.
@@ -391,30 +392,45 @@ class DubbingPipeline:
             NoFaceError: no face is dubbed in any frame.
         """
 
-        def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, Pixels, np.ndarray, RenderedFrame | None]:
-            """Position, source, result, [faces] bool dubbed, what the first renderer made; None where it was kept."""
+        def finish(item: tuple[int, Pixels]) -> tuple[int, Pixels, Pixels, np.ndarray, list[RenderedFrame]]:
+            """Position, source, result, [faces] bool dubbed, what the observers see; nothing where it was kept."""
             position, source = item
             if known := run.kept.frame(position):
-                return position, source, with_changes(source, known.changes), known.is_dubbed, None
+                return position, source, with_changes(source, known.changes), known.is_dubbed, []
             rendered, pixels = [], source
             for renderer in renderers:
                 rendered.append(renderer.render(position, pixels))
                 pixels = rendered[-1].pixels
-            return position, source, pixels, np.array([each.is_dubbed for each in rendered]), rendered[0]
+            dubbed = np.array([each.is_dubbed for each in rendered])
+            return position, source, pixels, dubbed, rendered[: len(observers)]
 
         is_dubbed = np.zeros((len(timeline.order), len(renderers)), bool)
         images = read_ahead(enumerate(read_in_order(video, timeline)))
         with closing(map_in_order(finish, images, num_workers())) as frames:
-            for position, source, pixels, dubbed, first in frames:
+            for position, source, pixels, dubbed, seen in frames:
                 run.step(position, len(is_dubbed))
                 is_dubbed[position] = dubbed
-                if record and first:
-                    record.frame(position, source, first)
+                for observer, rendered in zip(observers, seen, strict=False):
+                    observer.frame(position, source, rendered)
                 run.kept.add_frame(position, dubbed, partial(changes_between, source, pixels))
                 writer.write(pixels, int(timeline.pts[position]))
         if not is_dubbed.any():
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return is_dubbed
+
+
+def observers_of(record: Observer | Sequence[Observer] | None, num_faces: int) -> Sequence[Observer]:
+    """Who looks on at a dub, each at another face.
+
+    Raises:
+        ValueError: there are more of them than faces.
+    """
+    if record is None:
+        return ()
+    observers = record if isinstance(record, Sequence) else [record]
+    if len(observers) > num_faces:
+        raise ValueError(f"{len(observers)} observers cannot look at {num_faces} faces, one at each")
+    return observers
 
 
 def content_of(path: Path | None) -> str:

@@ -41,14 +41,14 @@ def _everything(outcome: Outcome, path: Path) -> None:
     """Both videos, both beside each other, the report and the geometry."""
     files = {f"before{outcome.before.suffix}": outcome.before, "dubbed.mp4": outcome.video}
     files |= {"report.json": outcome.report, "side_by_side.mp4": make_file(outcome, "side")}
-    if outcome.record is not None and (outcome.record / RECORDING).is_file():
-        inspection = Inspection.load(outcome.record)
-        for name, write in (
-            ("geometry.npz", lambda path: save_mesh(inspection, 0, path)),
-            ("geometry.glb", lambda path: geometry_glb(inspection, path, textured=True)),
-        ):
-            files[name] = outcome.folder / f"zip-{name}"
-            write(files[name])
+    records = {f"person_{number + 1}_": record for number, record in outcome.records.items()}
+    for person, record in (records or {"": outcome.record}).items():
+        if record is None or not (record / RECORDING).is_file():
+            continue
+        inspection, names = Inspection.load(record), [f"{person}geometry.npz", f"{person}geometry.glb"]
+        files |= {name: outcome.folder / f"zip-{name}" for name in names}
+        save_mesh(inspection, 0, files[names[0]])
+        geometry_glb(inspection, files[names[1]], textured=True)
     with zipfile.ZipFile(path, "w") as archive:
         for name, file in files.items():
             archive.write(file, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -33,11 +33,11 @@ from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.persons_list import ClipPersons, list_persons
 from personatalk.webapp.preview import Job, preview_of
 from personatalk.webapp.run_summary import summarise, without_folders
-from personatalk.webapp.sync_judge import SyncJudge
+from personatalk.webapp.sync_judge import Judgement, SyncJudge
 from personatalk.webapp.time_estimate import Work
 from personatalk.worker import Worker
 
-RECORD, SEEN, BEFORE, STILL, OWN_SOUND = "record", "seen.npz", "before.mp4", "still.mp4", "own_sound.wav"
+RECORD, SEEN, BEFORE, STILL, OWN_SOUND = "record", "seen.npz", "before.mp4", "still.mp4", "own_sound_{number}.wav"
 
 Result = TypeVar("Result")
 
@@ -51,7 +51,9 @@ class Outcome:
         before: the clip, the excerpt of it, or the clip that a still image has become.
         video: dubbed.
         report: JSON.
-        record: folder of what the research panels show; None where nobody asked for it.
+        record: folder of what the research panels show; None where nobody asked for it. Of several persons who were
+            dubbed, that of the first.
+        records: where several were dubbed, the folders of all, by the person's number.
         summary: a sentence a line, English.
         num_frames: of the video.
         fps: of the video.
@@ -72,6 +74,7 @@ class Outcome:
     seconds: float
     work: Work | None = None
     timings: dict[str, float] = field(default_factory=dict, hash=False)  # Gradio hashes what a session keeps
+    records: dict[int, Path] = field(default_factory=dict, hash=False)
     example: str | None = None
 
 
@@ -189,7 +192,8 @@ def make_dub(
         PersonaTalkError: stopped, or nothing to dub.
     """
     job = planned(job, folder, memory, is_preview=is_preview)
-    judge = ClipJudge(Recorder(folder / RECORD) if record else None)
+    records = records_of(job, folder) if record else {}
+    judges = [ClipJudge(Recorder(records[number]) if record else None) for number in job.numbers]
     has_kernels, pipeline = are_compiled(), studio.pipeline
     if progress and not has_kernels:
         progress = with_kernel_note(progress)
@@ -203,14 +207,13 @@ def make_dub(
         job.common_options,
         progress=progress,
         should_stop=should_stop,
-        record=judge,
+        record=judges if job.others else judges[0],
         stretch=job.stretch,
     )
     if progress and studio.judge:
         progress(1.0, strings.JUDGING)
-    judgement = studio.judge(result.video, judge.posed, sound=own_sound(job, folder)) if studio.judge else None
-    if judgement and record:
-        np.savez(folder / RECORD / SEEN, times=judgement.times, aperture=judgement.aperture)
+    judgements = judge_each(studio.judge, result.video, judges, own_sounds(job, folder))
+    keep_seen(records.values(), judgements)
     report = folder / "report.json"
     report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
     return Outcome(
@@ -218,12 +221,12 @@ def make_dub(
         before=cut_video(job.clip, folder / BEFORE, *job.stretch) if job.stretch else job.clip,
         video=result.video,
         report=report,
-        record=folder / RECORD if record else None,
+        record=next(iter(records.values()), None),
+        records=records if job.others else {},
         summary=summarise(
             result,
-            judgement.synchrony if judgement else None,
-            is_judged=studio.judge is not None,
-            facts=judge.facts,
+            [judgement and judgement.synchrony for judgement in judgements],
+            facts=[judge.facts for judge in judges if judge.facts],
         ),
         num_frames=result.num_frames,
         fps=result.fps,
@@ -255,11 +258,46 @@ def moving_clip(clip: Path, speeches: Sequence[Path], folder: Path, memory: Path
     return still
 
 
-def own_sound(job: Job, folder: Path) -> Path | None:
-    """What the first of several persons says in a dub, by which it is judged; None where only one speaks."""
+def judge_each(
+    judge: SyncJudge | None, video: Path, persons: Sequence[ClipJudge], sounds: Sequence[Path | None]
+) -> list[Judgement | None]:
+    """Measure the synchrony of each dubbed person with what it says; nothing where there is no judge.
+
+    Args:
+        judge: measures.
+        video: dubbed.
+        persons: who have seen the dub of one person each.
+        sounds: of the persons; None stands for the video's own.
+    """
+    if judge is None:
+        return []
+    return [judge(video, person.posed, sound=sound) for person, sound in zip(persons, sounds, strict=True)]
+
+
+def keep_seen(records: Iterable[Path], judgements: Sequence[Judgement | None]) -> None:
+    """Keep the lip aperture that was seen of each person in its recording, for the charts."""
+    for record, judgement in zip(records, judgements, strict=False):
+        if judgement:
+            np.savez(record / SEEN, times=judgement.times, aperture=judgement.aperture)
+
+
+def records_of(job: Job, folder: Path) -> dict[int, Path]:
+    """Where what the research panels show is recorded, by the number of the person.
+
+    What is made for the panels lies beside it, so that each further person has a folder.
+    """
+    first, *others = job.numbers
+    return {first: folder / RECORD} | {number: folder / f"person_{number}" / RECORD for number in others}
+
+
+def own_sounds(job: Job, folder: Path) -> list[Path | None]:
+    """What each of several persons says in a dub, by which they are judged; None where only one speaks."""
     if not job.others:
-        return None
-    return cut_sound(job.speech, folder / OWN_SOUND, *job.stretch) if job.stretch else job.speech
+        return [None]
+    if job.stretch is None:
+        return list(job.speeches)
+    names = zip(job.numbers, job.speeches, strict=True)
+    return [cut_sound(speech, folder / OWN_SOUND.format(number=number), *job.stretch) for number, speech in names]
 
 
 def with_kernel_note(progress: Progress) -> Progress:

@@ -46,6 +46,11 @@ class Job:
         return [self.speech, *self.others.values()]
 
     @property
+    def numbers(self) -> list[int]:
+        """Of the persons who speak, in the order of `speeches`; where it is one, 0 stands for whoever it is."""
+        return [int(self.options.face or 0), *self.others]
+
+    @property
     def audio(self) -> Path | dict[int, Path]:
         """The speech, or the speech of each, as `DubbingPipeline.dub` takes it."""
         return {int(self.options.face or 0): self.speech, **self.others} if self.others else self.speech

@@ -11,6 +11,7 @@ from gradio.components import Component
 
 from personatalk.webapp import strings
 from personatalk.webapp.charts import add_chart
+from personatalk.webapp.face_panel import name_of
 from personatalk.webapp.files import MAKERS, make_file
 from personatalk.webapp.languages import choices_on_page, follow, on_page, said
 from personatalk.webapp.messages import errors_as_messages
@@ -41,6 +42,7 @@ class ResultView:
     Attributes:
         outcome: State; the Outcome that is shown, or None.
         view: how before and after are compared, one of `strings.VIEWS`.
+        person: number of the person whose recording is shown; hidden unless several were dubbed.
         compare: draws the wipe and the mouths; its value is {"mouth": places of the mouth}.
         chart: lip aperture and speech over time.
         makers: buttons that make a file, by its name.
@@ -49,6 +51,7 @@ class ResultView:
 
     outcome: gr.State
     view: gr.Radio
+    person: gr.Dropdown
     before: gr.Video
     after: gr.Video
     compare: gr.HTML
@@ -63,13 +66,18 @@ class ResultView:
     def outputs(self) -> list[Component]:
         """In the order of `updates`."""
         videos, files = [self.before, self.after], [self.video_file, self.report_file]
-        return [self.outcome, *videos, self.summary, *files, *self.makers.values(), self.made_file]
+        return [self.outcome, self.person, *videos, self.summary, *files, *self.makers.values(), self.made_file]
 
 
 def updates(outcome: Outcome) -> list[Any]:
     """Show an outcome in the visitor's language: new values of `ResultView.outputs`."""
     return [
         outcome,
+        gr.Dropdown(
+            [(name_of(number), number) for number in outcome.records],
+            value=next(iter(outcome.records), None),
+            visible=len(outcome.records) > 1,
+        ),
         str(outcome.before),
         str(outcome.video),
         said(outcome.summary),
@@ -89,6 +97,7 @@ def add_result_view() -> ResultView:
         show_label=False,
         elem_id="view",
     )
+    person = gr.Dropdown([], label=on_page(strings.SHOWN_PERSON), visible=False, elem_id="shown-person")
     with gr.Row(elem_id="pair"):
         before = gr.Video(label=on_page(strings.BEFORE_LABEL), interactive=False, elem_id="before", buttons=[])
         after = gr.Video(label=on_page(strings.AFTER_LABEL), interactive=False, elem_id="result", buttons=[])
@@ -117,6 +126,7 @@ def add_result_view() -> ResultView:
     result = ResultView(
         outcome=gr.State(None),
         view=view,
+        person=person,
         before=before,
         after=after,
         compare=compare,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,34 +50,35 @@ def without_folders(report: dict[str, Any]) -> dict[str, Any]:
 
 def summarise(
     result: DubbingResult,
-    synchrony: Synchrony | None = None,
+    synchronies: Sequence[Synchrony | None] = (),
     *,
-    is_judged: bool = False,
-    facts: ClipFacts | None = None,
+    facts: Sequence[ClipFacts] = (),
 ) -> str:
     """Say in a few lines what was done, how well, how long it took, and what a visitor may not have meant.
 
     Args:
         result: of the dub.
-        synchrony: of the dubbed video; None where it could not be measured.
-        is_judged: whether a measurement was tried.
-        facts: of the clip, for warnings where the result is likely poor.
+        synchronies: of each face with its speech; None where it could not be measured. Empty where nobody tried.
+        facts: of each face in the clip, for warnings where the result is likely poor.
     """
     seconds = sum(result.timings.values())
     lines = [strings.SUMMARY.format(frames=result.num_frames, fps=result.fps, seconds=seconds)]
     faces = result.report.get("faces", [{"num_passed_through": result.num_passed_through}])
     for place, face in enumerate(faces):
-        told = [describe_synchrony(synchrony)] if is_judged and place == 0 else []  # the first is judged
-        told += describe_face(result.report | face)
-        if "face" in face:
-            told = [strings.SUMMARY_OF_PERSON.format(number=face["face"] + 1, text=text) for text in told]
-        lines += told
+        told = [describe_synchrony(each) for each in synchronies[place : place + 1]]
+        lines += [_of_person(text, face) for text in told + describe_face(result.report | face)]
     hints = result.report.get("hints", [])
     lines += [strings.WARNING.format(text=hint) for hint in hints]
     if not hints and result.report.get("lip_aperture", {}).get("deviation", 1.0) < SILENT_DEVIATION:
         lines.append(strings.WARNING.format(text=strings.SUMMARY_SILENT))
-    lines += [strings.WARNING.format(text=text) for text in (facts.warnings() if facts else ())]
+    for face, found in zip(faces, facts, strict=False):
+        lines += [strings.WARNING.format(text=_of_person(text, face)) for text in found.warnings()]
     return "\n".join(lines)
+
+
+def _of_person(text: str, face: dict[str, Any]) -> str:
+    """Say whom of several a sentence is about; `face` is its part of the report."""
+    return strings.SUMMARY_OF_PERSON.format(number=face["face"] + 1, text=text) if "face" in face else text
 
 
 def describe_face(report: dict[str, Any]) -> list[str]:

@@ -330,6 +330,7 @@ SUMMARY_LABEL = "What was done"
 NO_RESULT = "The result appears here."
 VIEW_LABEL = "How before and after are compared"
 VIEWS = [("Side by side", "side"), ("Wipe", "wipe"), ("Mouth, 2×", "mouth")]
+SHOWN_PERSON = "Person shown in the charts and panels"
 WIPE_LABEL = "Left of the line: before; right of it: dubbed"
 NO_MOUTH = "Where the mouth is, is known once a dub has found a face."
 DOWNLOAD_VIDEO, DOWNLOAD_REPORT = "Video (MP4)", "Report (JSON)"

@@ -63,30 +63,31 @@ def connect_workspace(workspace: Workspace) -> None:
     opened = gr.State(RESULT)  # name of the panel that is seen
     seen_first = gr.State({group.name: group.panels[0].name for group in workspace.groups})
     _connect_tabs(workspace, opened, seen_first)
-    inputs = [workspace.result.outcome, workspace.bar, opened, *(each for panel in panels for each in panel.settings)]
+    shown_run = [workspace.result.outcome, workspace.result.person, workspace.bar]
+    inputs = [*shown_run, opened, *(each for panel in panels for each in panel.settings)]
     shown = [each for panel in panels for each in panel.outputs]
     show = _for_the_opened(recordings, panels, lambda panel: panel.show, lambda panel: panel.outputs)
     filling: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last"} | PRIVATE | PANELS
     renewed = workspace.result.outcome.change(bar_of, workspace.result.outcome, workspace.bar, **QUICK)
     renewed.then(show, inputs, shown, **filling)
-    taken = [workspace.result.outcome, workspace.result.view]
+    taken = [workspace.result.outcome, workspace.result.person, workspace.result.view]
     find_mouth = _mouth_finder(recordings)
     gr.on(
-        [workspace.result.outcome.change, workspace.result.view.change],
+        [workspace.result.outcome.change, workspace.result.person.input, workspace.result.view.change],
         find_mouth,
         taken,
         workspace.result.compare,
         **QUICK,
     )
     settings = [cast(Any, setting).change for panel in panels for setting in panel.settings]
-    gr.on([opened.change, *settings], show, inputs, shown, **filling)
+    gr.on([opened.change, workspace.result.person.input, *settings], show, inputs, shown, **filling)
     moved = [each for panel in panels for each in panel.moment]
     move = _for_the_opened(recordings, panels, lambda panel: panel.move, lambda panel: panel.moment)
     following: dict[str, Any] = filling | {"show_progress": "hidden"}
     cast(Any, workspace.bar).input(move, inputs, moved, **following)
     for panel in panels:
         for event, act, outputs in panel.actions:
-            taken = [*inputs[:2], *panel.settings]
+            taken = [*shown_run, *panel.settings]
             event(_guarded(recordings, act, len(outputs)), taken, outputs, show_progress="full", **PRIVATE | PANELS)
 
 
@@ -101,10 +102,10 @@ def _connect_tabs(workspace: Workspace, opened: gr.State, seen_first: gr.State) 
             panel.tab.select(_chooser(group.name, panel.name), seen_first, [seen_first, opened], **QUICK)
 
 
-def _mouth_finder(recordings: Recordings) -> Callable[[Outcome | None, str], Any]:
-    def find(outcome: Outcome | None, view: str) -> Any:
+def _mouth_finder(recordings: Recordings) -> Callable[[Outcome | None, int | None, str], Any]:
+    def find(outcome: Outcome | None, person: int | None, view: str) -> Any:
         """Where the mouth is in each frame; looked up when the mouths are shown."""
-        record = _record_of(outcome)
+        record = _record_of(outcome, person)
         if view != "mouth":
             return gr.skip()
         return {"mouth": mouth_places(recordings.load(record)).round(1).tolist() if record else None}
@@ -116,15 +117,19 @@ def _chooser(group: str, panel: str) -> Callable[[dict[str, str]], tuple[dict[st
     return lambda last: (last | {group: panel}, panel)
 
 
-def _record_of(outcome: Outcome | None) -> Path | None:
-    """Find the recording of a run; None where there is none, or where its files are gone."""
-    record = outcome.record if outcome is not None else None
+def _record_of(outcome: Outcome | None, person: int | None) -> Path | None:
+    """Find the recording of a person in a run; None where there is none, or where its files are gone."""
+    if outcome is None:
+        return None
+    record = outcome.record if person is None else outcome.records.get(person, outcome.record)
     return record if record is not None and (record / RECORDING).is_file() else None
 
 
-def _context(recordings: Recordings, outcome: Outcome | None, bar: dict[str, Any] | None) -> PanelContext | None:
+def _context(
+    recordings: Recordings, outcome: Outcome | None, person: int | None, bar: dict[str, Any] | None
+) -> PanelContext | None:
     """What the panels show; None where there is nothing, of which the visitor is told if there was a result."""
-    record = _record_of(outcome)
+    record = _record_of(outcome, person)
     if outcome is None or record is None:
         if outcome is not None and not outcome.folder.exists():
             show_error(GoneError(strings.FILES_GONE))
@@ -134,7 +139,7 @@ def _context(recordings: Recordings, outcome: Outcome | None, bar: dict[str, Any
     return PanelContext(
         inspection=inspection,
         video=outcome.video,
-        folder=outcome.folder,
+        folder=outcome.folder if record == outcome.record else record.parent,
         t=min(max(t, 0), inspection.num_frames - 1),
     )
 
@@ -148,13 +153,18 @@ def _for_the_opened(
     """Let the panel that is seen act, and leave all others as they are."""
 
     def run(
-        request: gr.Request, outcome: Outcome | None, bar: dict[str, Any] | None, opened: str, *settings: Any
+        request: gr.Request,
+        outcome: Outcome | None,
+        person: int | None,
+        bar: dict[str, Any] | None,
+        opened: str,
+        *settings: Any,
     ) -> list[Any]:
         """New values of all panels' outputs, in their order."""
         follow(request)
         given, values = list(settings), []
         with errors_as_messages():
-            context = _context(recordings, outcome, bar) if opened else None
+            context = _context(recordings, outcome, person, bar) if opened else None
             for panel in panels:
                 own, given = given[: len(panel.settings)], given[len(panel.settings) :]
                 if context is not None and panel.name == opened:
@@ -169,11 +179,17 @@ def _for_the_opened(
 def _guarded(recordings: Recordings, act: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Let a panel act only where there is something to show; `count` outputs."""
 
-    def run(request: gr.Request, outcome: Outcome | None, bar: dict[str, Any] | None, *settings: Any) -> Any:
+    def run(
+        request: gr.Request,
+        outcome: Outcome | None,
+        person: int | None,
+        bar: dict[str, Any] | None,
+        *settings: Any,
+    ) -> Any:
         """Act, or leave everything as it is; a single value is not in a list, as Gradio expects."""
         follow(request)
         with errors_as_messages():
-            context = _context(recordings, outcome, bar)
+            context = _context(recordings, outcome, person, bar)
             values = [gr.skip() for _ in range(count)] if context is None else act(context, *settings)
         return values if count > 1 else values[0]
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from conftest import CopyPipeline
 from media_samples import ASSETS, write_two_faces
@@ -14,6 +19,7 @@ from browser.visiting import (
     give,
     height_in_windows,
     height_of,
+    open_panel,
     wait_for_result,
 )
 from personatalk.checkpoints import DEFAULT_FOLDER
@@ -99,6 +105,49 @@ def assert_all_can_be_asked_to_be_open(page, size: str) -> None:
     assert upload.first.is_visible()  # with what was given before
     upload.last.evaluate("upload => upload.remove()")
     page.evaluate("document.querySelectorAll('#persons li:nth-child(n + 3)').forEach((row) => row.remove())")
+
+
+class RecordedSeeingPipeline(SeeingPipeline):
+    """Leaves a recording of each person who speaks, that of the second silent."""
+
+    def __init__(self, recording: Path) -> None:
+        super().__init__()
+        self.recording = recording
+
+    def dub(self, video, audio, output, *arguments, **keywords):
+        for observer, number in zip(keywords["record"], audio, strict=True):
+            folder = observer._other.folder
+            shutil.copytree(self.recording, folder, dirs_exist_ok=True)
+            if number != next(iter(audio)):
+                with np.load(folder / "scene.npz") as scene:
+                    silent = {**scene, "waveform": np.zeros_like(scene["waveform"])}
+                np.savez(folder / "scene.npz", **silent)
+        return SimpleNamespace(**vars(super().dub(video, audio, output, *arguments, **keywords)) | {"num_frames": 60})
+
+
+def test_the_visitor_chooses_whose_charts_and_panels_are_shown(visit, serve, tmp_path, recording):
+    page = visit(serve(RecordedSeeingPipeline(recording[0])))
+    give(page, write_two_faces(tmp_path / "two.mp4", 30)[0], SPEECHES[0])
+    page.locator("#persons li").nth(1).wait_for()
+    page.locator("#other-speeches > button").click()
+    page.locator("#speech-1 input[type=file]").set_input_files(SPEECHES[1])
+    page.locator("#speech-1").get_by_text("0:0").first.wait_for()
+    page.get_by_label(strings.CONSENT_LABEL).check()
+    assert not page.locator("#shown-person").is_visible()
+    page.locator("#dub").click()
+    wait_for_result(page, "60 frames")
+    voice = page.locator("#speech-chart svg").last.locator(".chart-span")
+    voice.first.wait_for()
+    page.locator("#shown-person input").click()
+    page.get_by_role("option", name=strings.PERSON.format(number=2)).click()
+    voice.first.wait_for(state="detached")  # nothing is heard in what the second says
+    open_panel(page, "style", "mouth")
+    page.locator("#style-curves svg").last.wait_for()
+    assert page.locator("#style-curves svg").last.locator(".chart-span").count() == 0
+    open_panel(page, "result")
+    page.locator("#shown-person input").click()
+    page.get_by_role("option", name=strings.PERSON.format(number=1)).click()
+    voice.first.wait_for()
 
 
 def test_of_one_the_panel_is_shown_only_to_who_asks_and_goes_with_the_clip(visit, serve, tmp_path):

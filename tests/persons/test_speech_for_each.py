@@ -18,6 +18,7 @@ from personatalk.errors import OptionError
 from personatalk.media import read_audio
 from personatalk.media.excerpt import MIX_RATE, cut_sound, mix_sounds
 from personatalk.options import DubbingOptions
+from personatalk.pipeline import observers_of
 
 CUT, SEAM = 15, 320  # the frame and the column at which the two change places
 SPEECH_S = 1.2
@@ -148,3 +149,11 @@ def test_a_speech_is_never_overwritten(copying, clip, speech, tmp_path, capsys):
     outputs = ["-o", str(tmp_path / "out.mp4"), "--report", str(speech)]
     assert main(["dub", str(clip), f"--speech=0={speech}", *outputs]) == 2
     assert "overwrite" in capsys.readouterr().err and not hasattr(copying, "speeches")
+
+
+def test_each_observer_has_a_face_to_look_at():
+    one, other = object(), object()
+    assert list(observers_of(None, 2)) == [] and list(observers_of(one, 2)) == [one]
+    assert list(observers_of([one, other], 2)) == [one, other]
+    with pytest.raises(ValueError, match="2 observers cannot look at 1 faces"):
+        observers_of([one, other], 1)

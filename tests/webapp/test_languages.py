@@ -146,9 +146,7 @@ def test_a_whole_summary_is_translated(language, offset_s):
     result = SimpleNamespace(num_frames=75, fps=25.0, num_passed_through=2, timings={"all": 5.26}, report=report)
     synchrony = Synchrony(offset_s=offset_s, confidence=12.0, log_odds=None)
     for result.report in (report, report | {"faces": faces}):
-        summary = summarise(
-            result, synchrony, is_judged=True, facts=ClipFacts(open_iod=0.01, turn_deg=41.2, face_px=48.7)
-        )
+        summary = summarise(result, 2 * [synchrony], facts=2 * [ClipFacts(open_iod=0.01, turn_deg=41.2, face_px=48.7)])
         summary = "\n".join([strings.EXAMPLE_NOTE, summary, strings.SUMMARY_PREVIEW, strings.SUMMARY_PREVIEW_LONG])
         assert said(summary) == summary
         speak(language)

@@ -17,17 +17,21 @@ from seen_persons import LEFT, RIGHT, CastPipeline, cast_of
 
 from personatalk import pipeline as pipeline_module
 from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionError
+from personatalk.inspection.recording import Inspection
 from personatalk.options import DubbingOptions
 from personatalk.progress import Run
+from personatalk.speech.sync_network import Synchrony
 from personatalk.webapp import strings
+from personatalk.webapp.clip_judgement import ClipFacts
 from personatalk.webapp.face_panel import FacePanel, _first_frame_handler, as_html
-from personatalk.webapp.jobs import in_this_process
+from personatalk.webapp.jobs import Outcome, in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.persons_list import ClipPersons, ListedPerson, list_persons, other_persons
 from personatalk.webapp.preview import SOURCE_S, Job, preview_of
 from personatalk.webapp.run_summary import summarise
 from personatalk.webapp.service import DubbingService, MissingInputError, Request
 from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.sync_judge import SyncJudge
 from personatalk.webapp.time_estimate import TimeEstimator
 
 
@@ -181,8 +185,12 @@ def test_the_summary_tells_of_each_person():
     lines = summarise(result).splitlines()
     assert lines[1] == "Person 2: Speaking style: this person's own, calibrated on 3.0 s of own speech."
     assert lines[2] == "Person 2: Frames without a usable face, passed through: 2."
-    judged = summarise(result, is_judged=True).splitlines()
-    assert judged[1] == f"Person 2: {strings.SUMMARY_NOT_JUDGED}"  # who is chosen in step 2 is judged
+    heard = Synchrony(offset_s=0.0, confidence=12.0, log_odds=None)
+    facts = [ClipFacts(open_iod=0.2, turn_deg=8, face_px=150), ClipFacts(open_iod=0.2, turn_deg=41.2, face_px=150)]
+    judged = summarise(result, [None, heard], facts=facts).splitlines()
+    assert judged[1] == f"Person 2: {strings.SUMMARY_NOT_JUDGED}"
+    assert [line for line in judged if "Lip sync: good" in line][0].startswith("Person 1: ")
+    assert judged[-1].startswith("⚠️ Person 1: The head is turned 41°")
     assert lines[3].startswith("Person 1: Speaking style: ") and lines[4].startswith("Person 1: Frames with a hand")
 
 
@@ -232,7 +240,7 @@ def test_who_cannot_be_dubbed_cannot_be_chosen_and_another_clips_persons_do_not_
 @pytest.mark.slow
 def test_a_dub_of_two_after_the_search_does_not_track_the_clip_again(pipeline, tmp_path, monkeypatch):
     clip, *_ = write_two_faces(tmp_path / "two.mp4", 30)
-    places = in_this_process(pipeline)
+    places = in_this_process(pipeline, SyncJudge.load(pipeline.face_model))
     service = DubbingService(*places, Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json"))
     found = service.find_persons(clip, None, "me", None)
     assert found.usable == [0, 1] and all(person.picture for person in found.persons)
@@ -241,15 +249,29 @@ def test_a_dub_of_two_after_the_search_does_not_track_the_clip_again(pipeline, t
     request = Request(
         clip=clip, speech=speeches[0], consent=True, options=DubbingOptions(face=1), others={0: speeches[1]}
     )
-    outcome = service.dub(request, "me", None)
+    outcome = service.dub(request, "me", None, record=True)
     report = json.loads(outcome.report.read_text())
     assert [face["face"] for face in report["faces"]] == [1, 0]
     assert [person["left_alone_because"] for person in report["persons"]] == [None, None]
     assert "Person 1: " in outcome.summary and "Person 2: " in outcome.summary
+    lines = outcome.summary.splitlines()
+    assert [line.partition(":")[0] for line in lines if ": Lip sync" in line] == ["Person 2", "Person 1"]
+    assert_each_has_its_own_recording(outcome)
     monkeypatch.setattr(pipeline, "_fit_faces", None)
     report = json.loads(service.dub(replace(request, others={}), "me", None).report.read_text())  # read already
     assert report["options"]["face"] == 1
     assert [person["left_alone_because"] for person in report["persons"]] == ["another person was chosen", None]
+
+
+def assert_each_has_its_own_recording(outcome: Outcome) -> None:
+    """The persons are seen where they are, one left of the other, and each is heard with its own speech."""
+    assert list(outcome.records) == [1, 0] and outcome.record == outcome.records[1]
+    second, first = (Inspection.load(outcome.records[number]) for number in (1, 0))
+    assert first.posed.translation[:, 0].max() < second.posed.translation[:, 0].min()
+    assert not np.array_equal(first.waveform, second.waveform)
+    for inspection in (first, second):
+        assert len(inspection.kept) == outcome.num_frames
+        assert inspection.attention(0, "lip") is not None and inspection.portrait(0).std() > 10
 
 
 def test_a_clip_whose_faces_are_shown_is_not_looked_at_again(tmp_path):

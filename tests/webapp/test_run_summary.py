@@ -96,8 +96,8 @@ def test_a_summary_says_what_was_left_or_kept():
 
 def test_a_summary_warns_where_the_result_is_likely_poor():
     result = SimpleNamespace(num_frames=9, fps=25.0, num_passed_through=0, timings={"all": 1.0}, report={})
-    assert "⚠️" not in summarise(result, facts=ClipFacts(open_iod=0.2, turn_deg=8, face_px=150))
-    said = summarise(result, facts=ClipFacts(open_iod=0.01, turn_deg=41.2, face_px=48.7)).split("\n")
+    assert "⚠️" not in summarise(result, facts=[ClipFacts(open_iod=0.2, turn_deg=8, face_px=150)])
+    said = summarise(result, facts=[ClipFacts(open_iod=0.01, turn_deg=41.2, face_px=48.7)]).split("\n")
     assert len([line for line in said if line.startswith("⚠️")]) == 3
     assert "turned 41°" in said[2] and "49 pixels wide" in said[3]
 
