@@ -21,6 +21,7 @@ GROUPS = {
         "calibration",
         "silence",
         "breath",
+        "phonemes",
         "robustness",
         "languages",
         "expression",
@@ -51,6 +52,8 @@ speech (stage 1):
   personatalk evaluate style clips corpus --manifest manifest.tsv
       whether the mouth is the person's when everybody says what others say; likewise calibration (own speech heard
       before), silence, breath (the mouth before speech), languages, and expression (what is kept of a smile)
+  personatalk evaluate phonemes clips corpus --manifest manifest.tsv
+      what the lips do at p, b, m, at f, v and at rounded vowels; needs pocketsphinx
   personatalk evaluate robustness clips corpus --manifest manifest.tsv
       stage 1 on fast, slow and pitched speech, against the true mouth played as fast
 rendering (stage 2):

@@ -23,6 +23,7 @@ from personatalk.evaluation.speech.calibration import evaluate_calibration
 from personatalk.evaluation.speech.expression import evaluate_expression
 from personatalk.evaluation.speech.languages import evaluate_languages
 from personatalk.evaluation.speech.own_speech import evaluate_own_speech
+from personatalk.evaluation.speech.phonemes import evaluate_phonemes
 from personatalk.evaluation.speech.prediction import evaluate_speech
 from personatalk.evaluation.speech.robustness import evaluate_robustness
 from personatalk.evaluation.speech.silence import evaluate_silence
@@ -67,6 +68,7 @@ EVALUATIONS = {
     "calibration": evaluate_calibration,
     "silence": evaluate_silence,
     "breath": evaluate_breath,
+    "phonemes": evaluate_phonemes,
     "robustness": evaluate_robustness,
     "languages": evaluate_languages,
     "expression": evaluate_expression,

@@ -21,16 +21,18 @@ from personatalk.evaluation.speech.expression import SMILE_IOD, smile_figures, s
 from personatalk.evaluation.speech.figures import closure_events
 from personatalk.evaluation.speech.languages import MIN_WORDS, read_words
 from personatalk.evaluation.speech.linear_map import fit_linear_map
+from personatalk.evaluation.speech.phonemes import phoneme_figures
 from personatalk.evaluation.speech.prediction import THIRDS, thirds_by_aperture
 from personatalk.evaluation.speech.silence import read_sounds
 from personatalk.evaluation.speech.style import StyleSpace, compare
 from personatalk.evaluation.speech.sync import beats_shifted
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.landmark_fitting import fit_track
-from personatalk.geometry.mouth import mouth_width
+from personatalk.geometry.mouth import lip_gaps, mouth_width
 from personatalk.geometry_construction.style import style_of
 from personatalk.speech.features import SpeechFeatures
 from personatalk.speech.noises import UNSEEN_NOISES, make_noise
+from personatalk.speech.phonemes import Phoneme
 from personatalk.speech.sync_network import Synchrony
 from personatalk.training.corpus import read_geometry, read_manifest
 
@@ -131,6 +133,28 @@ def test_breath_is_how_far_the_mouth_opens_before_speech():
     assert figures["error_%"] == pytest.approx(5)
     figures = breath_figures(true, true, times, before)
     assert figures["aperture_at_0.3_s_%"] == pytest.approx(5) and figures["opens"] == 1 and figures["error_%"] == 0
+
+
+def test_lips_are_judged_at_the_phonemes_that_they_say(face_model):
+    """In the first half of a second the lips are shut and the mouth is narrow, then open and wide."""
+    gaps = lip_gaps(face_model.speech_basis)
+    at_rest = SimpleNamespace(template=face_model.mean, expression=np.zeros((1, face_model.num_speech), np.float32))
+    wider = widening(at_rest, face_model)
+    wider = wider - wider @ gaps.reshape(len(gaps), -1) @ np.linalg.pinv(gaps.reshape(len(gaps), -1))
+    closing = -lip_gaps(face_model.mean).ravel() @ np.linalg.pinv(gaps.reshape(len(gaps), -1))
+    shut, open_wide = closing - wider, wider - 2 * closing
+    clip = SimpleNamespace(times=torch.arange(25) / 25, template=face_model.mean)
+    speech = np.where((clip.times < 0.5).numpy()[:, None], shut, open_wide)
+    first = [Phoneme(name, 0.1, 0.4) for name in ("M", "F", "AE", "UW", "IY")]
+    figures = phoneme_figures(speech, clip, first, face_model)
+    assert figures["p_b_m_closed"] == figures["f_v_near"] == figures["vowels_shut"] == 1
+    assert figures["u_o_w_width_%"] == figures["i_e_width_%"] < -1
+    second = [replace(phoneme, start_s=0.6, end_s=0.9) for phoneme in first]
+    figures = phoneme_figures(speech, clip, second, face_model)
+    assert figures["p_b_m_closed"] == figures["f_v_near"] == figures["vowels_shut"] == 0
+    assert figures["u_o_w_width_%"] == figures["i_e_width_%"] > 1
+    outside = [replace(phoneme, start_s=0.9, end_s=1.1) for phoneme in first]
+    assert np.isnan(list(phoneme_figures(speech, clip, outside, face_model).values())).all()
 
 
 def test_words_are_said_in_the_style_of_the_other_words(face_model, tmp_path):
