@@ -13,13 +13,16 @@ from personatalk.media import probe_video, read_audio, read_frames
 
 AUDIO_RATE = 16000  # Hz
 FACE_SHARE = 0.6  # height of the small clip over that of the full frame
+FACE_IN_CLIP = 0.625  # height of the face in the example clip over that clip's
 BACKGROUND = 96
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
 EXAMPLE_CLIP, EXAMPLE_SPEECH = ROOT / "assets" / "grid_speaker.mp4", ROOT / "assets" / "speech_bridge.wav"
 
 
-def build_clip(source: Path, target: Path, *, seconds: float, width: int = 1280, height: int = 720) -> Path:
+def build_clip(
+    source: Path, target: Path, *, seconds: float, width: int = 1280, height: int = 720, share: float = FACE_SHARE
+) -> Path:
     """Place a clip into a larger picture and play it back and forth for a given time.
 
     Args:
@@ -28,6 +31,7 @@ def build_clip(source: Path, target: Path, *, seconds: float, width: int = 1280,
         seconds: length of the result.
         width: px.
         height: px.
+        share: height of the small clip over that of the picture.
     """
     info = probe_video(source)
     small = [frame.image for frame in read_frames(source)]
@@ -39,7 +43,7 @@ def build_clip(source: Path, target: Path, *, seconds: float, width: int = 1280,
         stream.options = {"crf": "16", "preset": "ultrafast"}
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(
-                _projected(small[turn[index % len(turn)]], width, height), format="rgb24"
+                _projected(small[turn[index % len(turn)]], width, height, share), format="rgb24"
             )
             frame.pts, frame.time_base = index, 1 / Fraction(info.fps)
             container.mux(stream.encode(frame))
@@ -67,9 +71,9 @@ def build_speech(source: Path, target: Path, *, seconds: float) -> Path:
     return target
 
 
-def _projected(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def _projected(image: np.ndarray, width: int, height: int, share: float) -> np.ndarray:
     """Put an image, enlarged to a share of the height, into the middle of a grey picture."""
-    face_height = round(height * FACE_SHARE) // 2 * 2
+    face_height = round(height * share) // 2 * 2
     face_width = min(width, round(image.shape[1] * face_height / image.shape[0]) // 2 * 2)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     enlarged = frame.reformat(width=face_width, height=face_height).to_ndarray()
