@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,24 @@ class Cast:
             light=light,
         )
 
+    def beginning(self, times: np.ndarray, pts: np.ndarray) -> Cast:
+        """Who is seen in the first frames, which may be a file of their own; whoever is not seen there is left out.
+
+        Args:
+            times: [N] s of these frames.
+            pts: [N] ticks of the same.
+        """
+        count = len(times)
+        is_kept = self.shots.first < count
+        shots = Shots(
+            first=self.shots.first[is_kept],
+            last=np.minimum(self.shots.last[is_kept], count - 1),
+            num_frames=count,
+        )
+        seen = [[part for item in person.seen if (part := _before(item, count))] for person in self.persons]
+        persons = [Person(seen=items, times=times) for items in seen if items]
+        return replace(self, persons=persons, shots=shots, times=times, pts=pts)
+
     def shots_of(self, person: Person | None) -> list[dict[str, Any]]:
         """Say what each shot shows of a person, ready for JSON."""
         own = {item.shot for item in person.seen} if person else set()
@@ -197,6 +215,12 @@ def _cast(runs: list[FaceRun], shots: Shots, times: np.ndarray, pts: np.ndarray,
     persons = [Person(seen=sorted(group, key=lambda item: item.run.first), times=times) for group in groups]
     persons.sort(key=lambda person: -person.presence)
     return Cast(persons=persons, shots=shots, times=times, pts=pts, width=info.width, height=info.height)
+
+
+def _before(item: Seen, count: int) -> Seen | None:
+    """What of it lies in the first frames; None where that is too short."""
+    run = item.run.part(item.run.first, count)
+    return replace(item, run=run) if len(run.frames) >= MIN_RUN else None
 
 
 def split_at_shots(runs: list[FaceRun], shots: Shots) -> Iterator[tuple[FaceRun, int]]:

@@ -28,10 +28,10 @@ from personatalk.webapp import strings
 from personatalk.webapp.analysis import analyse
 from personatalk.webapp.clip_judgement import ClipJudge
 from personatalk.webapp.gpu import lends_gpu, on_gpu
-from personatalk.webapp.known_faces import keep_still, kept_still, readings_left, remembering
+from personatalk.webapp.known_faces import keep_cast, keep_still, kept_still, known_cast, readings_left, remembering
 from personatalk.webapp.looking import prepare_nothing
 from personatalk.webapp.persons_list import ClipPersons, list_persons
-from personatalk.webapp.preview import Job, preview_of
+from personatalk.webapp.preview import Job, cast_of_beginning, preview_of
 from personatalk.webapp.run_summary import summarise, without_folders
 from personatalk.webapp.sync_judge import Judgement, SyncJudge
 from personatalk.webapp.time_estimate import Work
@@ -239,7 +239,14 @@ def make_dub(
 def planned(job: Job, folder: Path, memory: Path | None, *, is_preview: bool) -> Job:
     """What the pipeline is asked for: a clip in place of a still image, and of a preview two seconds."""
     job = replace(job, clip=moving_clip(job.clip, job.speeches, folder, memory))
-    return preview_of(job, folder) if is_preview else job
+    if not is_preview:
+        return job
+    tracker = job.options.tracker
+    cast = known_cast(memory, job.clip, tracker) if memory and job.options.face is not None else None
+    preview = preview_of(job, folder, cast)
+    if memory and cast and preview.clip != job.clip:
+        keep_cast(memory, preview.clip, tracker, cast_of_beginning(cast, preview.clip))
+    return preview
 
 
 def moving_clip(clip: Path, speeches: Sequence[Path], folder: Path, memory: Path | None = None) -> Path:

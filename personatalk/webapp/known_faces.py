@@ -57,12 +57,11 @@ def find_or_recall(find: FindCast, folder: Path, video: Path, tracker: str, *, r
         tracker: that finds faces.
         run: told of the stage.
     """
-    kept = _place_of_cast(folder, video, tracker)
-    if kept.is_file():
+    if cast := known_cast(folder, video, tracker):
         with run.stage("track", strings.RECALLING):
-            return pickle.loads(kept.read_bytes())
+            return cast
     cast = find(video, tracker, run)
-    _keep(kept, cast)
+    keep_cast(folder, video, tracker, cast)
     return cast
 
 
@@ -103,6 +102,17 @@ def _keep_bytes(place: Path, content: bytes) -> None:
     unfinished = place.with_suffix(".part")
     unfinished.write_bytes(content)
     unfinished.replace(place)
+
+
+def known_cast(folder: Path, video: Path, tracker: str) -> Cast | None:
+    """Who is seen in a clip; None where it was not looked through before."""
+    kept = _place_of_cast(folder, video, tracker)
+    return pickle.loads(kept.read_bytes()) if kept.is_file() else None
+
+
+def keep_cast(folder: Path, video: Path, tracker: str, cast: Cast) -> None:
+    """Keep who is seen in a clip, which then need not be tracked."""
+    _keep(_place_of_cast(folder, video, tracker), cast)
 
 
 def keep_still(folder: Path, picture: Path, speeches: Sequence[Path], clip: Path) -> None:

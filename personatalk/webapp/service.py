@@ -138,7 +138,6 @@ class Material:
         length: str,
         *,
         is_preview: bool = False,
-        reads_all: bool = False,
         readings: float = 1.0,
         num_faces: int = 1,
     ) -> Work:
@@ -147,14 +146,13 @@ class Material:
         Args:
             length: option of the dub.
             is_preview: only two seconds are rendered, and little more than they need is read.
-            reads_all: a preview reads all of the clip, too.
             readings: how much of reading faces is left to do, see `readings_left`.
             num_faces: that are dubbed.
         """
         fps, frames = float(self.clip.fps), sum(info.num_frames or 0 for info in self.clips.values())
         rendered = float(self.clip.num_frames or 0)
         if is_preview:
-            frames = frames if reads_all else min(frames, SOURCE_S * fps)
+            frames = min(frames, SOURCE_S * fps)
             rendered = min(rendered, PREVIEW_S * fps)
         elif length != "video" and self.spoken_s is not None:
             rendered = max(1.0, self.spoken_s * fps)
@@ -229,7 +227,6 @@ class DubbingService:
             work = material.work(
                 job.options.length,
                 is_preview=is_preview,
-                reads_all=job.options.face is not None,
                 readings=left,
                 num_faces=count,
             )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import write_clip, write_speech
 from media_samples import ASSETS, write_two_faces
-from seen_persons import LEFT, RIGHT, CastPipeline, cast_of
+from seen_persons import BRIEF, CAST, LEFT, RIGHT, TINY, CastPipeline, cast_of, person_at
 
 from personatalk import pipeline as pipeline_module
 from personatalk.errors import CancelledError, MediaError, NoFaceError, OptionError
@@ -27,7 +27,7 @@ from personatalk.webapp.face_panel import FacePanel, _first_frame_handler, as_ht
 from personatalk.webapp.jobs import Outcome, in_this_process
 from personatalk.webapp.limits import Limits
 from personatalk.webapp.persons_list import ClipPersons, ListedPerson, list_persons, other_persons
-from personatalk.webapp.preview import SOURCE_S, Job, preview_of
+from personatalk.webapp.preview import SOURCE_S, Job, keeps_numbers, preview_of
 from personatalk.webapp.run_summary import summarise
 from personatalk.webapp.service import DubbingService, MissingInputError, Request
 from personatalk.webapp.sessions import Sessions
@@ -159,7 +159,7 @@ def test_the_estimate_counts_every_face_and_what_is_not_tracked_again(service, a
     assert "3.8 s longer than the clip" in service.estimate(replace(asked, others={LEFT: long}), "me")
 
 
-def test_a_preview_by_number_uses_the_whole_clip_from_the_first_who_speaks(tmp_path):
+def test_a_preview_by_number_begins_where_the_first_speaks_and_uses_the_whole_clip_if_nobody_was_looked_for(tmp_path):
     clip = write_clip(tmp_path / "long.mp4", 300)
     late, early = (write_speech(tmp_path / f"{s}.wav", 12.0, silence=s) for s in (6.0, 3.0))
     (tmp_path / "run").mkdir()
@@ -167,6 +167,24 @@ def test_a_preview_by_number_uses_the_whole_clip_from_the_first_who_speaks(tmp_p
     planned = preview_of(job, tmp_path / "run")
     assert planned.clip == clip and planned.stretch == pytest.approx((2.9, 4.9), abs=0.01)
     assert 300 / 25 > SOURCE_S
+
+
+@pytest.mark.parametrize(("number", "keeps"), [(LEFT, True), (TINY, True), (BRIEF, False), (RIGHT, True)])
+def test_a_beginning_keeps_the_numbers_of_those_who_are_seen_there_for_long_enough(number, keeps):
+    assert keeps_numbers(CAST, [number], 2.0) == keeps
+
+
+def test_a_beginning_without_somebody_keeps_the_numbers_before_only():
+    late = person_at(150, frames=50)
+    late = replace(late, seen=[replace(late.seen[0], run=late.seen[0].run.part(45, 50))])
+    cast = cast_of(person_at(20), late, person_at(450))
+    assert [keeps_numbers(cast, [number], 1.72) for number in range(3)] == [False, False, False]  # too short a time
+    cast = replace(cast, times=np.arange(100) / 25, pts=np.arange(100))
+    later = replace(late, times=cast.times, seen=[replace(late.seen[0], run=replace(late.seen[0].run, first=70))])
+    cast = replace(cast, persons=[cast.persons[0], later, cast.persons[2]])
+    assert [keeps_numbers(cast, [number], 2.4) for number in range(3)] == [True, False, False]
+    begun = cast.beginning(cast.times[:60], cast.pts[:60])
+    assert len(begun.persons) == 2 and begun.shots.last.max() < 60 and len(begun.times) == 60
 
 
 def test_the_summary_tells_of_each_person():

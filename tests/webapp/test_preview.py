@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 from conftest import write_clip, write_speech
 from media_samples import ASSETS
+from person_clips import rendered_head, speaker
+from person_clips import write_clip as write_persons
 
+from personatalk import pipeline as pipeline_module
 from personatalk.media import probe_video, read_audio, read_frames
 from personatalk.media.excerpt import SAMPLE_RATE, write_wave
 from personatalk.options import DubbingOptions
+from personatalk.persons.search import find_persons
+from personatalk.webapp import preview as preview_module
 from personatalk.webapp.jobs import in_this_process
 from personatalk.webapp.limits import Limits
-from personatalk.webapp.preview import PREVIEW_S, SOURCE_S, Job, first_sound, preview_of
+from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job, first_sound, preview_of
 from personatalk.webapp.service import DubbingService, Request
 from personatalk.webapp.sessions import Sessions
 from personatalk.webapp.time_estimate import TimeEstimator
@@ -60,6 +65,35 @@ def test_a_preview_is_a_stretch_of_the_dub_even_where_the_clip_is_its_own_refere
     assert len(readings) == 2
     again = service.dub(request, "me", None)  # the preview has read the face already
     assert len(readings) == 2 and np.array_equal(images_of(again.video), dubbed)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_of_a_person_chosen_by_number_only_the_beginning_is_read_and_nobody_is_tracked_again(
+    pipeline, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(preview_module, "SOURCE_S", 2.4)
+    pairs = [np.concatenate(pair, 1) for pair in zip(speaker(75), rendered_head(75), strict=True)]
+    clip, options = write_persons(tmp_path / "two.mp4", pairs), DubbingOptions(face=1, crf=0)
+    service = DubbingService(
+        *in_this_process(pipeline), Sessions(tmp_path, 100), Limits(), TimeEstimator(tmp_path / "speed.json")
+    )
+    assert service.find_persons(clip, None, "me", None).usable == [0, 1]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline_module, "find_persons", None)
+        preview = service.preview(Request(clip=clip, speech=SPEECH, consent=True, options=options), "me", None)
+    excerpt = preview.folder / EXCERPT_VIDEO
+    assert probe_video(excerpt).num_frames == 60
+    report = json.loads(preview.report.read_text())
+    assert [person["left_alone_because"] for person in report["persons"]] == ["another person was chosen", None]
+    start = first_sound(read_audio(SPEECH, SAMPLE_RATE))
+    stretch = (min(start, 0.4), min(start, 0.4) + PREVIEW_S)
+    beginning = find_persons(clip, pipeline.face_model, between=(0.0, preview_module.SOURCE_S))  # tracked for itself
+    monkeypatch.setattr(pipeline, "find_cast", lambda *_: beginning)
+    dub = pipeline.dub(excerpt, SPEECH, tmp_path / "dub.mp4", options, stretch=stretch)
+    differences = np.abs(images_of(preview.video) - images_of(dub.video))
+    assert np.abs(images_of(preview.video) - images_of(preview.before)).max() > 30  # somebody was dubbed
+    assert differences.max() <= 4 and differences.mean() < 1e-3
 
 
 def test_the_preview_of_a_long_clip_uses_its_beginning_for_all_that_the_clip_gives(tmp_path):
