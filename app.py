@@ -45,17 +45,24 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="folder that keeps finished examples; default: %(default)s",
     )
     parser.add_argument(
-        "--voice", type=Path, help="NAME.onnx, a voice of Piper for typed text, NAME.onnx.json beside it; default: none"
+        "--voice",
+        type=Path,
+        help="for typed text: NAME.onnx, a voice of Piper, NAME.onnx.json beside it, or the weights of Kokoro; "
+        "default: none",
     )
+    parser.add_argument("--voices", type=Path, help="the file of Kokoro's voices, where --voice is its weights")
+    parser.add_argument("--speaker", help="one of --voices; default: the first")
     return parser.parse_args(arguments)
 
 
-def load_voice(path: Path) -> Voice:
-    """Load what speaks typed text; where something is missing, say what and exit."""
-    from personatalk.webapp.text_to_speech import Voice
+def open_voice(parsed: argparse.Namespace) -> Voice | None:
+    """Load what speaks typed text, if that is asked for; where something is missing, say what and exit."""
+    from personatalk.webapp.text_to_speech import load_voice
 
     try:
-        return Voice(path)
+        if parsed.voice is None and (parsed.voices or parsed.speaker):
+            raise AdapterError("--voices and --speaker choose a voice of Kokoro; give its weights too, as --voice")
+        return load_voice(parsed.voice, parsed.voices, parsed.speaker) if parsed.voice else None
     except AdapterError as error:
         print(f"{Path(__file__).name}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -93,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parsed = parse_arguments(arguments)
     device = parsed.device or default_device()  # first: a GPU is only lent if its package is imported before CUDA
-    voice = load_voice(parsed.voice) if parsed.voice else None
+    voice = open_voice(parsed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that visitors' files are removed
     limits = Limits(seconds=parsed.max_seconds)
     demo = build_demo(open_workplaces(device), cache=parsed.cache, limits=limits, voice=voice, warm=True)

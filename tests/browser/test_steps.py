@@ -33,7 +33,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.jobs import RECORD
 from personatalk.webapp.languages import KEYS, MARK, TRANSLATIONS
 from personatalk.webapp.text_box import SOUND_NAME
-from personatalk.webapp.text_to_speech import Voice
+from personatalk.webapp.text_to_speech import PiperVoice
 
 pytestmark = IN_A_BROWSER
 
@@ -185,7 +185,7 @@ def test_speech_may_be_typed_where_there_is_a_voice(visit, serve, clip, tmp_path
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
     monkeypatch.setitem(sys.modules, "piper", SimpleNamespace(PiperVoice=ToneVoice))
     pipeline = CopyPipeline()
-    page = visit(serve(pipeline, voice=Voice(write_voice(tmp_path))))
+    page = visit(serve(pipeline, voice=PiperVoice(write_voice(tmp_path))))
     page.get_by_text(f"{strings.VOICE_NOTE} voice").wait_for()
     page.locator("#speak").click()
     page.locator(".toast-body").get_by_text(strings.TEXT_MISSING).wait_for()
