@@ -11,6 +11,8 @@ from pathlib import Path
 from personatalk.progress import SHARES
 
 BUILT_IN_S = 0.08  # per frame: 75 frames in 5.5 s on two cores without AMX (README), rounded up
+BUILT_IN_PIXELS = 360 * 288  # of a frame of that clip
+GROWTH = {"read_s": 0.3, "render_s": 0.55, "fixed_s": 0.0}  # by megapixel, of the time for the smallest frame; measured
 START_S = 1.0  # opening files, first frames
 COMPILING_S = 7.0  # of the first run after installation
 KEPT_RUNS = 12
@@ -55,6 +57,11 @@ class Speed:
 class TimeEstimator:
     """Estimates stage by stage, by the median of the earlier runs whose frames are alike in size.
 
+    What a run of another size says is scaled: a part of the time for a frame grows with its pixels, the same part on
+    every machine.
+
+    Ours: `benchmarks.time_estimate` tells how far that is off.
+
     Args:
         path: of the JSON file that keeps their speeds; written when the first run ends.
     """
@@ -75,14 +82,25 @@ class TimeEstimator:
         return fixed + read * work.read + render * work.rendered
 
     def _median(self, name: str, pixels: int, otherwise: float) -> float:
-        """Median of a speed over the runs that are alike in size; without any over the few that are nearest."""
+        """Median of a speed over the runs that are alike in size; without any over the few that are nearest.
+
+        Args:
+            name: of the speed.
+            pixels: of a frame; what was measured with others is scaled to it.
+            otherwise: the speed at BUILT_IN_PIXELS where there was no run.
+        """
+
+        def scaled(seconds: float, measured_pixels: int) -> float:
+            return seconds * _grown(name, pixels) / _grown(name, measured_pixels)
 
         def ratio(speed: Speed) -> float:
             return max(speed.pixels, pixels) / min(speed.pixels, pixels)
 
         nearest = sorted((speed for speed in self._speeds if getattr(speed, name) is not None), key=ratio)
         asked = [speed for speed in nearest if ratio(speed) <= ALIKE] or nearest[:FEW]
-        return statistics.median(getattr(speed, name) for speed in asked) if asked else otherwise
+        if not asked:
+            return scaled(otherwise, BUILT_IN_PIXELS)
+        return statistics.median(scaled(getattr(speed, name), speed.pixels) for speed in asked)
 
     def add(self, work: Work, timings: dict[str, float], seconds: float) -> None:
         """Learn from a run.
@@ -104,6 +122,11 @@ class TimeEstimator:
             self._speeds = [*self._speeds, speed][-KEPT_RUNS:]
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps([asdict(speed) for speed in self._speeds]))
+
+
+def _grown(name: str, pixels: int) -> float:
+    """Time for a frame of so many pixels, over that for the smallest."""
+    return 1 + GROWTH[name] * pixels / 1e6
 
 
 def _read(path: Path) -> list[Speed]:
