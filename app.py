@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from personatalk.webapp.text_to_speech import Voice
 
 LIMITS = Limits()
+LAUNCHES = 3  # tries to serve the page
 QUEUED_EVENTS = 64  # of all visitors and of every kind; runs are bounded by Limits.queue besides
 
 
@@ -69,7 +70,22 @@ def open_voice(parsed: argparse.Namespace) -> Voice | None:
 
 
 def launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool = True) -> tuple[object, str, str]:
-    """Serve the page: one run at a time, a queue of bounded length, nothing shared or kept."""
+    """Serve the page: one run at a time, a queue of bounded length, nothing shared or kept.
+
+    Gradio asks its own server for the page and gives up where the answer takes three seconds, as on a busy machine; so
+    it is started again some times.
+    """
+    for _ in range(LAUNCHES - 1):
+        try:
+            return _launch(demo, host=host, port=port, block=block)
+        except ValueError as error:
+            if "localhost is not accessible" not in str(error):
+                raise
+            demo.close()
+    return _launch(demo, host=host, port=port, block=block)
+
+
+def _launch(demo: gr.Blocks, *, host: str, port: int | None, block: bool) -> tuple[object, str, str]:
     from personatalk.webapp.languages import dictionaries
     from personatalk.webapp.theme import CSS, HEAD, THEME
 

@@ -11,7 +11,8 @@ from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 
 NEIGHBOURS = (0, 1, -1, 2, -2)  # grid points whose lip aperture is an input
 NUM_PERSON = 5  # inputs from the style: aperture at rest and of the mean mouth, deviation of three lip vertices
-RESIDUAL_GAP = 0.1  # share of the gap that closed lips keep
+CLOSED_IOD = 0.008  # lip aperture of lips that meet: measured, the median of people's closures
+NARROWED = 0.9  # share of a gap that is closed, until lips meet
 LOG_FLOOR_IOD = 0.003
 TOLERANCE_IOD = 0.002  # by which each component of a gap may miss what is asked of it
 LIP_ROWS = tuple([STYLE_VERTICES.index(vertex) for vertex in side] for side in (UPPER_LIP, LOWER_LIP))
@@ -21,7 +22,7 @@ class ClosureHead(nn.Module):
     """Logistic regression of lip closure, and the correction that closes the lips.
 
     A network trained by squared error leaves lips a little open where they are only probably closed. Where the
-    probability is above bounds[0] the gap is narrowed, from bounds[1] on as far as RESIDUAL_GAP.
+    probability is above bounds[0] the gap is narrowed, at most until the aperture is CLOSED_IOD.
 
     Args:
         dim: width of stage 1's last hidden layer.
@@ -115,13 +116,15 @@ class ClosureHead(nn.Module):
 
         Args:
             expression: [T, K]
-            strength: [T] in [0, 1]; at 1 the share RESIDUAL_GAP of a gap is left.
+            strength: [T] in [0, 1]; at 1 the lips meet. Those that are nearer than CLOSED_IOD stay as they are.
             style: of the speaker.
 
         Returns:
             [T, K]
         """
-        change = -(1 - RESIDUAL_GAP) * strength[:, None, None] * self.gaps(expression, style)
+        gaps = self.gaps(expression, style)
+        until_closed = (1 - CLOSED_IOD / gap_aperture(gaps)).clamp(min=0)
+        change = -torch.minimum(NARROWED * strength, until_closed)[:, None, None] * gaps
         return expression + change.flatten(1) @ self.closing
 
 

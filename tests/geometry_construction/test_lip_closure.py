@@ -9,7 +9,7 @@ from personatalk.checkpoints import DEFAULT_FOLDER, load_config, load_into
 from personatalk.geometry.face_model import LIP_PAIRS, FaceModel
 from personatalk.geometry.mouth import driven_aperture
 from personatalk.geometry_construction.config import GeometryModelConfig
-from personatalk.geometry_construction.lip_closure import RESIDUAL_GAP, TOLERANCE_IOD, ClosureHead
+from personatalk.geometry_construction.lip_closure import CLOSED_IOD, TOLERANCE_IOD, ClosureHead
 from personatalk.geometry_construction.model import GeometryModel
 from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 from personatalk.training.geometry_construction.losses import PERCENT, SpeechMetric
@@ -62,8 +62,16 @@ def test_closed_lips_are_closed_and_others_stay(head, style, face_model):
     closed = head.close(mouths, strength, style)
     before, after = head.aperture(mouths, style), head.aperture(closed, style)
     torch.testing.assert_close(closed[0], mouths[0])
-    torch.testing.assert_close(after[1], RESIDUAL_GAP * before[1], atol=TOLERANCE_IOD, rtol=0.02)
-    torch.testing.assert_close(after[-1], (1 - 0.5 * (1 - RESIDUAL_GAP)) * before[-1], atol=TOLERANCE_IOD, rtol=0.02)
+    torch.testing.assert_close(after[1], torch.tensor(CLOSED_IOD), atol=TOLERANCE_IOD, rtol=0.0)
+    torch.testing.assert_close(after[-1], (before[-1] + CLOSED_IOD) / 2, atol=TOLERANCE_IOD, rtol=0.02)
+
+
+def test_lips_that_are_nearer_than_closed_ones_stay(head, style, face_model):
+    shut = head.close(random_mouths(face_model), torch.ones(9), style)
+    for _ in range(5):
+        shut = shut - 0.5 * head.gaps(shut, style).flatten(1) @ head.closing
+    assert head.aperture(shut, style).max() < CLOSED_IOD
+    torch.testing.assert_close(head.close(shut, torch.ones(9), style), shut)
 
 
 def test_no_change_that_closes_the_lips_is_more_probable(head, style, face_model):

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import gradio
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,14 @@ def serve(tmp_path, monkeypatch):
     yield start
     for demo in demos:
         demo.close()
+
+
+def test_a_page_that_answers_itself_too_late_is_served_all_the_same(serve, monkeypatch):
+    answers = iter([False, True])
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: next(answers))
+    client = serve(CopyPipeline())
+    assert client.view_api(return_format="dict")["named_endpoints"]
+    assert next(answers, None) is None
 
 
 @pytest.fixture
