@@ -20,6 +20,7 @@ from personatalk.geometry_construction.expression import (
     moment_expression,
     segments_of,
 )
+from personatalk.geometry_construction.lip_closure import CLOSED_IOD, TOLERANCE_IOD
 from personatalk.geometry_construction.model import GeometryModel, predict_expression
 from personatalk.geometry_construction.style import style_of
 
@@ -119,7 +120,7 @@ def test_lips_close_whatever_the_expression(shipped, face_model):
     before = driven_aperture(open_mouth.numpy(), face_model.mean, face_model)[0]
     closed = shipped.closure.close(open_mouth, torch.ones(1), style).numpy()
     after = driven_aperture(closed, face_model.mean, face_model)[0]
-    assert before > 0.03 and after < 0.15 * before
+    assert before > 0.03 and after == pytest.approx(CLOSED_IOD, abs=TOLERANCE_IOD)
     assert gap_aperture(driven_gaps(closed, lip_gaps(face_model.mean), gap_basis)).item() == pytest.approx(after)
 
 
