@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     args = parse_arguments(arguments)
     from personatalk import load_pipeline
+    from personatalk.memory import peak_memory_mb
 
     started = time.perf_counter()
     pipeline = load_pipeline(args.checkpoints)
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         runs = [dub(pipeline, clip, speech, Path(folder) / "out.mp4") for _ in range(args.runs)]
     fastest = min(runs, key=lambda run: run["total_s"])
     report = summarise(fastest, references, args.runs) | {"load_s": loading, "networks_ms": networks}
+    report["peak_mib"] = peak_memory_mb()
     print_report(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
