@@ -11,8 +11,8 @@ from personatalk.geometry_construction.style import STYLE_VERTICES, Style
 
 NEIGHBOURS = (0, 1, -1, 2, -2)  # grid points whose lip aperture is an input
 NUM_PERSON = 5  # inputs from the style: aperture at rest and of the mean mouth, deviation of three lip vertices
-CLOSED_IOD = 0.008  # lip aperture of lips that meet: measured, the median of people's closures
-NARROWED = 0.9  # share of a gap that is closed, until lips meet
+CLOSED_IOD = 0.008  # lip aperture of lips that meet: the median of training persons' (`benchmarks.closed_lips`)
+NARROWED = 0.9  # share by which a gap is narrowed at most
 LOG_FLOOR_IOD = 0.003
 TOLERANCE_IOD = 0.002  # by which each component of a gap may miss what is asked of it
 LIP_ROWS = tuple([STYLE_VERTICES.index(vertex) for vertex in side] for side in (UPPER_LIP, LOWER_LIP))
@@ -116,7 +116,7 @@ class ClosureHead(nn.Module):
 
         Args:
             expression: [T, K]
-            strength: [T] in [0, 1]; at 1 the lips meet. Those that are nearer than CLOSED_IOD stay as they are.
+            strength: [T] in [0, 1]; at 1 the gap is narrowed by NARROWED, or to CLOSED_IOD; nearer lips stay.
             style: of the speaker.
 
         Returns:
