@@ -12,12 +12,15 @@ import soundfile
 
 from personatalk import metrics
 from personatalk.errors import NoFaceError, PersonaTalkError
+from personatalk.evaluation.dubbing.jaw_band import jaw_band_figures
 from personatalk.evaluation.inputs import FACE_MODEL_FILE, EvaluationInputs
 from personatalk.evaluation.report import report_of
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.face_model import FaceModel
+from personatalk.geometry.mesh import FaceMesh
 from personatalk.inspection.seen_face import SeenFace, see_face
 from personatalk.media import probe_video, read_audio
+from personatalk.metrics.perceptual import LPIPS_FILES, Lpips
 from personatalk.options import DubbingOptions
 from personatalk.persons.embedding import FACE_FILES, FaceEmbedder, embed
 from personatalk.pipeline import load_pipeline
@@ -43,15 +46,17 @@ class DubbingProtocol:
         inputs: where the clips are.
         dub: writes a dubbed video.
         judge: measures the offset of mouth and audio; it has no part in the dubs.
-        face_model: to measure the faces with.
+        mesh: of the face model, to measure the faces with.
         embedder: of identity.
+        lpips: of the band outside of the jaw.
     """
 
     inputs: EvaluationInputs
     dub: Dub
     judge: Judge
-    face_model: FaceModel
+    mesh: FaceMesh
     embedder: FaceEmbedder
+    lpips: Lpips
 
     def figures(self, clip: Clip, other: Clip) -> tuple[dict[str, float], dict[str, float]]:
         """Dub a clip with the speech of another: figures of the dub, and of the clip itself where it is long enough.
@@ -65,10 +70,12 @@ class DubbingProtocol:
             output.parent.mkdir(parents=True, exist_ok=True)
             speech = Path(folder) / "speech.wav"
             soundfile.write(speech, waveform, SAMPLE_RATE)
-            source = see_face(video, self.face_model)
+            source = see_face(video, self.mesh.face_model)
             driven = self.dub(video, speech, output)
-            seen = see_face(output, self.face_model)
+            seen = see_face(output, self.mesh.face_model)
             figures = kept_figures(video, output, speech)
+            if clip.is_long_enough(MIN_SECONDS):
+                figures |= jaw_band_figures(video, output, (source, seen), self.mesh, self.lpips)
         figures["kept_frames"] = float(source.num_frames == seen.num_frames)
         figures |= identity_figures(source, seen, self.embedder)
         if not clip.is_long_enough(MIN_SECONDS):
@@ -93,8 +100,9 @@ def evaluate_dubbing(inputs: EvaluationInputs, dub: Dub, judge: Judge) -> dict:
         inputs=inputs,
         dub=dub,
         judge=judge,
-        face_model=inputs.load_face_model(),
+        mesh=FaceMesh(inputs.load_face_model()),
         embedder=FaceEmbedder.load(*(inputs.checkpoints / name for name in FACE_FILES)).to(inputs.device),
+        lpips=Lpips.load(*(inputs.checkpoints / name for name in LPIPS_FILES)),
     )
     clips = spread_over_persons([c for c in inputs.read_clips() if c.has_sound], inputs.limit)
     rows: dict[str, list[dict[str, float]]] = {"dubs": [], "the clips themselves": []}
