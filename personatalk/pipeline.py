@@ -41,6 +41,7 @@ from personatalk.media.picture import Pixels, changes_between, with_changes
 from personatalk.media.sameness import media_digest, same_media
 from personatalk.media.sound import hints_about
 from personatalk.media.still import is_still, still_clip
+from personatalk.media.stream import StreamTarget
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
 from personatalk.occlusion.search import estimate_face
@@ -108,6 +109,7 @@ class DubbingPipeline:
         record: Observer | Sequence[Observer] | None = None,
         stretch: tuple[float, float] | None = None,
         resume: bool = False,
+        stream: StreamTarget | None = None,
     ) -> DubbingResult:
         """Make the face of a video speak an audio file.
 
@@ -124,6 +126,7 @@ class DubbingPipeline:
             stretch: (start, end) s; only this part of the output is rendered and written, as it is in the whole.
             resume: keep what is finished in a folder beside the output, its name and ".unfinished", until all is
                 done, and go on from what a run that was ended has left there.
+            stream: a file, pipe or the like, not an input or the output, in which the video grows while it is rendered.
 
         Raises:
             PersonaTalkError: something that the caller can mend; the message says how.
@@ -132,7 +135,7 @@ class DubbingPipeline:
         check_refinement(options.refine)
         roles = roles_of(audio, options)
         sounds = [role.audio for role in roles]
-        check_target(output, [path for path in (video, *sounds, options.style_video, options.reference_video) if path])
+        check_target(output, [video, *sounds, options.style_video, options.reference_video], stream=stream)
         observers = observers_of(record, len(roles))
         if observers and resume:
             raise OptionError("a run that is looked into cannot be resumed; leave out one of the two")
@@ -140,17 +143,14 @@ class DubbingPipeline:
         with compiling_ahead(), keeping(output, asked) as kept, moving(video, sounds) as clip:
             run = Run(progress, should_stop, measures_memory=bool(observers), kept=kept)
             fps = float(probe_video(clip).fps)
-            dubs = self.prepare(clip, roles, run)
-            if stretch:
-                positions = dubs[0].driven.timeline.positions(*stretch)
-                stretch = dubs[0].driven.timeline.seconds(positions)
-                dubs = [dub.part(positions, stretch) for dub in dubs]
+            dubs, stretch = within(self.prepare(clip, roles, run), stretch)
             with run.stage("render", "rendering"), sound_of(sounds, stretch) as sound:
                 for observer, dub in zip(observers, dubs, strict=False):
                     observer.begin(scene_of(self.mesh, dub))
                 renderers = [self.clip_renderer(dub.faces, dub.driven, dub.bank) for dub in dubs]
                 timeline = dubs[0].driven.timeline
-                with VideoWriter(output, source=clip, audio=sound, crf=options.crf, end_pts=timeline.end_pts) as writer:
+                target = {"crf": options.crf, "end_pts": timeline.end_pts, "stream": stream}
+                with VideoWriter(output, source=clip, audio=sound, **target) as writer:
                     is_dubbed = self.render(renderers, timeline, clip, writer, run, observers=observers)
             report = dubbing_report(dubs, is_dubbed, options, run, fps=fps, renderers=renderers)
             report["hints"] = hints_about(sounds)
@@ -417,6 +417,18 @@ class DubbingPipeline:
         if not is_dubbed.any():
             raise NoFaceError("the face is never turned to the camera; use a clip where it is seen from the front")
         return is_dubbed
+
+
+def within(
+    dubs: list[FaceDub], stretch: tuple[float, float] | None
+) -> tuple[list[FaceDub], tuple[float, float] | None]:
+    """The frames of some dubs in a stretch, (start, end) s, and from when to when they are; None stands for all."""
+    if stretch is None:
+        return dubs, None
+    timeline = dubs[0].driven.timeline
+    positions = timeline.positions(*stretch)
+    stretch = timeline.seconds(positions)
+    return [dub.part(positions, stretch) for dub in dubs], stretch
 
 
 def observers_of(record: Observer | Sequence[Observer] | None, num_faces: int) -> Sequence[Observer]:

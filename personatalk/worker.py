@@ -146,6 +146,7 @@ class PipelineWorker(Worker):
         should_stop: ShouldStop | None = None,
         record: Observer | None = None,
         stretch: tuple[float, float] | None = None,
+        stream: Path | None = None,
     ) -> DubbingResult:
         """Dub as `DubbingPipeline.dub`; `record` works there, and only what it writes is seen here.
 
@@ -153,7 +154,9 @@ class PipelineWorker(Worker):
             WorkerDiedError: the process ended.
             PersonaTalkError: as `DubbingPipeline.dub`.
         """
-        asked = {"options": options, "record": record, "stretch": stretch}
+        asked: dict[str, Any] = {"options": options, "record": record, "stretch": stretch}
+        if stream is not None:  # a pipeline of another kind need not know it
+            asked["stream"] = stream
         return self.call(_dub, video, audio, output, progress=progress, should_stop=should_stop, **asked)
 
 

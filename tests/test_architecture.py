@@ -10,8 +10,8 @@ import pytest
 ROOMS = {
     "errors": [], "options": [], "devices": [], "kept_work": [], "memory": [], "progress": [], "concurrency": [],
     "checkpoints": [], "opencv": [], "kernels": [],
-    "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "encode",
-              "excerpt", "still", "timeline", "shots"],
+    "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "stream",
+              "encode", "excerpt", "still", "timeline", "shots"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
                  "face_alignment_tracker", "mouth", "landmark_fitting", "camera", "rasterizer",
                  "pytorch3d_rasterizer", "mesh", "face_refinement", "lip_refinement",

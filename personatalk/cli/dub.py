@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import AbstractContextManager
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from personatalk.cli.arguments import add_checkpoints, add_command, add_device, add_tracker, find_device
 from personatalk.cli.faces import add_face, read_face
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from personatalk.inspection.recorder import Recorder
     from personatalk.pipeline import DubbingPipeline, DubbingResult
 
+STANDARD_OUTPUT = "-"
 EXAMPLES = """
 examples:
   personatalk dub clip.mp4 speech.wav -o dubbed.mp4
@@ -32,6 +36,8 @@ examples:
       the one who speaks in the clip; `personatalk faces group.mp4` lists all
   personatalk dub group.mp4 --speech 0=a.wav --speech 1=b.wav -o dubbed.mp4
       two persons at once, each with a speech of their own; both are heard
+  personatalk dub clip.mp4 speech.wav -o dubbed.mp4 --stream - | ffplay -
+      watched while it is rendered
 
 Only dub people who agreed to it, and say that the result is dubbed.
 """
@@ -92,6 +98,12 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="keep what is finished in a folder beside the output (OUTPUT.unfinished), and go on from there if a run "
         "before was ended",
     )
+    dub.add_argument(
+        "--stream",
+        metavar="PATH",
+        help="write the video here too while it is rendered, as a fragmented MP4 that can be played as it grows: a "
+        "file, a named pipe that is being read, or - for standard output",
+    )
     dub.add_argument("--inspect", type=Path, metavar="FOLDER", help="record what happens inside, with pictures of it")
     add_checkpoints(dub)
     add_device(dub, "stage 2 runs")
@@ -106,22 +118,28 @@ def load(checkpoints: Path, device: str = "cpu") -> DubbingPipeline:
 
 
 def _dub(arguments: argparse.Namespace) -> None:
+    with _stream_of(arguments.stream) as stream:
+        _dub_with(arguments, stream)
+
+
+def _dub_with(arguments: argparse.Namespace, stream: Path | BinaryIO | None) -> None:
     from personatalk.media import check_outputs, write_text
 
     speech = read_speeches(arguments.speech, arguments.speeches)
     spoken = speech.values() if isinstance(speech, dict) else [speech]
     check_outputs(
-        [arguments.output, arguments.report],
+        [arguments.output, arguments.report, stream if isinstance(stream, Path) else None],
         [arguments.clip, *spoken, arguments.style_video, arguments.reference_video],
         folders=[arguments.inspect],
     )
     options = _options_of(arguments)
     record = _recorder(arguments.inspect) if arguments.inspect else None
     pipeline = load(arguments.checkpoints, str(find_device(arguments)))
-    kept: dict[str, Any] = {"resume": True} if arguments.resume else {}  # a pipeline of another kind need not know it
+    asked: dict[str, Any] = {"resume": arguments.resume, "stream": stream}
+    asked = {name: value for name, value in asked.items() if value}  # a pipeline of another kind need not know them
     with ProgressBar(quiet=arguments.quiet) as bar:
         result = pipeline.dub(
-            arguments.clip, speech, arguments.output, options, progress=bar.show, record=record, **kept
+            arguments.clip, speech, arguments.output, options, progress=bar.show, record=record, **asked
         )
     print(_summary(result))
     for hint in result.report.get("hints", ()):
@@ -132,6 +150,31 @@ def _dub(arguments: argparse.Namespace) -> None:
         write_text(arguments.report, json.dumps(result.report, indent=2) + "\n")
     if arguments.inspect:
         write_sheets_of(arguments.inspect)
+
+
+@contextmanager
+def _stream_of(given: str | None) -> Iterator[Path | BinaryIO | None]:
+    """Where the growing video goes. While it goes to standard output, all that is printed goes to standard error.
+
+    Raises:
+        PersonaTalkError: standard output is a terminal.
+    """
+    if given != STANDARD_OUTPUT:
+        yield Path(given) if given else None
+        return
+    if sys.stdout.isatty():
+        raise PersonaTalkError("a video cannot be shown in a terminal; pipe it to a player: --stream - | ffplay -")
+    sys.stdout.flush()
+    number = sys.stdout.fileno()
+    stream = os.fdopen(os.dup(number), "wb")
+    os.dup2(sys.stderr.fileno(), number)  # what libraries print too
+    try:
+        yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(stream.fileno(), number)
+        with suppress(BrokenPipeError):  # of a reader that has gone there may be something left to write
+            stream.close()
 
 
 def read_speeches(speech: Path | None, given: list[str] | None) -> Path | dict[int, Path]:

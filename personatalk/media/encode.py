@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from personatalk.media.decode import probe_video, video_stream
 from personatalk.media.extras import add_chapters, add_language, add_subtitles, add_tags
 from personatalk.media.picture import Pixels, to_yuv
 from personatalk.media.sound import add_sound, audio_stream
+from personatalk.media.stream import StreamTarget, StreamWriter
 from personatalk.media.targets import PartialFile, cannot_write, check_target
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class VideoWriter:
             the source's frames do on average.
         is_whole: the source's frames are written all, each at its own time; else its chapters and subtitles would not
             fit, and are left out. A given `end_pts` means that they are not.
+        stream: also gets pictures and sound, as a fragmented MP4 that can be played while it grows; see
+            `StreamWriter`. A file is removed where the video is not written.
 
     Raises:
         MediaError: source or audio cannot be read, or the target cannot be written.
@@ -80,10 +83,11 @@ class VideoWriter:
         crf: int = 16,
         end_pts: int | None = None,
         is_whole: bool = True,
+        stream: StreamTarget | None = None,
     ) -> None:
         self._path, self._source_path = Path(path), Path(source)
         self._audio_path = Path(audio) if audio else None
-        check_target(self._path, [self._source_path, self._audio_path])
+        check_target(self._path, [self._source_path, self._audio_path], stream=stream)
         self.info = probe_video(source)
         self.num_frames = 0
         self._colour = _stated_colour(self.info.colour, self.info.height)
@@ -94,6 +98,7 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._first_dts: int | None = None
         self._opened: OutputContainer | None = None
+        self._stream_target, self._stream = stream, None
         self._inputs: list[InputContainer] = []
         self._tracks: list[_Track] = []  # of sound and subtitles
 
@@ -102,6 +107,7 @@ class VideoWriter:
             self._partial.create()
             self._opened = av.open(f"file:{self._partial.path}", "w", format="mp4", options={"movflags": "+faststart"})
             self._add_tracks()
+            self._stream = StreamWriter(self._stream_target, self._opened) if self._stream_target else None
         except (OSError, FFmpegError) as error:
             self._discard()
             raise cannot_write(self._path, error) from error
@@ -201,7 +207,12 @@ class VideoWriter:
     def _mux_video(self, packets: list[av.Packet]) -> None:
         if packets and self._first_dts is None:
             self._first_dts = packets[0].dts
+        self._mux(packets)
+
+    def _mux(self, packets: Sequence[av.Packet]) -> None:
         self._output.mux(packets)
+        if self._stream is not None:
+            self._stream.mux(packets)
 
     def _close_off(self, packets: list[av.Packet]) -> list[av.Packet]:
         """Give the last packets the durations that make the track as long as its frames.
@@ -221,7 +232,7 @@ class VideoWriter:
         """Interleave the other tracks with the video, so that no track waits in memory for another."""
         for track in self._tracks:
             for packet in track.packets_until(until):
-                self._output.mux(packet)
+                self._mux([packet])
 
     def _finish(self) -> None:
         if not self.num_frames:
@@ -229,13 +240,18 @@ class VideoWriter:
         try:
             self._mux_video(self._close_off(self._video.encode(None)))
             self._mux_tracks(until=float("inf"))
+            if self._stream is not None:
+                self._stream.finish()
             self._output.close()
             self._partial.put_in_place()
+            self._stream = None  # it stays
         except (OSError, FFmpegError) as error:
             raise cannot_write(self._path, error) from error
 
     def _discard(self) -> None:
-        """Close everything and remove the unfinished file, if there is one."""
+        """Close everything and remove the unfinished file and its stream, if there are some."""
+        if self._stream is not None:
+            self._stream.discard()
         for container in (self._opened, *self._inputs):
             try:
                 if container is not None:

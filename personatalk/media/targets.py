@@ -58,19 +58,20 @@ def check_outputs(
                 raise MediaError(f"The folder {folder} holds the input {other.name}; give a folder of its own.")
 
 
-def check_target(path: Path, inputs: Iterable[Path | None]) -> None:
+def check_target(path: Path, inputs: Iterable[Path | None], *, stream: object = None) -> None:
     """Refuse a video's place that cannot be written to, before any work is done for it.
 
     Args:
         path: the output.
         inputs: files that it must not overwrite; None stands for one that is not given.
+        stream: a path to which the video goes as it grows; anything else is none.
 
     Raises:
         MediaError: not an MP4's name, or what `check_outputs` refuses.
     """
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise MediaError(f"{path.name} cannot be the output: its name must end in {', '.join(VIDEO_SUFFIXES)}.")
-    check_outputs([path], inputs)
+    check_outputs([path, stream if isinstance(stream, Path) else None], inputs)
 
 
 def write_text(path: Path, text: str) -> None:

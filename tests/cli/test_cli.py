@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import CopyPipeline, FacelessPipeline
+from conftest import CopyPipeline, FacelessPipeline, write_clip
 
 from personatalk.cli import dub as cli_dub
 from personatalk.cli.evaluate import NAMES, OPTION_READERS, named_paths
@@ -16,6 +18,7 @@ from personatalk.cli.main import build_parser, main
 from personatalk.cli.train import TRAININGS
 from personatalk.errors import MediaError
 from personatalk.evaluation.protocols import EVALUATIONS
+from personatalk.media import read_frames
 
 PACKAGE = Path(cli_dub.__file__).parents[1]
 
@@ -155,6 +158,69 @@ def test_being_asked_to_end_is_like_being_interrupted(tmp_path):
     command = [sys.executable, "-c", code, "dub", "clip.mp4", "speech.wav", "-o", str(tmp_path / "out.mp4"), "--quiet"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (130, "personatalk: interrupted, no file was written\n")
+
+
+STREAMING = """
+import os, sys
+from personatalk.cli import dub as cli
+from personatalk.cli.main import main
+from personatalk.media import VideoWriter, probe_video, read_frames
+from types import SimpleNamespace
+class Streaming:
+    def dub(self, video, audio, output, options, *, stream, progress, record):
+        print("printed")
+        os.write(1, b"printed by a library")
+        with VideoWriter(output, video, audio=audio, stream=stream) as writer:
+            for frame in read_frames(video):
+                writer.write(frame.pixels, frame.pts)
+        return SimpleNamespace(video=output, num_frames=9, num_passed_through=0, timings={"all": 1.0}, report={})
+cli.load = lambda checkpoints, device: Streaming()
+sys.exit(main())
+"""
+
+
+def streaming(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", STREAMING, "dub", *map(str, arguments), "--quiet", "--stream"]
+
+
+def test_a_stream_has_standard_output_to_itself(speech, tmp_path):
+    clip, output = write_clip(tmp_path / "clip.mp4", 100), tmp_path / "out.mp4"
+    ended = subprocess.run([*streaming(clip, speech, "-o", output), "-"], capture_output=True, timeout=60)
+    assert ended.returncode == 0
+    assert ended.stderr.decode() == f"printed\nprinted by a library{output}: 9 frames in 1.0 s\n"
+    (tmp_path / "stream.mp4").write_bytes(ended.stdout)
+    for first, second in zip(read_frames(tmp_path / "stream.mp4"), read_frames(output), strict=True):
+        assert first.time == second.time and np.array_equal(first.image, second.image)
+
+
+def test_a_dub_goes_on_when_who_watches_leaves(speech, tmp_path):
+    clip, output = write_clip(tmp_path / "clip.mp4", 100), tmp_path / "out.mp4"
+    with subprocess.Popen(
+        [*streaming(clip, speech, "-o", output), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout.read(4)
+        running.stdout.close()
+        assert "9 frames" in running.stderr.read().decode()
+        assert running.wait(60) == 0
+    assert len(list(read_frames(output))) == 100
+
+
+def test_a_stream_goes_to_a_file_beside_the_output(speech, tmp_path):
+    clip, output, stream = write_clip(tmp_path / "clip.mp4", 30), tmp_path / "out.mp4", tmp_path / "stream.mp4"
+    ended = subprocess.run([*streaming(clip, speech, "-o", output), str(stream)], capture_output=True, timeout=60)
+    assert ended.returncode == 0 and ended.stdout.endswith(b"9 frames in 1.0 s\n")
+    assert len(list(read_frames(stream))) == 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_stream_into_a_terminal_is_refused(clip, speech, tmp_path):
+    import pty
+
+    own, terminal = pty.openpty()
+    command = [*streaming(clip, speech, "-o", tmp_path / "out.mp4"), "-"]
+    ended = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(own), os.close(terminal)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "pipe it to a player" in ended.stderr
 
 
 def test_only_our_sentence_reaches_standard_error(clip, tmp_path):

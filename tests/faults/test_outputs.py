@@ -46,7 +46,7 @@ def refuses(capsys, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("role", ["clip", "speech", "style-video", "reference-video"])
-@pytest.mark.parametrize("output", ["-o", "--report"])
+@pytest.mark.parametrize("output", ["-o", "--report", "--stream"])
 @pytest.mark.parametrize("written", ["as it is", "another way", "symbolic link", "hard link"])
 def test_nothing_that_is_read_is_written(pipeline, clip, speech, tmp_path, capsys, role, output, written):
     paths = {"clip": clip, "speech": speech}
@@ -74,11 +74,14 @@ def test_the_pipeline_itself_refuses_to_write_a_style_video(clip, speech, tmp_pa
     for options in (DubbingOptions(style_video=style), DubbingOptions(reference_video=style)):
         with pytest.raises(MediaError, match="overwrite the input"):
             DubbingPipeline.dub(None, clip, speech, style, options)
+        with pytest.raises(MediaError, match="overwrite the input"):
+            DubbingPipeline.dub(None, clip, speech, tmp_path / "out.mp4", options, stream=style)
     assert style.read_bytes() == clip.read_bytes()
 
 
 def test_two_outputs_do_not_share_a_file(pipeline, clip, speech, tmp_path, capsys):
-    assert "Two outputs" in refuses(capsys, clip, speech, "-o", tmp_path / "o.mp4", "--report", tmp_path / "o.mp4")
+    for other in ("--report", "--stream"):
+        assert "Two outputs" in refuses(capsys, clip, speech, "-o", tmp_path / "o.mp4", other, tmp_path / "o.mp4")
 
 
 def test_an_inspection_folder_that_holds_an_input_is_refused(pipeline, clip, speech, tmp_path, capsys):
@@ -87,7 +90,7 @@ def test_an_inspection_folder_that_holds_an_input_is_refused(pipeline, clip, spe
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("role", ["-o", "--report", "--inspect"])
+@pytest.mark.parametrize("role", ["-o", "--report", "--inspect", "--stream"])
 @pytest.mark.parametrize("bad", [f"{LONG}.mp4", f"{'b/' * 3000}.mp4"], ids=["long name", "long path"])
 def test_names_that_are_too_long_are_refused_before_the_work(pipeline, clip, speech, tmp_path, capsys, role, bad):
     outputs = {"-o": tmp_path / "out.mp4"} | {role: tmp_path / bad}
@@ -112,7 +115,7 @@ def test_the_longest_name_that_there_can_be_is_written(clip, tmp_path):
     assert target.stat().st_size > 0
 
 
-@pytest.mark.parametrize("role", ["-o", "--report", "--inspect"])
+@pytest.mark.parametrize("role", ["-o", "--report", "--inspect", "--stream"])
 def test_a_folder_that_takes_no_files_is_refused_before_the_work(pipeline, clip, speech, tmp_path, capsys, role):
     outputs = {"-o": tmp_path / "out.mp4"} | {role: Path("/proc/1/none.mp4" if role == "--inspect" else "/proc/o.mp4")}
     sentence = refuses(capsys, clip, speech, *(part for pair in outputs.items() for part in pair))

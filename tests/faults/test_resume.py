@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import CopyPipeline
 from media_samples import ASSETS
-from person_clips import speaker, write_clip
+from person_clips import images_of, speaker, write_clip
 
 from personatalk.cli import dub as cli
 from personatalk.cli.main import main
@@ -167,7 +167,8 @@ def test_a_resumed_dub_is_the_undisturbed_one_bit_for_bit(pipeline, tmp_path, mo
     with monkeypatch.context() as patch, pytest.raises(MediaError, match=r"the weights: not the same"):
         patch.setattr("personatalk.pipeline.weights_digest", lambda networks: "others")
         pipeline.dub(clip, speech, output, resume=True)
-    result = pipeline.dub(clip, speech, output, resume=True)
+    result = pipeline.dub(clip, speech, output, resume=True, stream=tmp_path / "stream.mp4")
+    assert np.array_equal(images_of(tmp_path / "stream.mp4"), images_of(output))  # kept frames are in it too
     assert sorted(rendered) == list(range(SEGMENT_FRAMES, NUM_FRAMES))
     assert output.read_bytes() == undisturbed.video.read_bytes()
     assert not output.with_name(f"out.mp4{SUFFIX}").exists()

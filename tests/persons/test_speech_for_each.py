@@ -31,6 +31,7 @@ class Dubs:
     alone: list[np.ndarray]
     report: dict
     sound: np.ndarray
+    stream: Path
     speeches: dict[int, Path]
 
 
@@ -42,7 +43,8 @@ def dubs(pipeline, tmp_path_factory) -> Dubs:
     clip = write_clip(folder / "two.mp4", frames)
     names = ("speech_bridge.wav", "speech_kitchen.wav")
     speeches = {n: cut_sound(ASSETS / name, folder / f"{n}.wav", 0.0, SPEECH_S) for n, name in enumerate(names)}
-    result = pipeline.dub(clip, speeches, folder / "both.mp4", DubbingOptions(crf=0))
+    stream = folder / "stream.mp4"
+    result = pipeline.dub(clip, speeches, folder / "both.mp4", DubbingOptions(crf=0), stream=stream)
     alone = [
         pipeline.dub(clip, speech, folder / f"{n}.mp4", DubbingOptions(crf=0, face=n)) for n, speech in speeches.items()
     ]
@@ -52,6 +54,7 @@ def dubs(pipeline, tmp_path_factory) -> Dubs:
         alone=[images_of(dub.video) for dub in alone],
         report=result.report,
         sound=read_audio(result.video, MIX_RATE),
+        stream=stream,
         speeches=speeches,
     )
 
@@ -76,6 +79,13 @@ def test_both_are_heard(dubs):
     heard = dubs.sound[: len(first)]
     assert np.corrcoef(heard, first + second)[0, 1] > 0.99
     assert min(np.corrcoef(heard, one)[0, 1] for one in (first, second)) > 0.3
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_both_are_seen_and_heard_in_a_stream(dubs):
+    assert np.array_equal(images_of(dubs.stream), dubs.both)
+    assert np.array_equal(read_audio(dubs.stream, MIX_RATE)[: len(dubs.sound)], dubs.sound)
 
 
 @pytest.mark.weights
