@@ -6,6 +6,7 @@ import asyncio
 import base64
 import importlib.util
 import shutil
+import threading
 import time
 import wave
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from personatalk.concurrency import one_thread
 from personatalk.errors import CancelledError, MediaError, NoFaceError
 from personatalk.face_rendering.clip_renderer import RenderedFrame
-from personatalk.media import probe_video, read_audio
+from personatalk.media import VideoWriter, probe_video, read_audio, read_frames
 from personatalk.pipeline import DubbingPipeline, load_pipeline
 
 
@@ -107,7 +108,19 @@ def speech(tmp_path: Path) -> Path:
 class CopyPipeline:
     """Hands the input clip back, so that callers can be tested without a model."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
+    def dub(
+        self,
+        video,
+        audio,
+        output,
+        options=None,
+        *,
+        progress=None,
+        should_stop=None,
+        record=None,
+        stretch=None,
+        stream=None,
+    ):
         self.options, self.folder, self.audio, self.stretch = options, output.parent, audio, stretch
         if progress:
             progress(0.5, "copying")
@@ -123,10 +136,46 @@ class CopyPipeline:
         raise NoFaceError("nobody is looked for")
 
 
+class WaitingPipeline(CopyPipeline):
+    """Writes the clip again, and its stream; waits in its middle until it may end."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.is_over = False
+
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, stream=None, **_):
+        self.folder = output.parent
+        frames = list(read_frames(video))
+        with VideoWriter(output, video, audio=audio, stream=stream) as writer:
+            for frame in frames:
+                writer.write(frame.image, frame.pts)
+                if frame.index == len(frames) // 2:
+                    progress(0.5, "rendering")
+                    while not self.may_end.wait(0.05):
+                        if should_stop and should_stop():
+                            raise CancelledError("stopped")
+        self.is_over = True
+        return SimpleNamespace(
+            video=output, num_frames=len(frames), num_passed_through=0, fps=25.0, timings={"all": 1.0}, report={}
+        )
+
+
 class FacelessPipeline:
     """Finds no face in anything."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
+    def dub(
+        self,
+        video,
+        audio,
+        output,
+        options=None,
+        *,
+        progress=None,
+        should_stop=None,
+        record=None,
+        stretch=None,
+        stream=None,
+    ):
         self.folder = output.parent
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
@@ -134,7 +183,19 @@ class FacelessPipeline:
 class PickyPipeline:
     """Finds every clip too short, and names it as the pipeline does."""
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
+    def dub(
+        self,
+        video,
+        audio,
+        output,
+        options=None,
+        *,
+        progress=None,
+        should_stop=None,
+        record=None,
+        stretch=None,
+        stream=None,
+    ):
         raise MediaError(f"{video} is too short to dub")
 
 
@@ -144,7 +205,19 @@ class EndlessPipeline:
     def __init__(self) -> None:
         self.started = self.stopped = False
 
-    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, record=None, stretch=None):
+    def dub(
+        self,
+        video,
+        audio,
+        output,
+        options=None,
+        *,
+        progress=None,
+        should_stop=None,
+        record=None,
+        stretch=None,
+        stream=None,
+    ):
         self.folder, self.started = output.parent, True
         if progress:
             progress(0.1, "tracking the faces")

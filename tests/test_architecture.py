@@ -28,7 +28,7 @@ ROOMS = {
     "casting": [], "stages": [], "observer": [], "report": [], "pipeline": [], "worker": [],
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],
     "inspection": None, "training": None, "evaluation": None,
-    "webapp": ["strings", "languages", "theme", "gpu", "limits", "sessions", "run_queue", "time_estimate",
+    "webapp": ["strings", "languages", "theme", "gpu", "limits", "sessions", "streams", "run_queue", "time_estimate",
                "clip_judgement", "run_summary", "sync_judge", "face_choice", "preview", "analysis",
                "known_faces", "persons_list", "looking", "jobs", "service", "text_to_speech", "examples", "messages",
                "face_panel", "text_box", "input_form", "files", "time_bar",

@@ -1,9 +1,9 @@
-"""The page's functions for programs: /dub, /dub_faces, /preview, /analyze, /faces and /stop over HTTP and by MCP."""
+"""The page's functions for programs: /dub, /dub_faces, /preview, /stream, /analyze, /faces and /stop, also by MCP."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def add_endpoints(form: InputForm, service: DubbingService) -> None:
         api_name="analyze",
         **UNBOUNDED,
     )
+    address = gr.JSON(label="Address", visible=False)
+    gr.Button(visible=False).click(_stream_endpoint(service), None, address, api_name="stream", **UNBOUNDED)
     gr.Button(visible=False).click(_stop_endpoint(service), queue=False, api_name="stop")
 
 
@@ -248,6 +250,18 @@ def _analysis_endpoint(service: DubbingService) -> Callable[..., dict[str, Any]]
             )
 
     return analyze
+
+
+def _stream_endpoint(service: DubbingService) -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
+    async def stream(request: gr.Request) -> dict[str, Any]:
+        """Wait for the first pictures of this session's dub, and tell where its video can be read while it grows.
+
+        Returns:
+            A JSON object: address, a path on this server; null where no dub begins within ten seconds, or it fails.
+        """
+        return {"address": await service.streams.address(session_of(request))}
+
+    return stream
 
 
 def _stop_endpoint(service: DubbingService) -> Callable[[gr.Request], None]:

@@ -173,6 +173,7 @@ def make_dub(
     is_preview: bool,
     record: bool,
     memory: Path | None = None,
+    stream: Path | None = None,
     progress: Progress | None,
     should_stop: Callable[[], bool] | None,
 ) -> Outcome:
@@ -185,6 +186,7 @@ def make_dub(
         is_preview: whether only two seconds are dubbed.
         record: whether what the research panels show is kept.
         memory: folder with the faces that the session has read before.
+        stream: file in which the video grows while it is rendered.
         progress: told of each frame.
         should_stop: asked at each frame.
 
@@ -209,11 +211,13 @@ def make_dub(
         should_stop=should_stop,
         record=judges if job.others else judges[0],
         stretch=job.stretch,
+        stream=stream,
     )
     if progress and studio.judge:
         progress(1.0, strings.JUDGING)
     judgements = judge_each(studio.judge, result.video, judges, own_sounds(job, folder))
     keep_seen(records.values(), judgements)
+    synchronies = [judgement and judgement.synchrony for judgement in judgements]
     report = folder / "report.json"
     report.write_text(json.dumps(without_folders(result.report), indent=2) + "\n")
     return Outcome(
@@ -223,11 +227,7 @@ def make_dub(
         report=report,
         record=next(iter(records.values()), None),
         records=records if job.others else {},
-        summary=summarise(
-            result,
-            [judgement and judgement.synchrony for judgement in judgements],
-            facts=[judge.facts for judge in judges if judge.facts],
-        ),
+        summary=summarise(result, synchronies, facts=[judge.facts for judge in judges if judge.facts]),
         num_frames=result.num_frames,
         fps=result.fps,
         seconds=sum(result.timings.values()),

@@ -26,6 +26,7 @@ from personatalk.webapp.panel_style import add_style
 from personatalk.webapp.run_controls import add_run_controls, connect_runs
 from personatalk.webapp.service import DubbingService
 from personatalk.webapp.sessions import Sessions
+from personatalk.webapp.streams import StreamingPage
 from personatalk.webapp.text_to_speech import Voice
 from personatalk.webapp.time_estimate import TimeEstimator
 from personatalk.webapp.workspace import add_workspace, connect_workspace
@@ -64,7 +65,7 @@ def build_demo(
     service = DubbingService(*places, sessions, limits, TimeEstimator(cache / "speed.json"))
     examples = ExampleCache(service, cache / "examples")
     options: dict[str, Any] = {"delete_cache": (SWEEP_S, keep_s), "analytics_enabled": False, "fill_width": True}
-    with gr.Blocks(title=strings.TITLE, **options) as demo:
+    with StreamingPage(service.streams, title=strings.TITLE, **options) as demo:
         with gr.Row(elem_id="page"):
             with gr.Row(elem_id="sides"):  # on a phone; the page's script shows one of both
                 gr.Button(on_page(strings.STEPS_LABEL), elem_id="show-steps", min_width=80)

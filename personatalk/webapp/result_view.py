@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ COMPARE = f"""
 </div>
 """
 COMPARE_JS = "window.compare.mount(element, props, watch);"
+GROWING = f'<div data-label="{html.escape(strings.GROWING)}"></div>'
+GROWING_JS = "window.growing.mount(element, props, watch);"
+NOTHING_GROWS: dict[str, Any] = {"address": None}
 VIEW_JS = "(view) => window.compare.view(view)"
 SAVE_JS = """() => setTimeout(() => {
   const button = document.getElementById("made-file");
@@ -43,6 +47,7 @@ class ResultView:
         outcome: State; the Outcome that is shown, or None.
         view: how before and after are compared, one of `strings.VIEWS`.
         person: number of the person whose recording is shown; hidden unless several were dubbed.
+        growing: plays the video of a dub under way in place of `after`; its value is {"address": path or None}.
         compare: draws the wipe and the mouths; its value is {"mouth": places of the mouth}.
         chart: lip aperture and speech over time.
         makers: buttons that make a file, by its name.
@@ -54,6 +59,7 @@ class ResultView:
     person: gr.Dropdown
     before: gr.Video
     after: gr.Video
+    growing: gr.HTML
     compare: gr.HTML
     chart: gr.HTML
     summary: gr.Textbox
@@ -101,6 +107,7 @@ def add_result_view() -> ResultView:
     with gr.Row(elem_id="pair"):
         before = gr.Video(label=on_page(strings.BEFORE_LABEL), interactive=False, elem_id="before", buttons=[])
         after = gr.Video(label=on_page(strings.AFTER_LABEL), interactive=False, elem_id="result", buttons=[])
+    growing = gr.HTML(NOTHING_GROWS, html_template=GROWING, js_on_load=GROWING_JS, elem_id="growing")
     compare = gr.HTML({"mouth": None}, html_template=COMPARE, js_on_load=COMPARE_JS, elem_id="compare")
     chart = add_chart("", "speech-chart")
     summary = gr.Textbox(
@@ -129,6 +136,7 @@ def add_result_view() -> ResultView:
         person=person,
         before=before,
         after=after,
+        growing=growing,
         compare=compare,
         chart=chart,
         summary=summary,

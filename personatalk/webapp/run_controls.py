@@ -14,7 +14,7 @@ from personatalk.webapp import strings
 from personatalk.webapp.input_form import InputForm
 from personatalk.webapp.languages import follow, on_page, said
 from personatalk.webapp.messages import explain, show_error, show_progress
-from personatalk.webapp.result_view import ResultView, updates
+from personatalk.webapp.result_view import NOTHING_GROWS, ResultView, updates
 from personatalk.webapp.service import DubbingService, Outcome
 
 UNBOUNDED: dict[str, Any] = {"concurrency_limit": None}  # the service's own queue lets one run at a time through
@@ -53,24 +53,31 @@ def connect_runs(form: InputForm, controls: RunControls, result: ResultView, ser
 
     def begin(request: gr.Request) -> list[Any]:
         service.sessions.announce(str(request.session_hash))
-        return _button_states(running=True)
+        return [NOTHING_GROWS, *_button_states(running=True)]
 
     def fail(request: gr.Request) -> list[Any]:
         follow(request)
-        return _button_states(running=False, status=said(strings.FAILED))
+        return [NOTHING_GROWS, *_button_states(running=False, status=said(strings.FAILED))]
+
+    async def watch(request: gr.Request) -> dict[str, Any]:
+        return {"address": await service.streams.address(str(request.session_hash))}
+
+    states = [result.growing, *controls.outputs]
 
     for button, run in ((controls.preview, service.preview), (controls.dub, service.dub)):
-        start = button.click(begin, None, controls.outputs, **quick)
+        start = button.click(begin, None, states, **quick)
         running = start.then(
             _run_handler(run, form, result, service),
             inputs=form.inputs | {result.outcome},
-            outputs=[*result.outputs, *controls.outputs],
+            outputs=[*result.outputs, *states],
             show_progress_on=[controls.status, result.after],
             scroll_to_output=True,
             **UNBOUNDED,
             **private,
         )
-        running.failure(fail, None, controls.outputs, **quick)
+        running.failure(fail, None, states, **quick)
+        if button is controls.dub:
+            start.then(watch, None, result.growing, show_progress="hidden", **UNBOUNDED, **private)
 
     def show_stopping(request: gr.Request) -> list[Any]:
         follow(request)
@@ -105,13 +112,14 @@ def _run_handler(
             outcome = run(form.request(values), session, show_progress, record=True)
         except Exception as error:  # of any kind: the buttons must become usable again
             if isinstance(error, CancelledError):
-                return [gr.skip() for _ in result.outputs] + _button_states(running=False, status=explain(error))
-            message = show_error(error, TOAST_S)
-            return [gr.skip() for _ in result.outputs] + _button_states(
-                running=False, status=strings.WARNING.format(text=message)
-            )
+                status = explain(error)
+            else:
+                status = strings.WARNING.format(text=show_error(error, TOAST_S))
+            states = _button_states(running=False, status=status)
+            return [*(gr.skip() for _ in result.outputs), NOTHING_GROWS, *states]
         if previous := values[result.outcome]:
             service.sessions.remove(session, previous.folder)
-        return updates(outcome) + _button_states(running=False)
+        # the growing video stays until the page's script has the finished one to put in its place
+        return [*updates(outcome), gr.skip(), *_button_states(running=False)]
 
     return start

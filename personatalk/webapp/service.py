@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,10 @@ from personatalk.webapp.preview import EXCERPT_VIDEO, PREVIEW_S, SOURCE_S, Job
 from personatalk.webapp.run_queue import RunQueue, Wait
 from personatalk.webapp.run_summary import name_files_as_the_page_does
 from personatalk.webapp.sessions import Sessions, was_stopped
+from personatalk.webapp.streams import Streams
 from personatalk.webapp.time_estimate import COMPILING_S, TimeEstimator, Work
+
+STREAM = "stream.mp4"  # in a run's folder, while it is rendered
 
 
 class MissingInputError(PersonaTalkError):
@@ -181,6 +184,7 @@ class DubbingService:
     ) -> None:
         self.dubbing, self.looking = dubbing, looking
         self.sessions, self.limits, self.time_estimator = sessions, limits, time_estimator
+        self.streams = Streams()
         self.queue = RunQueue(limits.queue)  # the pipeline must not be run from two threads
         self._searches: dict[str, Path] = {}  # session to the folder of its search for persons
 
@@ -230,9 +234,12 @@ class DubbingService:
                 readings=left,
                 num_faces=count,
             )
-            with self.queue.turn(wait, seconds=self.time_estimator.estimate(work)):
+            with (
+                nullcontext() if is_preview else self.streams.growing(session, folder / STREAM) as stream,
+                self.queue.turn(wait, seconds=self.time_estimator.estimate(work)),
+            ):
                 outcome = self.dub_into(
-                    folder, job, progress=progress, is_preview=is_preview, record=record, memory=memory
+                    folder, job, progress=progress, is_preview=is_preview, record=record, memory=memory, stream=stream
                 )
         self.sessions.finish(folder)
         return outcome
@@ -267,6 +274,7 @@ class DubbingService:
         is_preview: bool = False,
         record: bool = True,
         memory: Path | None = None,
+        stream: Path | None = None,
     ) -> Outcome:
         """Dub into a folder that carries the sessions' mark of a run; the caller must hold the turn of `queue`.
 
@@ -281,6 +289,7 @@ class DubbingService:
             is_preview=is_preview,
             record=record,
             memory=memory,
+            stream=stream,
             progress=progress,
             should_stop=partial(was_stopped, folder),
         )

@@ -36,6 +36,7 @@ BROWSER_TEXTS = [
     *(strings.TIME_BAR, strings.TIME_LABEL, strings.PLAY, strings.PAUSE, strings.FRAME_BACK, strings.FRAME_ON),
     *(strings.LOOP, strings.LOOP_HELP, strings.PLACE, strings.NO_FRAMES, strings.CHART_HELP),
     *(strings.WIPE_LABEL, strings.BEFORE_LABEL, strings.AFTER_LABEL, strings.NO_MOUTH, *PICTURE_NAMES.values()),
+    strings.GROWING,
 ]
 # Not in the style sheet, whose rules Gradio lets begin below the document.
 OUTER_STYLE = """
@@ -61,6 +62,7 @@ SCRIPTS = [
     _script("player.js"),
     _script("charts.js"),
     _script("compare.js"),
+    _script("growing.js"),
     _script("webgl.js"),
     _script("sides.js"),
     _script("folds.js"),

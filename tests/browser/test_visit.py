@@ -54,7 +54,9 @@ def test_a_visitor_dubs_a_clip_and_looks_inside(visit, url, tmp_path):
 
 
 def assert_videos_play_in_step(page) -> None:
-    page.locator("#time-bar .play").click()  # a new result shows its middle, and is played from its start
+    page.wait_for_function("!document.querySelector('.growing')")
+    move_bar(page, 0)  # it may play on from where it was while it was rendered
+    page.locator("#time-bar .play").click()
     page.wait_for_function("document.querySelector('#result video').currentTime < 0.45")
     page.wait_for_function("document.querySelector('#result video').currentTime > 0.5")
     page.locator("#time-bar .play").click()

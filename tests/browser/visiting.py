@@ -42,7 +42,7 @@ def wait_for_result(page, summary: str) -> None:
         """([text, failed]) => {
           if (document.querySelector("#status").innerText === failed) throw new Error(failed);
           return document.querySelector("#summary textarea").value.includes(text)
-            && document.querySelector("#result video")?.readyState >= 2;
+            && document.querySelector("#result video:not(.growing *)")?.readyState >= 2;
         }""",
         arg=[summary, strings.FAILED],
         timeout=DUB_TIMEOUT_MS,

@@ -247,7 +247,7 @@ def test_two_sessions_get_their_own_files_in_folders_nobody_can_guess(serve, inp
 
 def test_the_endpoints_say_what_they_take_and_give(serve):
     described = serve(CopyPipeline()).view_api(return_format="dict")["named_endpoints"]
-    assert set(described) == {"/dub", "/dub_faces", "/preview", "/analyze", "/faces", "/stop"}
+    assert set(described) == {"/dub", "/dub_faces", "/preview", "/analyze", "/faces", "/stream", "/stop"}
     names = [parameter["parameter_name"] for parameter in described["/dub"]["parameters"]]
     assert names == [
         "clip", "speech", "consent", "style_strength", "mouth_amplitude", "length", "reference_strategy",

@@ -13,7 +13,7 @@ let askedFrame = asked.has("frame") ? Number(asked.get("frame")) : null;
 let fresh = false; // a new result that nobody has moved or played
 let tellServer = null;
 
-const video = (id) => document.querySelector(`#${id} video`);
+const video = (id) => document.querySelector(`#${id} video:not(.growing *)`);
 const pair = () => [video("result"), video("before")];
 const isPlaying = () => Boolean(video("result") && !video("result").paused && !video("result").ended);
 const lastFrame = () => Math.max(0, state.frames - 1);

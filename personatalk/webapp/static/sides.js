@@ -17,4 +17,4 @@ document.addEventListener("click", (event) => {
   if (event.target.closest?.("#show-steps")) show("steps");
   if (event.target.closest?.("#show-result, #examples button")) show("result"); // an example's progress is shown there
 });
-document.addEventListener("result", () => show("result"));
+for (const type of ["growing", "result"]) document.addEventListener(type, () => show("result"));
