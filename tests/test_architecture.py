@@ -9,7 +9,7 @@ import pytest
 
 ROOMS = {
     "errors": [], "options": [], "devices": [], "kept_work": [], "memory": [], "progress": [], "concurrency": [],
-    "checkpoints": [], "opencv": [], "kernels": [],
+    "checkpoints": [], "opencv": [], "kernels": [], "unet": [],
     "media": ["sameness", "targets", "colour", "picture", "hdr", "container", "decode", "sound", "extras", "stream",
               "encode", "excerpt", "still", "timeline", "shots"],
     "geometry": ["mediapipe_graphs", "tracking", "face_geometry", "face_model", "sparse_landmarks",
@@ -17,7 +17,7 @@ ROOMS = {
                  "pytorch3d_rasterizer", "mesh", "face_refinement", "lip_refinement",
                  "photometric_refinement", "estimation"],
     "persons": ["embedding", "lost_face", "faces", "identity", "search"],
-    "occlusion": ["appearance", "hands", "segmentation", "search"],
+    "occlusion": ["appearance", "hands", "network", "segmentation", "search"],
     "speech": ["config", "features", "encoders", "noises", "augmentation", "voice_activity", "sync_network", "syncnet",
                "phonemes"],
     "geometry_construction": ["config", "layers", "style", "lip_closure", "amplitude", "model", "expression",

@@ -50,6 +50,7 @@ A run that is there is continued, on any device; `tensorboard --logdir runs` sho
       Whisper's (train sync likewise); the run's folder then also holds the encoder, for a dub with --checkpoints
   personatalk train renderer corpus runs/renderer --manifest manifest.tsv --device auto --config '{"num_steps": 8000}'
   personatalk train interior corpus runs/interior --manifest manifest.tsv
+  personatalk train occluder corpus runs/occluder --manifest manifest.tsv
   personatalk train style-map corpus runs/styles --manifest manifest.tsv
 """
 
@@ -300,6 +301,24 @@ def _train_interior(arguments: argparse.Namespace, clips: list[Clip]) -> None:
     save_model(model, model.config, arguments.folder, "mouth_interior")
 
 
+def _train_occluder(arguments: argparse.Namespace, clips: list[Clip]) -> None:
+    from personatalk.checkpoints import save_model
+    from personatalk.occlusion.network import OccluderConfig
+    from personatalk.training.config import OccluderTrainingConfig
+    from personatalk.training.occlusion.train import train_occluder
+
+    model = train_occluder(
+        arguments.corpus,
+        clips,
+        arguments.folder,
+        checkpoints=arguments.checkpoints,
+        config=config_of(OccluderTrainingConfig, arguments.config),
+        model_config=config_of(OccluderConfig, arguments.model_config),
+        device=find_device(arguments),
+    )
+    save_model(model, model.config, arguments.folder, "occluder")
+
+
 TRAININGS = {
     "face-model": _train_face_model,
     "sync": _train_sync,
@@ -307,5 +326,6 @@ TRAININGS = {
     "geometry": _train_geometry,
     "renderer": _train_renderer,
     "interior": _train_interior,
+    "occluder": _train_occluder,
     "style-map": _train_style_map,
 }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE
+from personatalk.unet import upsample, zero_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,17 +205,6 @@ def sample_maps(maps: Tensor, positions: Tensor) -> Tensor:
     shares = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], -1)
     sampled = F.embedding_bag(corners.view(-1, 4), table, mode="sum", per_sample_weights=shares.view(-1, 4))
     return rearrange(sampled, "(b r h w) c -> b r c h w", b=batch, r=count, h=positions.shape[2])
-
-
-def zero_parameters(layer: nn.Module) -> None:
-    """Let a layer start with no effect: all its weights and biases are zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-
-
-def upsample(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resize [B, C, h, w] bilinearly."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def upsample_pairs(x: Tensor, size: tuple[int, ...]) -> Tensor:

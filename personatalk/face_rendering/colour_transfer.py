@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personatalk.face_rendering.attention import upsample, zero_parameters
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.geometry.mesh import MAP_STRIDE, PRIOR_STRIDE
+from personatalk.unet import upsample, zero_parameters
 
 FILL_LEVELS = 3  # halvings of the map in pull-push; what is left is one mean
 FILL_TRUST = 0.15  # confidence at which a place's own value and its surroundings' count alike

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.checkpoints import load_config, load_into
-from personatalk.face_rendering.attention import upsample, zero_parameters
-from personatalk.face_rendering.renderer import Rendering, Target, UNet
+from personatalk.face_rendering.renderer import Rendering, Target
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_model import INNER_LIPS, smoothstep
 from personatalk.geometry.mesh import MAP_STRIDE, NUM_MAP_CHANNELS, FaceMesh
 from personatalk.geometry.rasterizer import interpolate, rasterize
+from personatalk.unet import UNet, upsample, zero_parameters
 
 ROWS, COLUMNS = slice(16, 112), slice(40, 152)  # px of the window: what the network looks at
 MAP_ROWS, MAP_COLUMNS = slice(4, 28), slice(10, 38)  # the same places of the geometry map

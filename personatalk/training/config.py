@@ -146,3 +146,13 @@ class InteriorTrainingConfig(AdversarialTrainingConfig):
     loss_weights: dict[str, float] = field(
         default_factory=lambda: dict(reconstruction=1.0, gradient=0.5, lpips=1.0, adversarial=0.01, matching=0.5)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OccluderTrainingConfig(TrainingConfig):
+    """A run of the occluder network."""
+
+    learning_rate: float = 2e-3
+    batch_size: int = 24
+    num_steps: int = 4000
+    loss_weights: dict[str, float] = field(default_factory=lambda: dict(entropy=1.0, overlap=0.3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from personatalk.face_rendering.attention import sample_pixels, upsample
+from personatalk.face_rendering.attention import sample_pixels
 from personatalk.geometry.camera import apply_affine, invert_affine, window_from_image
 from personatalk.inspection.attention import (
     attention_colours,
@@ -19,6 +19,7 @@ from personatalk.inspection.attention import (
 )
 from personatalk.inspection.recording import SCALE
 from personatalk.inspection.references import bank
+from personatalk.unet import upsample
 
 X, Y = 97.5 * SCALE, 80.5 * SCALE  # a pixel of the chin
 
