@@ -44,6 +44,7 @@ from personatalk.media.still import is_still, still_clip
 from personatalk.media.stream import StreamTarget
 from personatalk.media.timeline import Timeline, plan_timeline, read_in_order
 from personatalk.observer import Observer, scene_of
+from personatalk.occlusion.network import OccluderNetwork, load_occluder_network
 from personatalk.occlusion.search import estimate_face
 from personatalk.options import DubbingOptions
 from personatalk.persons.search import Cast, Person, find_persons
@@ -75,6 +76,7 @@ class DubbingPipeline:
         renderer: stage 2.
         calibrator: fits stage 1 to a speaker by a clip's own sound; without it there is no calibration.
         interior: paints the inside of the mouth where no reference shows it; without it nothing is painted.
+        occluders: tells things before the face from the face; without it, those that stay are not found.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DubbingPipeline:
         calibrator: SpeakerCalibrator | None = None,
         *,
         interior: MouthInterior | None = None,
+        occluders: OccluderNetwork | None = None,
     ) -> None:
         self.face_model, self.mesh = face_model, FaceMesh(face_model)
         self.speech_encoder = speech_encoder
@@ -96,6 +99,7 @@ class DubbingPipeline:
             encoder=calibrator.encoder, network=calibrator.network, face_model=face_model
         )
         self.interior = interior.eval() if interior is not None else None
+        self.occluders = occluders.eval() if occluders is not None else None
 
     def dub(
         self,
@@ -172,7 +176,8 @@ class DubbingPipeline:
         options = roles[0].options
         others = [options.style_video, options.reference_video]
         files = {"the clip": [video], "the speech": [role.audio for role in roles], "the other videos": others}
-        models = (self.face_model, self.speech_encoder, self.geometry_model, self.renderer, self.interior)
+        networks = (self.speech_encoder, self.geometry_model, self.renderer, self.interior, self.occluders)
+        models = (self.face_model, *networks)
         network = self.calibrator.network if self.calibrator else None
         choices = [replace(role.options, style_video=None, reference_video=None) for role in roles]
         precision = fastest_precision(self.renderer)
@@ -256,6 +261,7 @@ class DubbingPipeline:
             self.mesh,
             refine=options.refine,
             finds_occlusion=finds_occlusion,
+            network=self.occluders,
             step=run.step,
         )
         return SourceFace(
@@ -542,4 +548,5 @@ def load_pipeline(checkpoints: Path = DEFAULT_FOLDER, device: str | None = None)
         renderer.to(place),
         calibrator,
         interior=load_mouth_interior(checkpoints).to(place),
+        occluders=load_occluder_network(checkpoints),
     )

@@ -67,11 +67,14 @@ class ColourWindows:
         )
         self._encoded.append(cv2.imencode(".jpg", window, options)[1].tobytes())
 
+    def rgb(self, frame: int) -> np.ndarray:
+        """Return a frame's window [80, 96, 3] uint8."""
+        # IMREAD_COLOR gives the channels in the order in which they were encoded
+        return np.asarray(cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
     def __getitem__(self, frame: int) -> np.ndarray:
         """Return [80, 96, 3] float32, CIE Lab."""
-        # IMREAD_COLOR gives the channels in the order in which they were encoded
-        window = np.asarray(cv2.imdecode(np.frombuffer(self._encoded[frame], np.uint8), cv2.IMREAD_COLOR), np.float32)
-        return cv2.cvtColor(window / 255, cv2.COLOR_RGB2LAB)
+        return cv2.cvtColor(self.rgb(frame).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from personatalk.geometry.tracking import FaceTrack
 from personatalk.media import Frame
 from personatalk.occlusion.appearance import ColourWindows
 from personatalk.occlusion.hands import HandTracker
+from personatalk.occlusion.network import OccluderNetwork
 from personatalk.occlusion.segmentation import Occlusion, find_occlusion
 from personatalk.progress import Tick, no_tick
 
@@ -35,10 +36,11 @@ class OcclusionSearch:
 
     Args:
         fitted: the clip's fit to its landmarks; says where the face is.
+        network: tells occluders from faces; without it, what is there in all frames is not found.
     """
 
-    def __init__(self, fitted: FaceGeometry) -> None:
-        self._colours, self._hands = ColourWindows(fitted), HandTracker(fitted)
+    def __init__(self, fitted: FaceGeometry, network: OccluderNetwork | None = None) -> None:
+        self._colours, self._hands, self._network = ColourWindows(fitted), HandTracker(fitted), network
 
     def __enter__(self) -> OcclusionSearch:
         return self
@@ -56,7 +58,7 @@ class OcclusionSearch:
 
     def find(self, refined: FaceGeometry, mesh: FaceMesh, *, tick: Tick = no_tick) -> Occlusion:
         """Find what stands in front of a face of refined geometry; `tick` is called for each valid frame."""
-        return find_occlusion(refined, self._colours, mesh, hands=self._hands.hands(), tick=tick)
+        return find_occlusion(refined, self._colours, mesh, hands=self._hands.hands(), network=self._network, tick=tick)
 
 
 def estimate_face(
@@ -66,6 +68,7 @@ def estimate_face(
     *,
     refine: str = "flow",
     finds_occlusion: bool = True,
+    network: OccluderNetwork | None = None,
     step: Step | None = None,
 ) -> FaceEstimate:
     """Estimate the geometry of a tracked face, and find what stands in front of it, in one pass over the video.
@@ -76,6 +79,7 @@ def estimate_face(
         mesh: the face mesh.
         refine: what refines the fit: "flow", "photometric" (needs PyTorch3D) or "none".
         finds_occlusion: whether to look for what stands in front of the face; style does not need it.
+        network: tells occluders from faces.
         step: told of each frame, as often as it is worked on.
 
     Raises:
@@ -86,6 +90,6 @@ def estimate_face(
         return FaceEstimate(geometry=estimate_geometry(video, track, mesh, refine=refine, step=step))
     fitted = fit_track(track, mesh.face_model)
     tick = ticks(step, fitted, refine, passes=1)
-    with OcclusionSearch(fitted) as search:
+    with OcclusionSearch(fitted, network) as search:
         refined = refine_fit(video, track, fitted, mesh, refine=refine, watcher=search, tick=tick)
         return FaceEstimate(geometry=refined, occlusion=search.find(refined, mesh, tick=tick))

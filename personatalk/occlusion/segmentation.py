@@ -1,9 +1,10 @@
 """Occluder segmentation: hands, microphones and cups in front of the lower face, which a dub leaves as they are.
 
-Hands are found by their shape (`hands.py`), since they have the face's own colour. Any other occluder is a region of
-outliers of the appearance model (`appearance.py`), beyond illumination, misfit and folds of the skin, that covers
-enough skin away from the lips. It is grown from there by its own colours: to its edges by mean-field smoothing, into
-neighbouring frames, and over the lips, where it competes with the colours of all the clip's mouths. An open mouth
+A network that knows faces and things before them (`network.py`) looks at each frame alone, so it also finds what is
+there from the first frame to the last. Hands are found by their shape as well (`hands.py`). What comes and goes is a
+region of outliers of the appearance model (`appearance.py`), beyond illumination, misfit and folds of the skin, that
+covers enough skin away from the lips. It is grown from there by its own colours: to its edges by mean-field smoothing,
+into neighbouring frames, and over the lips, where it competes with the colours of all the clip's mouths. An open mouth
 alone is never an occluder, because it does not reach the skin.
 
 Ours: the paper's examples have no occluders; a dub of people's own clips has to leave them alone.
@@ -17,12 +18,13 @@ import cv2
 import numpy as np
 
 from personatalk.concurrency import map_in_order, num_workers
-from personatalk.geometry.camera import invert_affine
+from personatalk.geometry.camera import invert_affine, scale_affine
 from personatalk.geometry.face_geometry import FaceGeometry
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.occlusion.appearance import (
     HEIGHT,
     OUTLIER,
+    SHRINK,
     WIDTH,
     Appearance,
     ColourWindows,
@@ -31,6 +33,7 @@ from personatalk.occlusion.appearance import (
     density_of,
 )
 from personatalk.occlusion.hands import draw_hands
+from personatalk.occlusion.network import OccluderNetwork, occluder_probability
 from personatalk.progress import Tick, no_tick
 
 MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
@@ -42,6 +45,7 @@ OCCLUDED_SHARE = 0.01  # of the mask; such frames are no references
 MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
 MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
 AGREEMENT, ROUNDS, NEIGHBOURS = 4.0, 6, (7, 7)  # logit that neighbours add who all agree
+PROBABLE = 0.5  # of the network, from which a pixel shows something before the face
 EDGE_PX = 1.0  # softness, at half the window's size
 
 
@@ -99,6 +103,7 @@ def find_occlusion(
     mesh: FaceMesh,
     *,
     hands: dict[int, np.ndarray] | None = None,
+    network: OccluderNetwork | None = None,
     tick: Tick = no_tick,
 ) -> Occlusion:
     """Look for things in front of the lower face of a clip.
@@ -108,6 +113,7 @@ def find_occlusion(
         windows: of its frames; where fewer than there are frames, nothing is found in the rest.
         mesh: the face mesh.
         hands: frame number to the hands before the face, as `HandTracker.hands` gives them.
+        network: looks at each frame alone; without it only hands and what comes and goes are found.
         tick: called for each frame.
     """
     hands = hands or {}
@@ -121,6 +127,8 @@ def find_occlusion(
         mask = np.zeros((HEIGHT, WIDTH), bool)
         if seeds is not None:
             mask |= grow(look, seeds, appearance.mouth_colours)
+        if network is not None:
+            mask |= believe(probability_in(network, mesh, geometry, windows, frame), look)
         if frame in hands:
             hand = draw_hands(hands[frame], windows.window_from_image[frame], HEIGHT, WIDTH)
             mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
@@ -153,6 +161,25 @@ def find_occlusion(
         share[frame] = (region * soft).sum() / max(255 * region.sum(), 1.0)
         masks[frame] = cv2.imencode(".png", soft)[1].tobytes()
     return Occlusion(window_from_image=windows.window_from_image, masks=masks, share=share)
+
+
+def probability_in(
+    network: OccluderNetwork, mesh: FaceMesh, geometry: FaceGeometry, windows: ColourWindows, frame: int
+) -> np.ndarray:
+    """[H, W] in [0, 1], how probably something stands before the face of a frame."""
+    head = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
+    pose = geometry.pose(frame, head, scale_affine(windows.window_from_image[frame], SHRINK))
+    return occluder_probability(network, windows.rgb(frame), mesh.geometry_map(pose, mesh.project(pose)))
+
+
+def believe(probability: np.ndarray, look: FrameAppearance) -> np.ndarray:
+    """Take what the network holds for things, where it hides enough of the face, and more than lips: [H, W] bool."""
+    found = probability > PROBABLE
+    count, labels = cv2.connectedComponents(found.astype(np.uint8), connectivity=4)
+    on_skin, on_lips = (np.bincount(labels[found & region], minlength=count) for region in (look.skin, look.lips))
+    believed = (on_skin >= MIN_SHARE * look.skin.sum()) & (on_skin >= on_lips)
+    believed[0] = False
+    return believed[labels]
 
 
 def find_seeds(look: FrameAppearance) -> np.ndarray | None:

@@ -9,7 +9,9 @@ import numpy as np
 
 SIDE, MIDDLE = 288, 144  # px
 PX_PER_IOD = 120.0
-KINDS = ("hand", "fist", "finger", "microphone", "cup", "caption")
+STAYING = "staying microphone"  # from the first frame to the last
+PASSING = ("passing hand", "passing finger")  # again and again, so fast that they are blurred
+KINDS = ("hand", "fist", "finger", "microphone", "cup", "caption", STAYING, *PASSING)
 ENTERS, STAYS, LEAVES, GONE = 0.35, 0.42, 0.58, 0.65  # shares of the clip
 # where each comes from and where it stays, IOD from the middle of the mouth; x to the right, y down
 PATHS = {
@@ -20,6 +22,9 @@ PATHS = {
     "cup": ((-1.6, 1.5), (-0.05, 0.4)),
     "caption": ((0.0, 0.6), (0.0, 0.6)),
 }
+PASS_FRAMES, PASS_EVERY = 8, 25  # frames that a pass takes, and from one to the next
+PASS_FROM, PASS_TO = np.array((-2.2, 0.8)), np.array((2.4, 0.1))
+EXPOSED, NUM_EXPOSED = 0.5, 6  # share of a frame's time that it is exposed for, in so many steps
 # bars that hands are made of, from the back to the front: start, end and width, IOD from the middle of the sprite
 BARS = {
     "finger": [((-0.9, 0.55), (0.15, -0.1), 0.2)],
@@ -38,6 +43,8 @@ BARS = {
 class Occluder:
     """An occluder that enters the picture, stays a while in front of the face, moving a little, and leaves.
 
+    Some are there all the time, some pass by.
+
     Attributes:
         kind: one of KINDS.
         sprite: [S, S, 4] float32, RGB in [0, 255] and opacity in [0, 1].
@@ -52,12 +59,26 @@ class Occluder:
     scale: float
     num_frames: int
 
-    def presence(self, frame: int) -> float:
-        """Progress of its entrance: 0 outside, 1 in front of the face."""
+    def presence(self, frame: float) -> float:
+        """Progress of its entrance, 0 outside, 1 in front of the face; of what passes, that of its pass."""
+        if self.kind == STAYING:
+            return 1.0
+        if self.kind in PASSING:
+            progress = (frame + 1 - self.num_frames * ENTERS) % PASS_EVERY / PASS_FRAMES
+            return progress if progress < 1 else 0.0
         share = (frame + 0.5) / self.num_frames
         if self.kind == "caption":
             return float(ENTERS <= share < GONE)
         return float(np.clip(min((share - ENTERS) / (STAYS - ENTERS), (GONE - share) / (GONE - LEAVES)), 0, 1))
+
+    def place(self, frame: float) -> np.ndarray:
+        """Where its middle is, [2] IOD from the middle of the mouth."""
+        presence = self.presence(frame)
+        if self.kind in PASSING:
+            return PASS_FROM + presence * (PASS_TO - PASS_FROM)
+        start, end = np.array(PATHS[self.kind.split()[-1]])
+        sway = 0 if self.kind == "caption" else 0.04 * np.array((np.sin(frame / 5), np.cos(frame / 7)))
+        return start + presence * (end - start) + sway
 
     def draw_at(self, frame: int, image: np.ndarray) -> None:
         """Draw it into a whole frame [H, W, 3] uint8, in place."""
@@ -74,23 +95,26 @@ class Occluder:
         Returns:
             [H, W] opacity in [0, 1]
         """
-        opacity = np.zeros(image.shape[:2], np.float32)
-        presence = self.presence(frame)
-        if presence == 0:
-            return opacity
-        start, end = np.array(PATHS[self.kind])
-        sway = 0 if self.kind == "caption" else 0.04 * np.array((np.sin(frame / 5), np.cos(frame / 7)))
-        centre = self.mouth + self.scale * (start + presence * (end - start) + sway)
+        size = image.shape[:2]
+        if self.presence(frame) == 0:
+            return np.zeros(size, np.float32)
+        moments = np.arange(NUM_EXPOSED) * EXPOSED / NUM_EXPOSED if self.kind in PASSING else np.zeros(1)
+        drawn = [self.drawn_at(frame + moment, size, target_from_image) for moment in moments.tolist()]
+        warped = np.stack(drawn).mean(0)
+        opacity = warped[..., 3]
+        mixed = image + opacity[..., None] * (warped[..., :3] / np.maximum(opacity, 1e-3)[..., None] - image)
+        image[...] = np.clip(np.where(opacity[..., None] > 1e-3, mixed, image) + 0.5, 0, 255).astype(np.uint8)
+        return opacity
+
+    def drawn_at(self, moment: float, size: tuple[int, int], target_from_image: np.ndarray | None) -> np.ndarray:
+        """Draw it alone at a moment, in frames: [H, W, 4], RGB times opacity, and opacity."""
+        centre = self.mouth + self.scale * self.place(moment)
         gain = self.scale / PX_PER_IOD
         affine = np.array([[gain, 0, centre[0] - gain * SIDE / 2], [0, gain, centre[1] - gain * SIDE / 2]])
         if target_from_image is not None:
             affine = target_from_image[:, :2] @ affine + np.array([[0, 0, 1]]) * target_from_image[:, 2:]
         affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # OpenCV counts from the centre of the first pixel
-        warped = cv2.warpAffine(self.sprite, affine, image.shape[1::-1], flags=cv2.INTER_AREA)
-        opacity = warped[..., 3]
-        mixed = image + opacity[..., None] * (warped[..., :3] / np.maximum(opacity, 1e-3)[..., None] - image)
-        image[...] = np.clip(np.where(opacity[..., None] > 1e-3, mixed, image) + 0.5, 0, 255).astype(np.uint8)
-        return opacity
+        return cv2.warpAffine(self.sprite, affine, size[::-1], flags=cv2.INTER_AREA)
 
 
 def make_sprite(kind: str, skin: np.ndarray, seed: int) -> np.ndarray:
@@ -104,7 +128,7 @@ def make_sprite(kind: str, skin: np.ndarray, seed: int) -> np.ndarray:
     Returns:
         [288, 288, 4] float32: RGB times opacity, and opacity.
     """
-    random = np.random.default_rng(seed)
+    random, kind = np.random.default_rng(seed), kind.split()[-1]
     if kind in BARS:
         texture, opacity = _paint_hand(kind, skin, random)
     else:

@@ -22,6 +22,7 @@ from personatalk.geometry.tracking import FaceTrack, MediaPipeTracker, track_fac
 from personatalk.media import read_frames
 from personatalk.occlusion.appearance import HEIGHT, WIDTH, ColourWindows
 from personatalk.occlusion.hands import HandTracker
+from personatalk.occlusion.network import OccluderNetwork, load_occluder_network
 from personatalk.occlusion.segmentation import Occlusion, find_occlusion
 from personatalk.training.corpus import Clip, read_track, spread_over_persons
 
@@ -41,10 +42,12 @@ class OcclusionProtocol:
     Attributes:
         inputs: where the clips are.
         mesh: the face mesh.
+        network: tells occluders from faces.
     """
 
     inputs: EvaluationInputs
     mesh: FaceMesh
+    network: OccluderNetwork | None
 
     def frames(self, clip: Clip, draw: Draw | None = None) -> Iterator[np.ndarray]:
         """Read a clip's frames, with something drawn over them."""
@@ -70,7 +73,7 @@ class OcclusionProtocol:
                 colours.append(image)
                 hands.look(frame, image)
         geometry = refine_face(track, geometry, grey, self.mesh)
-        return geometry, find_occlusion(geometry, colours, self.mesh, hands=hands.hands())
+        return geometry, find_occlusion(geometry, colours, self.mesh, hands=hands.hands(), network=self.network)
 
     def occluder(self, clip: Clip, geometry: FaceGeometry, kind: str, seed: int) -> Occluder:
         """Make an occluder that fits a clip: in front of its mouth, hands in the colour of its skin."""
@@ -106,7 +109,7 @@ class OcclusionProtocol:
                 image = put_mouth(window, windows[source[t]], geometry, cutter.window_from_image[t], t)
                 occluder.draw(image, t, cutter.window_from_image[t])
                 colours.append_window(image)
-            found.append(find_occlusion(geometry, colours, self.mesh))
+            found.append(find_occlusion(geometry, colours, self.mesh, network=self.network))
         changed = []
         for t in np.flatnonzero(geometry.valid).tolist():
             if occluder.presence(t):
@@ -123,7 +126,8 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
         what `report_of` gives: a row for the clips as they are, a row for each kind, and one for other mouths under
         the same occluder.
     """
-    protocol = OcclusionProtocol(inputs=inputs, mesh=FaceMesh(inputs.load_face_model()))
+    network = load_occluder_network(inputs.checkpoints)
+    protocol = OcclusionProtocol(inputs=inputs, mesh=FaceMesh(inputs.load_face_model()), network=network)
     rows: dict[str, list[dict[str, float]]] = {"as it is": [], **{kind: [] for kind in KINDS}, "other mouths": []}
     fired, skipped = {}, []
     clips = spread_over_persons(inputs.read_clips(), inputs.limit)
