@@ -31,6 +31,7 @@ MISSED_SHARE = 0.1  # of an occluder's area; it is missed where less of it is fo
 CHEEKS = (50, 280)  # vertices where the skin's colour is read
 INNER_LIPS = (13, 14)
 IOD_PX = 48  # of the windows
+WAYS = ("", ", without the network")
 
 Draw = Callable[[int, np.ndarray], object]  # (frame number, image): draws into the image
 
@@ -63,8 +64,8 @@ class OcclusionProtocol:
             frames = zip(track.times, self.frames(clip, draw), strict=False)
             return track_face(frames, tracker, width=track.width, height=track.height)
 
-    def estimate(self, clip: Clip, track: FaceTrack, draw: Draw | None = None) -> tuple[FaceGeometry, Occlusion]:
-        """Estimate a clip's geometry and find what is in front of its face, as a dub does."""
+    def estimate(self, clip: Clip, track: FaceTrack, draw: Draw | None = None) -> tuple[FaceGeometry, list[Occlusion]]:
+        """Estimate a clip's geometry and find what is in front of its face, as a dub does, and without the network."""
         geometry = fit_track(track, self.mesh.face_model)
         grey, colours = GreyWindows(geometry), ColourWindows(geometry)
         with HandTracker(geometry) as hands:
@@ -73,7 +74,9 @@ class OcclusionProtocol:
                 colours.append(image)
                 hands.look(frame, image)
         geometry = refine_face(track, geometry, grey, self.mesh)
-        return geometry, find_occlusion(geometry, colours, self.mesh, hands=hands.hands(), network=self.network)
+        seen = hands.hands()
+        networks = (self.network, None)
+        return geometry, [find_occlusion(geometry, colours, self.mesh, hands=seen, network=n) for n in networks]
 
     def occluder(self, clip: Clip, geometry: FaceGeometry, kind: str, seed: int) -> Occluder:
         """Make an occluder that fits a clip: in front of its mouth, hands in the colour of its skin."""
@@ -123,12 +126,13 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
     """Measure what is taken for an occluder in clips as they are, and with one drawn over them: one kind a clip.
 
     Returns:
-        what `report_of` gives: a row for the clips as they are, a row for each kind, and one for other mouths under
-        the same occluder.
+        what `report_of` gives: a row for the clips as they are, a row for each kind, both also without the network,
+        and one for other mouths under the same occluder.
     """
     network = load_occluder_network(inputs.checkpoints)
     protocol = OcclusionProtocol(inputs=inputs, mesh=FaceMesh(inputs.load_face_model()), network=network)
-    rows: dict[str, list[dict[str, float]]] = {"as it is": [], **{kind: [] for kind in KINDS}, "other mouths": []}
+    kinds = [kind + way for kind in ("as it is", *KINDS) for way in WAYS]
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in (*kinds, "other mouths")}
     fired, skipped = {}, []
     clips = spread_over_persons(inputs.read_clips(), inputs.limit)
     for number, clip in enumerate(clips):
@@ -137,15 +141,17 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
             skipped.append(clip.name)
             continue
         try:
-            geometry, occlusion = protocol.estimate(clip, track)
+            geometry, found = protocol.estimate(clip, track)
             occluder = protocol.occluder(clip, geometry, kind, number)
             rows["other mouths"].append(protocol.swap_figures(clip, geometry, occluder))
-            rows["as it is"].append(false_figures(occlusion, np.ones(len(geometry), bool)))
-            if occlusion.masks:
-                fired[clip.name] = sorted(occlusion.masks)
+            for way, occlusion in zip(WAYS, found, strict=True):
+                rows["as it is" + way].append(false_figures(occlusion, np.ones(len(geometry), bool)))
+                if occlusion.masks:
+                    fired[clip.name + way] = sorted(occlusion.masks)
             occluded = protocol.track(clip, occluder.draw_at, track)
-            geometry, occlusion = protocol.estimate(clip, occluded, occluder.draw_at)
-            rows[kind].append(occluder_figures(geometry, occlusion, protocol.mesh, occluder))
+            geometry, found = protocol.estimate(clip, occluded, occluder.draw_at)
+            for way, occlusion in zip(WAYS, found, strict=True):
+                rows[kind + way].append(occluder_figures(geometry, occlusion, protocol.mesh, occluder))
         except NoFaceError:
             skipped.append(clip.name)
     return report_of("occlusion", rows, clips=len(clips) - len(skipped), skipped=skipped, fired=fired)

@@ -45,8 +45,7 @@ def validate_occluder(network: OccluderNetwork, batches: list[OccluderBatch]) ->
         `iou` where something stands before the face; `false_share`, which share of the others' faces is taken for
         something; `loss`, which is lower where both are better.
     """
-    overlaps: list[Tensor] = []
-    false: list[Tensor] = []
+    sums: list[Tensor] = []
     for batch in batches:
         batch = to_device(batch, device_of(network))
         found = (network(batch.windows, batch.geometry).float() > 0) & (batch.face > 0.5)
@@ -54,9 +53,12 @@ def validate_occluder(network: OccluderNetwork, batches: list[OccluderBatch]) ->
         area = (batch.face > 0.5).sum((1, 2, 3))
         is_hidden = truth.sum((1, 2, 3)) > HIDDEN * area
         overlap = (found & truth).sum((1, 2, 3)) / (found | truth).sum((1, 2, 3)).clamp(min=1)
-        overlaps.append(overlap[is_hidden])
-        false.append((found.sum((1, 2, 3)) / area.clamp(min=1))[truth.sum((1, 2, 3)) == 0])
-    iou, false_share = torch.cat(overlaps).mean().item(), torch.cat(false).mean().item()
+        is_bare, share = truth.sum((1, 2, 3)) == 0, found.sum((1, 2, 3)) / area.clamp(min=1)
+        sums.append(
+            torch.stack([row.float().sum() for row in (overlap * is_hidden, is_hidden, share * is_bare, is_bare)])
+        )
+    overlap, num_hidden, share, num_bare = torch.stack(sums).sum(0).tolist()
+    iou, false_share = overlap / max(num_hidden, 1), share / max(num_bare, 1)
     return {"loss": 1 - iou + false_share, "iou": iou, "false_share": false_share}
 
 
