@@ -46,6 +46,8 @@ MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
 MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
 AGREEMENT, ROUNDS, NEIGHBOURS = 4.0, 6, (7, 7)  # logit that neighbours add who all agree
 PROBABLE = 0.5  # of the network, from which a pixel shows something before the face
+LIKELY = 0.2  # of the network; frames in which no pixel reaches it are not kept
+STEADY_S = 0.12  # s before and after a frame, over which what stays is told
 EDGE_PX = 1.0  # softness, at half the window's size
 
 
@@ -116,41 +118,28 @@ def find_occlusion(
         network: looks at each frame alone; without it only hands and what comes and goes are found.
         tick: called for each frame.
     """
-    hands = hands or {}
     appearance = Appearance(mesh, geometry, windows)
+    search = FrameSearch(appearance, hands or {}, network)
     frames = [int(frame) for frame in appearance.valid]
-
-    def begin(frame: int) -> np.ndarray | None:
-        """Find what stands before the face in a frame, looked at alone: [H, W] bool, None where nothing does."""
-        look = appearance.look(frame)
-        seeds = find_seeds(look)
-        mask = np.zeros((HEIGHT, WIDTH), bool)
-        if seeds is not None:
-            mask |= grow(look, seeds, appearance.mouth_colours)
-        if network is not None:
-            mask |= believe(probability_in(network, mesh, geometry, windows, frame), look)
-        if frame in hands:
-            hand = draw_hands(hands[frame], windows.window_from_image[frame], HEIGHT, WIDTH)
-            mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
-        return mask if mask.any() else None
-
     found: dict[int, np.ndarray] = {}
 
-    def search(chosen: list[int]) -> None:
+    def look_at(chosen: list[int]) -> None:
         """Keep what is found in some frames."""
-        for frame, mask in zip(chosen, map_in_order(begin, chosen, num_workers()), strict=True):
+        for frame, mask in zip(chosen, map_in_order(search.look, chosen, num_workers()), strict=True):
             if mask is not None:
                 found[frame] = mask
             tick()
 
-    first = [frame for row, frame in enumerate(frames) if row % 2 == 0 or frame in hands]
-    search(first)
-    others = sorted(set(frames).difference(first))  # where nothing is beside them, what they show would be too short
+    look_at([frame for row, frame in enumerate(frames) if row % 2 == 0 or frame in search.hands])
+    others = sorted(
+        set(frames).difference(search.seen)
+    )  # where nothing is beside them, what they show would be too short
     beside = [frame for frame in others if frame - 1 in found or frame + 1 in found]
-    search(beside)
+    look_at(beside)
     for _ in range(len(others) - len(beside)):
         tick()
     if found:
+        search.steady(found, frames)
         for order in (frames, frames[::-1]):
             spread_in_time(appearance, found, order)
     kept = filter_over_time(found, geometry.frames_in(MIN_RUN_S))
@@ -163,13 +152,64 @@ def find_occlusion(
     return Occlusion(window_from_image=windows.window_from_image, masks=masks, share=share)
 
 
-def probability_in(
-    network: OccluderNetwork, mesh: FaceMesh, geometry: FaceGeometry, windows: ColourWindows, frame: int
-) -> np.ndarray:
-    """[H, W] in [0, 1], how probably something stands before the face of a frame."""
-    head = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
-    pose = geometry.pose(frame, head, scale_affine(windows.window_from_image[frame], SHRINK))
-    return occluder_probability(network, windows.rgb(frame), mesh.geometry_map(pose, mesh.project(pose)))
+class FrameSearch:
+    """Looks for things before the face in single frames of a clip.
+
+    Args:
+        appearance: of the clip's face.
+        hands: frame number to the hands before the face.
+        network: tells things from faces; None for none.
+    """
+
+    def __init__(self, appearance: Appearance, hands: dict[int, np.ndarray], network: OccluderNetwork | None) -> None:
+        self.appearance, self.hands, self.network = appearance, hands, network
+        self.seen: set[int] = set()
+        self._probabilities: dict[int, np.ndarray | None] = {}  # of 255; None where nothing is likely
+
+    def look(self, frame: int) -> np.ndarray | None:
+        """Find what stands before the face in a frame, looked at alone: [H, W] bool, None where nothing does."""
+        self.seen.add(frame)
+        look = self.appearance.look(frame)
+        seeds = find_seeds(look)
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        if seeds is not None:
+            mask |= grow(look, seeds, self.appearance.mouth_colours)
+        if self.network is not None:
+            mask |= believe(self.probability(frame), look)
+        if frame in self.hands:
+            hand = draw_hands(self.hands[frame], self.appearance.windows.window_from_image[frame], HEIGHT, WIDTH)
+            mask |= hand & ((hand & (look.mask > 0)).sum() > OCCLUDED_SHARE * (look.mask > 0).sum())
+        return mask if mask.any() else None
+
+    def probability(self, frame: int) -> np.ndarray:
+        """[H, W] in [0, 1], how probably something stands before the face of a frame; 0 without a network."""
+        if self.network is None:
+            return np.zeros((HEIGHT, WIDTH), np.float32)
+        if frame not in self._probabilities:
+            geometry, mesh, windows = self.appearance.geometry, self.appearance.mesh, self.appearance.windows
+            head = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
+            pose = geometry.pose(frame, head, scale_affine(windows.window_from_image[frame], SHRINK))
+            maps = mesh.geometry_map(pose, mesh.project(pose))
+            probability = occluder_probability(self.network, windows.rgb(frame), maps)
+            is_likely = probability.max() > LIKELY
+            self._probabilities[frame] = np.round(255 * probability).astype(np.uint8) if is_likely else None
+        kept = self._probabilities[frame]
+        return np.zeros((HEIGHT, WIDTH), np.float32) if kept is None else kept / np.float32(255)
+
+    def steady(self, found: dict[int, np.ndarray], frames: list[int]) -> None:
+        """Add to what was found in frames what the network sees in most of the frames around them: it stays."""
+        if self.network is None:
+            return
+        reach, shot = self.appearance.geometry.frames_in(STEADY_S), self.appearance.geometry.shot
+        valid, steady = set(frames), {}
+        for frame in frames:
+            around = [f for f in range(frame - reach, frame + reach + 1) if f in valid and shot[f] == shot[frame]]
+            if 2 * sum(f in found for f in around) > len(around):
+                median = np.median([self.probability(f) for f in around], 0)
+                steady[frame] = believe(median, self.appearance.look(frame))
+        for frame, mask in steady.items():
+            if mask.any():
+                found[frame] = found.get(frame, mask) | mask
 
 
 def believe(probability: np.ndarray, look: FrameAppearance) -> np.ndarray:

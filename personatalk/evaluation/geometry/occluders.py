@@ -23,7 +23,7 @@ PATHS = {
     "caption": ((0.0, 0.6), (0.0, 0.6)),
 }
 PASS_FRAMES, PASS_EVERY = 8, 25  # frames that a pass takes, and from one to the next
-PASS_FROM, PASS_TO = np.array((-2.2, 0.8)), np.array((2.4, 0.1))
+PASS_FROM, PASS_TO = np.array((-2.2, 0.5)), np.array((2.4, -0.1))
 EXPOSED, NUM_EXPOSED = 0.5, 6  # share of a frame's time that it is exposed for, in so many steps
 # bars that hands are made of, from the back to the front: start, end and width, IOD from the middle of the sprite
 BARS = {

@@ -18,7 +18,7 @@ from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import ClipFrames, clips_by_person
 from personatalk.training.occlusion.things import Random, draw_thing
 
-THING_SHARE, SECOND_SHARE = 0.65, 0.2  # of the samples with something before the face, and with two things
+THING_SHARE, SECOND_SHARE = 0.55, 0.2  # of the samples with something before the face, and with two things
 OFFSET_PX, SCALES, TURN_DEGREES = 2.5, (0.93, 1.07), 3.0  # of the window, by which the fit may be wrong
 CAST_SHARE, CAST_DEPTH, CAST_PX = 0.3, (0.1, 0.6), (2.0, 25.0)  # shadows on the face, which are no occluders
 LIGHT_SHARE, COARSE_SHARE, NOISE_SHARE = 0.6, 0.3, 0.4
