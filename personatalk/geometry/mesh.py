@@ -21,7 +21,7 @@ OUTSIDE_PX = -1e4  # where the target has no face
 MASK_CENTRE = (0.0, 0.9)  # IOD, head space
 MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
 MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
-BLEND_MARGIN, BLEND_FADE = 0.08, 0.05  # IOD around the faces, and within which it fades
+BLEND_MARGIN, BLEND_FADE = 0.05, 0.04  # IOD around the faces, and within which it fades
 EDGE_ON = 0.3  # cosine below which a ring's triangle is seen edge-on
 LIP_CENTRE, LIP_RADII = (0.0, 0.77), (0.46, 0.36)
 
