@@ -46,6 +46,8 @@ MIN_LOGIT, MAX_LOGIT, BIAS = -4.0, 4.0, -0.5  # of a pixel's own colour
 MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
 AGREEMENT, ROUNDS, NEIGHBOURS = 4.0, 6, (7, 7)  # logit that neighbours add who all agree
 PROBABLE = 0.5  # of the network, from which a pixel shows something before the face
+SURE, SURE_SHARE = 0.9, 0.01  # of the network, and of the skin: what is believed is seen so surely on so much of it,
+PLAIN = 0.97  # or so plainly on MIN_SHARE of the mask; chins that it takes for things reach .6 to .9
 LIKELY = 0.2  # of the network; frames in which no pixel reaches it are not kept
 STEADY_S = 0.12  # s before and after a frame, over which what stays is told
 EDGE_PX = 1.0  # softness, at half the window's size
@@ -213,11 +215,18 @@ class FrameSearch:
 
 
 def believe(probability: np.ndarray, look: FrameAppearance) -> np.ndarray:
-    """Take what the network holds for things, where it hides enough of the face, and more than lips: [H, W] bool."""
+    """Take what the network holds for things, where it is sure, and it hides enough, and more than lips: [H, W] bool.
+
+    Hysteresis: what is found reaches to where the network thinks a thing likelier than not.
+    """
+    around = (look.mask > INNER_MASK) & ~look.lips
     found = probability > PROBABLE
     count, labels = cv2.connectedComponents(found.astype(np.uint8), connectivity=4)
-    on_skin, on_lips = (np.bincount(labels[found & region], minlength=count) for region in (look.skin, look.lips))
-    believed = (on_skin >= MIN_SHARE * look.skin.sum()) & (on_skin >= on_lips)
+    on_skin, plain = (probability > SURE) & look.skin, (probability > PLAIN) & around
+    regions = found & around, found & look.lips, on_skin, plain
+    hidden, on_lips, on_skin, plain = (np.bincount(labels[region], minlength=count) for region in regions)
+    is_sure = (on_skin >= SURE_SHARE * look.skin.sum()) | (plain >= MIN_SHARE * around.sum())
+    believed = (hidden >= MIN_SHARE * around.sum()) & (hidden >= on_lips) & is_sure
     believed[0] = False
     return believed[labels]
 

@@ -80,24 +80,36 @@ def test_what_passes_fast_is_found(scene, network, kind):
     assert figures["false_share_%"] < 0.5
 
 
-def look(**regions):
-    blank = np.zeros((HEIGHT, WIDTH), bool)
-    names = ("lab", "common", "spread", "outlier_distance", "others", "mask")
-    return FrameAppearance(**dict.fromkeys(names, blank), **{"skin": blank, "lips": blank, **regions})
+@pytest.fixture
+def look():
+    """A face of 55 x 50 px with lips of 30 x 10, all of it in the mask."""
+    blank, face = np.zeros((2, HEIGHT, WIDTH), bool)
+    face[20:70, 20:75] = True
+    lips = blank.copy()
+    lips[30:40, 30:60] = True
+    others = dict.fromkeys(("lab", "common", "spread", "outlier_distance", "others"), blank)
+    return FrameAppearance(**others, skin=face & ~lips, lips=lips, mask=face.astype(np.float32))
 
 
-def test_lips_alone_are_never_believed_to_be_a_thing():
-    lips, skin = np.zeros((2, HEIGHT, WIDTH), bool)
-    lips[30:40, 30:60], skin[20:70, 20:75] = True, True
-    skin &= ~lips
-    on_lips = np.where(lips, 0.9, 0.1)
-    assert not believe(on_lips, look(skin=skin, lips=lips)).any()
-    on_both = on_lips.copy()
-    on_both[40:60, 35:55] = 0.9
-    assert believe(on_both, look(skin=skin, lips=lips)).sum() == 300 + 400
-    speck = np.where(skin & (np.arange(WIDTH) < 23), 0.9, 0.1)
-    speck[25:] = 0.1
-    assert not believe(speck, look(skin=skin, lips=lips)).any()
+def probability(**places):
+    """[H, W] of .1, and elsewhere what is given: probability=(rows, columns)."""
+    image = np.full((HEIGHT, WIDTH), 0.1)
+    for value, place in places.items():
+        image[place] = float(f"0.{value[1:]}")
+    return image
+
+
+def test_lips_alone_are_never_believed_to_be_a_thing(look):
+    lips = np.s_[30:40, 30:60]
+    assert not believe(probability(p99=lips), look).any()
+    assert believe(probability(p99=lips, p95=np.s_[40:60, 35:55]), look).sum() == 300 + 400
+
+
+def test_what_is_small_or_unsure_is_not_believed(look):
+    assert not believe(probability(p99=np.s_[20:25, 20:23]), look).any()
+    chin = np.s_[50:70, 30:60]
+    assert not believe(probability(p8=chin), look).any()
+    assert believe(probability(p8=chin, p95=np.s_[52:60, 32:40]), look).sum() == 600
 
 
 def test_shapes_and_missing_weights(tmp_path):
