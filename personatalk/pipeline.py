@@ -344,7 +344,7 @@ class DubbingPipeline:
     ) -> ReferenceBank:
         """Choose, read and encode the references."""
         candidates = self.choose_references(faces, driven, options)
-        bank = ReferenceBank(self.mesh, faces.reference.geometry, candidates)
+        bank = ReferenceBank(self.mesh, faces.reference.geometry, candidates, faces.reference.occlusion)
 
         def frames() -> Iterator[Frame]:
             for frame in read_ahead(read_frames(faces.reference.video, only=candidates.frames)):

@@ -23,7 +23,7 @@ ROOMS = {
     "geometry_construction": ["config", "layers", "style", "lip_closure", "amplitude", "model", "expression",
                               "style_evidence", "own_speech", "speaker_calibration"],
     "face_rendering": ["config", "attention", "reference_selection", "texture_prior", "colour_transfer", "renderer",
-                       "mouth_interior", "inputs", "precision", "compositing", "detail", "reference_bank",
+                       "mouth_interior", "inputs", "precision", "compositing", "detail", "filling", "reference_bank",
                        "clip_renderer"],
     "casting": [], "stages": [], "observer": [], "report": [], "pipeline": [], "worker": [],
     "metrics": ["perceptual", "identity", "image", "attention", "geometry", "statistics"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from personatalk.concurrency import map_in_order, num_workers
 from personatalk.errors import NoFaceError
 from personatalk.face_rendering.compositing import Crop, cut_crop
 from personatalk.face_rendering.detail import detail_energy
+from personatalk.face_rendering.filling import fill_hidden
 from personatalk.face_rendering.inputs import ReferenceFrame, device_of, images_of, maps_of, reference_frame
 from personatalk.face_rendering.mouth_interior import gap_profile
 from personatalk.face_rendering.reference_selection import ANY_LIGHT, ReferenceCandidates
@@ -25,10 +26,12 @@ from personatalk.geometry.camera import (
     warp_image,
     window_from_image,
 )
-from personatalk.geometry.face_geometry import FaceGeometry
+from personatalk.geometry.face_geometry import FaceGeometry, FramePose
 from personatalk.geometry.face_model import HeadVertices
 from personatalk.geometry.mesh import FaceMesh
+from personatalk.geometry.rasterizer import rasterize
 from personatalk.media import Frame
+from personatalk.occlusion.segmentation import Occlusion
 
 MIN_IN_PICTURE = 0.5  # share of a reference's window; of the rest only the picture's border would be repeated
 
@@ -59,10 +62,17 @@ class ReferenceBank:
         mesh: the face mesh.
         geometry: of the clip that gives the references.
         candidates: which of its frames serve.
+        occlusion: of the clip; what stands before the face is filled out of its frames.
     """
 
-    def __init__(self, mesh: FaceMesh, geometry: FaceGeometry, candidates: ReferenceCandidates) -> None:
-        self.mesh, self.geometry, self.candidates = mesh, geometry, candidates
+    def __init__(
+        self,
+        mesh: FaceMesh,
+        geometry: FaceGeometry,
+        candidates: ReferenceCandidates,
+        occlusion: Occlusion | None = None,
+    ) -> None:
+        self.mesh, self.geometry, self.candidates, self.occlusion = mesh, geometry, candidates, occlusion
         self.entries: dict[int, BankEntry] = {}
         self.features: dict[int, torch.Tensor] = {}
         self.priors: dict[int, TexturePrior] = {}  # of each light, where enough frames show it
@@ -98,6 +108,14 @@ class ReferenceBank:
                 self.priors[light] = TexturePrior(self.mesh, self.geometry, textures)
         self._textures.clear()
 
+    def _unhidden(self, image: np.ndarray, pose: FramePose) -> np.ndarray:
+        """Fill what stands before the face out of an image [H, W, 3] uint8 of a pose."""
+        height, width = image.shape[:2]
+        triangles = self.mesh.triangles[: len(self.mesh.face_model.triangles)]
+        face = rasterize(self.mesh.project(pose), triangles, height, width)[0] >= 0
+        hidden = self.occlusion.on_crop(pose.frame, pose.target_from_image, height, width) if self.occlusion else 0.0
+        return fill_hidden(image, np.broadcast_to(np.float32(hidden), face.shape), face)
+
     @torch.inference_mode()
     def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
         index, candidates = frame.index, self.candidates
@@ -107,6 +125,9 @@ class ReferenceBank:
             return
         window = warp_image(frame.pixels, self._windows[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         pose = self.geometry.pose(index, self._head_vertices[index], self._windows[index])
+        if self.occlusion is not None and index in self.occlusion.masks:
+            crop = replace(crop, image=self._unhidden(crop.image, pose.into(crop.crop_from_image)))
+            window = self._unhidden(window, pose)
         if index in candidates.texture_frames:
             self._textures[index] = texture_frame(index, window, self.mesh.project(pose))
         if index not in candidates.lip_frames and index not in candidates.face_frames:

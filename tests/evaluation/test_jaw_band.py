@@ -87,6 +87,12 @@ def test_what_comes_and_goes_in_a_frame_is_a_nick(mesh, face, judge, windows):
     assert judge(windows, nicked)["band_flicker"] > 1
 
 
+def test_a_clip_may_be_long():
+    """OpenCV filters 128 channels at most, so frames are not to be filtered as such."""
+    true = np.full((140, 16, 16, 3), 100, np.uint8)
+    assert not nicks(true, true, np.ones(true.shape[:3], bool)).any()
+
+
 def test_small_specks_are_no_nicks():
     true = np.full((3, 40, 40, 3), 100, np.uint8)
     output = true.copy()

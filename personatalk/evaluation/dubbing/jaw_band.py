@@ -127,7 +127,7 @@ def nicks(output: np.ndarray, true: np.ndarray, bands: np.ndarray) -> np.ndarray
     added = output.astype(np.float32) - true
     before, after = (np.abs(added[1:-1] - beside).mean(-1) for beside in (added[:-2], added[2:]))
     alone = np.minimum(before, after)
-    places = (cv2.blur(alone.transpose(1, 2, 0), (3, 3)).reshape(*alone.shape[1:], -1) > NICK_LEVELS).transpose(2, 0, 1)
+    places = np.stack([cv2.blur(image, (3, 3)) > NICK_LEVELS for image in alone])
     inside = places & bands[:-2] & bands[1:-1] & bands[2:]
     return np.array([largest_region(place) >= NICK_PX for place in inside], bool)
 
