@@ -178,7 +178,11 @@ def closed() -> io.BytesIO:
     return stream
 
 
-@pytest.mark.parametrize("stream", [Leaving(), closed(), Path("/dev/full"), Path("/proc/none.mp4")], ids=str)
+@pytest.mark.parametrize(
+    "stream",
+    [Leaving(), closed(), Path("/dev/full"), Path("/proc/none.mp4")],
+    ids=["leaves", "is closed", "is a full disk", "cannot be made"],
+)
 def test_a_stream_that_takes_no_more_ends_and_nothing_else(clip, sound, tmp_path, stream, caplog, monkeypatch):
     monkeypatch.setattr("personatalk.media.encode.check_target", lambda *_, **__: None)  # it takes no more later on
     alone = dub(clip, tmp_path / "alone.mp4", sound)
