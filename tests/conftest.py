@@ -108,19 +108,7 @@ def speech(tmp_path: Path) -> Path:
 class CopyPipeline:
     """Hands the input clip back, so that callers can be tested without a model."""
 
-    def dub(
-        self,
-        video,
-        audio,
-        output,
-        options=None,
-        *,
-        progress=None,
-        should_stop=None,
-        record=None,
-        stretch=None,
-        stream=None,
-    ):
+    def dub(self, video, audio, output, options=None, *, progress=None, stretch=None, **_):
         self.options, self.folder, self.audio, self.stretch = options, output.parent, audio, stretch
         if progress:
             progress(0.5, "copying")
@@ -163,19 +151,7 @@ class WaitingPipeline(CopyPipeline):
 class FacelessPipeline:
     """Finds no face in anything."""
 
-    def dub(
-        self,
-        video,
-        audio,
-        output,
-        options=None,
-        *,
-        progress=None,
-        should_stop=None,
-        record=None,
-        stretch=None,
-        stream=None,
-    ):
+    def dub(self, video, audio, output, options=None, **_):
         self.folder = output.parent
         raise NoFaceError("no face was found in the clip; use one where the face is seen from the front")
 
@@ -183,19 +159,7 @@ class FacelessPipeline:
 class PickyPipeline:
     """Finds every clip too short, and names it as the pipeline does."""
 
-    def dub(
-        self,
-        video,
-        audio,
-        output,
-        options=None,
-        *,
-        progress=None,
-        should_stop=None,
-        record=None,
-        stretch=None,
-        stream=None,
-    ):
+    def dub(self, video, audio, output, options=None, **_):
         raise MediaError(f"{video} is too short to dub")
 
 
@@ -205,19 +169,7 @@ class EndlessPipeline:
     def __init__(self) -> None:
         self.started = self.stopped = False
 
-    def dub(
-        self,
-        video,
-        audio,
-        output,
-        options=None,
-        *,
-        progress=None,
-        should_stop=None,
-        record=None,
-        stretch=None,
-        stream=None,
-    ):
+    def dub(self, video, audio, output, options=None, *, progress=None, should_stop=None, **_):
         self.folder, self.started = output.parent, True
         if progress:
             progress(0.1, "tracking the faces")

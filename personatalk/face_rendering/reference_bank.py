@@ -108,13 +108,13 @@ class ReferenceBank:
                 self.priors[light] = TexturePrior(self.mesh, self.geometry, textures)
         self._textures.clear()
 
-    def _unhidden(self, image: np.ndarray, pose: FramePose) -> np.ndarray:
-        """Fill what stands before the face out of an image [H, W, 3] uint8 of a pose."""
+    def _unhidden(self, image: np.ndarray, pose: FramePose, occlusion: Occlusion) -> np.ndarray:
+        """Fill what stands before the face out of an image [H, W, 3] uint8 of a pose, its frame being occluded."""
         height, width = image.shape[:2]
         triangles = self.mesh.triangles[: len(self.mesh.face_model.triangles)]
         face = rasterize(self.mesh.project(pose), triangles, height, width)[0] >= 0
-        hidden = self.occlusion.on_crop(pose.frame, pose.target_from_image, height, width) if self.occlusion else 0.0
-        return fill_hidden(image, np.broadcast_to(np.float32(hidden), face.shape), face)
+        hidden = np.asarray(occlusion.on_crop(pose.frame, pose.target_from_image, height, width))
+        return fill_hidden(image, hidden, face)
 
     @torch.inference_mode()
     def _add(self, frame: Frame, renderer: DualAttentionRenderer) -> None:
@@ -126,8 +126,8 @@ class ReferenceBank:
         window = warp_image(frame.pixels, self._windows[index], WINDOW_WIDTH, WINDOW_HEIGHT)
         pose = self.geometry.pose(index, self._head_vertices[index], self._windows[index])
         if self.occlusion is not None and index in self.occlusion.masks:
-            crop = replace(crop, image=self._unhidden(crop.image, pose.into(crop.crop_from_image)))
-            window = self._unhidden(window, pose)
+            crop = replace(crop, image=self._unhidden(crop.image, pose.into(crop.crop_from_image), self.occlusion))
+            window = self._unhidden(window, pose, self.occlusion)
         if index in candidates.texture_frames:
             self._textures[index] = texture_frame(index, window, self.mesh.project(pose))
         if index not in candidates.lip_frames and index not in candidates.face_frames:

@@ -36,7 +36,7 @@ from personatalk.occlusion.hands import draw_hands
 from personatalk.occlusion.network import OccluderNetwork, occluder_probability
 from personatalk.progress import Tick, no_tick
 
-MIN_SHARE = 0.03  # of the skin, that an occluder must hide in one piece to be believed
+MIN_SHARE = 0.03  # of the skin, or by the network of the mask, that an occluder must hide in one piece to be believed
 MAX_SHARE = 0.8  # above it the shot has another light, or shows another person
 WEAK_OUTLIER, WEAK_SHARE = 2.0, 0.01  # enough beside a frame in which one is believed
 MIN_RUN_S = 0.12  # s that something is seen for to be believed
@@ -47,7 +47,7 @@ MAX_LIP_LOGIT = 1.0  # over the lips it counts less than what surrounds them
 AGREEMENT, ROUNDS, NEIGHBOURS = 4.0, 6, (7, 7)  # logit that neighbours add who all agree
 PROBABLE = 0.5  # of the network, from which a pixel shows something before the face
 SURE, SURE_SHARE = 0.9, 0.01  # of the network, and of the skin: what is believed is seen so surely on so much of it,
-PLAIN = 0.97  # or so plainly on MIN_SHARE of the mask; chins that it takes for things reach .6 to .9
+PLAIN = 0.97  # or so plainly on MIN_SHARE of the mask; of chins that it takes for things it is less sure
 LIKELY = 0.2  # of the network; frames in which no pixel reaches it are not kept
 STEADY_S = 0.12  # s before and after a frame, over which what stays is told
 EDGE_PX = 1.0  # softness, at half the window's size
@@ -133,9 +133,8 @@ def find_occlusion(
             tick()
 
     look_at([frame for row, frame in enumerate(frames) if row % 2 == 0 or frame in search.hands])
-    others = sorted(
-        set(frames).difference(search.seen)
-    )  # where nothing is beside them, what they show would be too short
+    # where nothing is beside the others, what they show would be too short
+    others = sorted(set(frames).difference(search.seen))
     beside = [frame for frame in others if frame - 1 in found or frame + 1 in found]
     look_at(beside)
     for _ in range(len(others) - len(beside)):

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from occluded_scene import drawn_over, example_scene, windows_of
 
 from personatalk.checkpoints import DEFAULT_FOLDER
 from personatalk.errors import CheckpointError
-from personatalk.evaluation.geometry.occluders import PASSING, STAYING, Occluder, make_sprite
+from personatalk.evaluation.geometry.occluders import PASSING, STAYING
 from personatalk.evaluation.geometry.occlusion import occluder_figures
-from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import fit_track
-from personatalk.geometry.mesh import FaceMesh
-from personatalk.geometry.tracking import MediaPipeTracker, track_face
-from personatalk.media import read_frames
-from personatalk.occlusion.appearance import HEIGHT, WIDTH, ColourWindows, FrameAppearance
+from personatalk.occlusion.appearance import HEIGHT, WIDTH, FrameAppearance
 from personatalk.occlusion.network import OccluderConfig, OccluderNetwork, load_occluder_network
 from personatalk.occlusion.segmentation import believe, find_occlusion
-
-CLIP = Path(__file__).parents[2] / "assets" / "grid_speaker.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -32,37 +24,20 @@ def network():
 @pytest.fixture(scope="module")
 def scene():
     """The example's mesh, geometry and pictures."""
-    mesh = FaceMesh(FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors"))
-    images = [frame.image for frame in read_frames(CLIP)]
-    with MediaPipeTracker() as tracker:
-        height, width = images[0].shape[:2]
-        frames = ((number / 25, image) for number, image in enumerate(images))
-        track = track_face(frames, tracker, width=width, height=height)
-    return mesh, fit_track(track, mesh.face_model), images
+    return example_scene()
 
 
 def search(scene, kind, network):
     """Draw a thing over the example and look for it: figures, and the occlusion."""
-    mesh, geometry, images = scene
-    lips = np.tile(geometry.template[[13, 14]].mean(0), (len(geometry), 1, 1))
-    mouth, scale = np.median(geometry.project(lips)[:, 0, :2], 0), float(np.median(geometry.scale))
-    sprite = make_sprite(kind, np.array((190.0, 140.0, 120.0)), 1)
-    thing = Occluder(kind=kind, sprite=sprite, mouth=mouth, scale=scale, num_frames=len(geometry))
-    windows = ColourWindows(geometry)
-    for frame, image in enumerate(images):
-        drawn = image.copy()
-        thing.draw_at(frame, drawn)
-        windows.append(drawn)
-    occlusion = find_occlusion(geometry, windows, mesh, network=network)
+    mesh, geometry, _ = scene
+    thing, images = drawn_over(scene, kind)
+    occlusion = find_occlusion(geometry, windows_of(geometry, images), mesh, network=network)
     return occluder_figures(geometry, occlusion, mesh, thing), occlusion
 
 
 def test_nothing_is_found_in_the_clip_as_it_is(scene, network):
     mesh, geometry, images = scene
-    windows = ColourWindows(geometry)
-    for image in images:
-        windows.append(image)
-    assert not find_occlusion(geometry, windows, mesh, network=network).masks
+    assert not find_occlusion(geometry, windows_of(geometry, images), mesh, network=network).masks
 
 
 def test_what_stays_from_the_first_frame_to_the_last_is_found(scene, network):

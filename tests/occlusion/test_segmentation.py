@@ -4,66 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from occluded_scene import drawn_over, example_scene, windows_of
 
-from personatalk.checkpoints import DEFAULT_FOLDER
-from personatalk.evaluation.geometry.occluders import Occluder, make_sprite
 from personatalk.evaluation.geometry.occlusion import occluder_figures
 from personatalk.face_rendering.clip_renderer import ClipRenderer
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import MIN_CLEAR_FRAMES, choose_candidates, clear_frames
 from personatalk.face_rendering.renderer import DualAttentionRenderer
-from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.landmark_fitting import fit_track
-from personatalk.geometry.mesh import FaceMesh
 from personatalk.geometry.mouth import lip_descriptors
-from personatalk.geometry.tracking import MediaPipeTracker, track_face
-from personatalk.media import Frame, read_frames
+from personatalk.media import Frame
 from personatalk.occlusion.appearance import ColourWindows
 from personatalk.occlusion.segmentation import Occlusion, filter_over_time, find_occlusion, soften
 
-CLIP = Path(__file__).parents[2] / "assets" / "grid_speaker.mp4"
 SAME = np.eye(2, 3, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
 def scene():
     """The example's mesh, geometry and pictures."""
-    mesh = FaceMesh(FaceModel.load(DEFAULT_FOLDER / "face_model.safetensors"))
-    images = [frame.image for frame in read_frames(CLIP)]
-    with MediaPipeTracker() as tracker:
-        height, width = images[0].shape[:2]
-        frames = ((number / 25, image) for number, image in enumerate(images))
-        track = track_face(frames, tracker, width=width, height=height)
-    return mesh, fit_track(track, mesh.face_model), images
-
-
-def occluder(geometry, kind):
-    lips = np.tile(geometry.template[[13, 14]].mean(0), (len(geometry), 1, 1))
-    mouth, scale = np.median(geometry.project(lips)[:, 0, :2], 0), float(np.median(geometry.scale))
-    sprite = make_sprite(kind, np.array((150.0, 110.0, 90.0)), 1)
-    return Occluder(kind=kind, sprite=sprite, mouth=mouth, scale=scale, num_frames=len(geometry))
+    return example_scene()
 
 
 def look_for(scene, images):
     mesh, geometry, _ = scene
-    windows = ColourWindows(geometry)
-    for image in images:
-        windows.append(image)
-    return find_occlusion(geometry, windows, mesh)
-
-
-def drawn_over(scene, kind):
-    thing, images = occluder(scene[1], kind), [image.copy() for image in scene[2]]
-    for frame, image in enumerate(images):
-        thing.draw_at(frame, image)
-    return thing, images
+    return find_occlusion(geometry, windows_of(geometry, images), mesh)
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +66,7 @@ def test_a_microphone_is_found(scene):
 def test_a_hand_of_the_face_s_own_colour_is_known_by_its_shape(scene):
     """No pixel tells of it here: the pictures are as they were."""
     mesh, geometry, images = scene
-    windows = ColourWindows(geometry)
-    for image in images:
-        windows.append(image)
+    windows = windows_of(geometry, images)
     hands, places = {}, {}
     for frame in range(30, 45):
         middle = geometry.project(geometry.template[[13, 14]].mean(0)[None, None], slice(frame, frame + 1))[0, 0, :2]

@@ -17,7 +17,7 @@ from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
 from personatalk.geometry.face_model import FaceModel
 from personatalk.geometry.mesh import FaceMesh
 from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
-from personatalk.training.config import AdversarialTrainingConfig, RendererTrainingConfig
+from personatalk.training.config import RendererTrainingConfig, TrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
@@ -310,7 +310,7 @@ def begin(
 
 
 def open_run(
-    folder: Path, model: Model, config: AdversarialTrainingConfig, device: torch.device | str
+    folder: Path, model: Model, config: TrainingConfig, device: torch.device | str
 ) -> tuple[TrainState[Model], AdversarialLoss | None]:
     """Bring a model to a device, with its optimizer, and a discriminator if one is asked for; load a saved state.
 

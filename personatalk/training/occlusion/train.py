@@ -15,8 +15,8 @@ from personatalk.occlusion.network import OccluderConfig, OccluderNetwork
 from personatalk.training.config import OccluderTrainingConfig
 from personatalk.training.corpus import Clip
 from personatalk.training.face_rendering.dataset import Prefetcher
-from personatalk.training.face_rendering.train import require_persons
-from personatalk.training.loop import STATE_NAME, TrainState, on_cpu, to_device, train
+from personatalk.training.face_rendering.train import open_run, require_persons
+from personatalk.training.loop import on_cpu, to_device, train
 from personatalk.training.losses import Losses
 from personatalk.training.occlusion.dataset import OccluderBatch, OccluderDataset
 
@@ -95,11 +95,7 @@ def train_occluder(
     training = OccluderDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh)
     held_out = OccluderDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh)
     require_persons(corpus, train=training.persons, val=held_out.persons)
-    model = OccluderNetwork(model_config).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    state = TrainState(model=model, optimizer=optimizer)
-    if (folder / STATE_NAME).exists():
-        state.load(folder / STATE_NAME)
+    state, _ = open_run(folder, OccluderNetwork(model_config), config, device)
     batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
     train(
         state,
