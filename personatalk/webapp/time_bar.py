@@ -11,7 +11,7 @@ import gradio as gr
 from personatalk.webapp import strings
 from personatalk.webapp.jobs import Outcome
 
-EMPTY: dict[str, Any] = {"frames": 0, "fps": 25.0, "frame": 0, "example": None}
+EMPTY: dict[str, Any] = {"run": None, "frames": 0, "fps": 25.0, "frame": 0, "example": None}
 TEXTS = {"play": strings.PLAY, "pause": strings.PAUSE, "place": strings.PLACE, "empty": strings.NO_FRAMES}
 TEMPLATE = f"""
 <div class="time-bar" role="group" aria-label="{strings.TIME_BAR}" data-texts="{html.escape(json.dumps(TEXTS))}">
@@ -35,8 +35,17 @@ def add_time_bar() -> gr.HTML:
 
 
 def bar_of(outcome: Outcome | None) -> dict[str, Any]:
-    """The bar's value for a result: its middle frame, until the page knows better."""
+    """The bar's value for a result: its middle frame, until the page knows better.
+
+    Each run has a value of its own: the page's script is told of values that differ from the last one only.
+    """
     if outcome is None:
         return EMPTY
     frames = outcome.num_frames
-    return {"frames": frames, "fps": outcome.fps, "frame": frames // 2, "example": outcome.example}
+    return {
+        "run": outcome.folder.name,
+        "frames": frames,
+        "fps": outcome.fps,
+        "frame": frames // 2,
+        "example": outcome.example,
+    }

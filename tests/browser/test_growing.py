@@ -66,6 +66,18 @@ def test_it_plays_before_the_dub_is_over_and_the_file_goes_on_from_there(begin):
     page.wait_for_function("document.querySelector('#result video').ended", timeout=30_000)
 
 
+def test_the_file_takes_over_from_the_second_dub_of_a_clip_too(begin):
+    pipeline, page, _ = begin()
+    pipeline.may_end.set()
+    wait_for_result(page, f"{FRAMES} frames")
+    page.wait_for_function("!document.querySelector('.growing')")
+    pipeline.may_end.clear()
+    page.locator("#dub").click()
+    page.wait_for_function(f"{OF_GROWING}?.readyState >= 2")
+    pipeline.may_end.set()
+    page.wait_for_function("!document.querySelector('.growing')", timeout=30_000)
+
+
 def test_on_a_phone_it_is_shown_and_stays_where_it_was_paused(begin):
     pipeline, page, _ = begin("phone")
     page.wait_for_function(f"{OF_GROWING}?.currentTime > 0.3")

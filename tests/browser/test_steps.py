@@ -136,7 +136,7 @@ def test_a_picture_may_stand_in_for_the_clip(visit, serve, speech, tmp_path):
     page.get_by_label(strings.FACE_CHOICE.format(number=2)).check()
     dub(page)
     assert pipeline.options.face_point[0] > seam and pipeline.clip_frames == 51  # two seconds at least
-    assert page.locator("#before video").is_visible()
+    page.locator("#before video").wait_for()
     page.locator("#show-steps").click()
     page.locator("#still").get_by_label("Remove Image").click()
     page.locator("#clip input[type=file]").set_input_files(clip)
