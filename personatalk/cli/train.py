@@ -87,7 +87,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--data", type=Path, help="folder of the videos, where their sound is not cached yet")
     train.add_argument("--config", default="{}", help="JSON that overrides the training configuration")
     train.add_argument("--model-config", default="{}", help="JSON that overrides the network's configuration")
-    train.add_argument("--start-from", type=Path, help="weights to begin with (geometry, renderer)")
+    train.add_argument("--start-from", type=Path, help="weights to begin with (geometry, renderer, interior, occluder)")
     train.add_argument(
         "--speech-encoder",
         choices=["hubert"],
@@ -296,6 +296,7 @@ def _train_interior(arguments: argparse.Namespace, clips: list[Clip]) -> None:
         checkpoints=arguments.checkpoints,
         config=config_of(InteriorTrainingConfig, arguments.config),
         model_config=config_of(MouthInteriorConfig, arguments.model_config),
+        start_from=arguments.start_from,
         device=find_device(arguments),
     )
     save_model(model, model.config, arguments.folder, "mouth_interior")
@@ -314,6 +315,7 @@ def _train_occluder(arguments: argparse.Namespace, clips: list[Clip]) -> None:
         checkpoints=arguments.checkpoints,
         config=config_of(OccluderTrainingConfig, arguments.config),
         model_config=config_of(OccluderConfig, arguments.model_config),
+        start_from=arguments.start_from,
         device=find_device(arguments),
     )
     save_model(model, model.config, arguments.folder, "occluder")

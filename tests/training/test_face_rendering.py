@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from fake_cuda import fake_cuda
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
+from personatalk.checkpoints import save_model
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.inputs import FrameBatch
 from personatalk.face_rendering.mouth_interior import MouthInterior, MouthInteriorConfig
@@ -193,6 +194,20 @@ def test_a_resumed_run_repeats_discriminator_and_all(perceptual, tmp_path):
     for ours, theirs in zip(whole.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(adversary.discriminator.judge.bias, other.discriminator.judge.bias)
+
+
+def test_a_run_begins_with_given_weights_and_a_saved_state_comes_before_them(tmp_path):
+    tiny, config = MouthInteriorConfig(widths=(8, 8, 8), fine_width=8), InteriorTrainingConfig()
+    given, weights = MouthInterior(tiny), tmp_path / "mouth_interior.safetensors"
+    save_model(given, tiny, tmp_path, "mouth_interior")
+    state, _ = open_run(tmp_path, MouthInterior(tiny), config, "cpu", start_from=weights)
+    for network in (state.model, state.ema):
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), given.parameters(), strict=True))
+    with torch.no_grad():
+        state.model.half_out.bias.fill_(3.0)
+    state.save(tmp_path / STATE_NAME)
+    resumed, _ = open_run(tmp_path, MouthInterior(tiny), config, "cpu", start_from=weights)
+    assert (resumed.model.half_out.bias == 3).all()
 
 
 def test_discriminator_learns_to_tell_noise_from_smooth_mouths():

@@ -120,6 +120,7 @@ def train_interior(
     checkpoints: Path,
     config: InteriorTrainingConfig,
     model_config: MouthInteriorConfig,
+    start_from: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> MouthInterior:
     """Train, or go on training, the mouth interior.
@@ -131,6 +132,7 @@ def train_interior(
         checkpoints: where face model and LPIPS lie.
         config: of the run.
         model_config: of the network.
+        start_from: weights to begin with, where the folder holds no state.
         device: where it is trained and validated; batches are built on the CPU.
 
     Returns:
@@ -145,7 +147,7 @@ def train_interior(
     held_out = InteriorDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, is_varied=False)
     require_persons(corpus, train=training.persons, val=held_out.persons)
     lpips = Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device)
-    state, adversary = open_run(folder, MouthInterior(model_config), config, device)
+    state, adversary = open_run(folder, MouthInterior(model_config), config, device, start_from=start_from)
     losses = InteriorLosses(config, lpips, adversary)
     batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
     train(

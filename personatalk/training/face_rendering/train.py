@@ -303,20 +303,31 @@ def begin(
     device: torch.device | str = "cpu",
 ) -> tuple[TrainState[DualAttentionRenderer], AdversarialLoss | None]:
     """Build what a run trains, from its saved state, from given weights, or anew."""
-    model = DualAttentionRenderer(model_config)
-    if start_from:
-        load_into(model, start_from)
-    return open_run(folder, model, config, device)
+    return open_run(folder, DualAttentionRenderer(model_config), config, device, start_from=start_from)
 
 
 def open_run(
-    folder: Path, model: Model, config: TrainingConfig, device: torch.device | str
+    folder: Path,
+    model: Model,
+    config: TrainingConfig,
+    device: torch.device | str,
+    *,
+    start_from: Path | None = None,
 ) -> tuple[TrainState[Model], AdversarialLoss | None]:
     """Bring a model to a device, with its optimizer, and a discriminator if one is asked for; load a saved state.
 
+    Args:
+        folder: of the run; an existing state is continued.
+        model: with random weights.
+        config: of the run.
+        device: where it is trained.
+        start_from: weights to begin with, where the folder holds no state.
+
     Raises:
-        CheckpointError: the folder's state is of another run.
+        CheckpointError: the folder's state is of another run, or the weights are another model's.
     """
+    if start_from:
+        load_into(model, start_from)
     model = model.to(device).to(memory_format=torch.channels_last)
     adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
     state = TrainState(

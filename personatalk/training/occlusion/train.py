@@ -70,6 +70,7 @@ def train_occluder(
     checkpoints: Path,
     config: OccluderTrainingConfig,
     model_config: OccluderConfig,
+    start_from: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> OccluderNetwork:
     """Train, or go on training, the occluder network.
@@ -81,6 +82,7 @@ def train_occluder(
         checkpoints: where the face model lies.
         config: of the run.
         model_config: of the network.
+        start_from: weights to begin with, where the folder holds no state.
         device: where it is trained and validated; batches are built on the CPU.
 
     Returns:
@@ -95,7 +97,7 @@ def train_occluder(
     training = OccluderDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh)
     held_out = OccluderDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh)
     require_persons(corpus, train=training.persons, val=held_out.persons)
-    state, _ = open_run(folder, OccluderNetwork(model_config), config, device)
+    state, _ = open_run(folder, OccluderNetwork(model_config), config, device, start_from=start_from)
     batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
     train(
         state,
