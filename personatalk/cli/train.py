@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # so that the help does not load PyTorch
     from personatalk.speech.encoders import HubertEncoder, WhisperEncoder
     from personatalk.speech.sync_network import SyncNetwork
     from personatalk.training.corpus import Clip
+    from personatalk.training.window_run import WindowRun
 
 FACE_MODEL_FILE = "face_model.safetensors"
 TRACKS_PER_PERSON = 8  # of the face model's training clips; keeps one speaker from outweighing the others
@@ -269,18 +270,8 @@ def _train_renderer(arguments: argparse.Namespace, clips: list[Clip]) -> None:
     from personatalk.training.face_rendering.train import train_renderer
 
     config = config_of(RendererTrainingConfig, arguments.config)
-    model_config = config_of(RendererConfig, arguments.model_config)
-    model = train_renderer(
-        arguments.corpus,
-        clips,
-        arguments.folder,
-        checkpoints=arguments.checkpoints,
-        config=config,
-        model_config=model_config,
-        start_from=arguments.start_from,
-        device=find_device(arguments),
-    )
-    save_model(model, model_config, arguments.folder, "renderer")
+    model = train_renderer(_window_run(arguments, clips), config, config_of(RendererConfig, arguments.model_config))
+    save_model(model, model.config, arguments.folder, "renderer")
 
 
 def _train_interior(arguments: argparse.Namespace, clips: list[Clip]) -> None:
@@ -289,15 +280,9 @@ def _train_interior(arguments: argparse.Namespace, clips: list[Clip]) -> None:
     from personatalk.training.config import InteriorTrainingConfig
     from personatalk.training.face_rendering.interior_train import train_interior
 
+    config = config_of(InteriorTrainingConfig, arguments.config)
     model = train_interior(
-        arguments.corpus,
-        clips,
-        arguments.folder,
-        checkpoints=arguments.checkpoints,
-        config=config_of(InteriorTrainingConfig, arguments.config),
-        model_config=config_of(MouthInteriorConfig, arguments.model_config),
-        start_from=arguments.start_from,
-        device=find_device(arguments),
+        _window_run(arguments, clips), config, config_of(MouthInteriorConfig, arguments.model_config)
     )
     save_model(model, model.config, arguments.folder, "mouth_interior")
 
@@ -308,17 +293,22 @@ def _train_occluder(arguments: argparse.Namespace, clips: list[Clip]) -> None:
     from personatalk.training.config import OccluderTrainingConfig
     from personatalk.training.occlusion.train import train_occluder
 
-    model = train_occluder(
-        arguments.corpus,
-        clips,
-        arguments.folder,
+    config = config_of(OccluderTrainingConfig, arguments.config)
+    model = train_occluder(_window_run(arguments, clips), config, config_of(OccluderConfig, arguments.model_config))
+    save_model(model, model.config, arguments.folder, "occluder")
+
+
+def _window_run(arguments: argparse.Namespace, clips: list[Clip]) -> WindowRun:
+    from personatalk.training.window_run import WindowRun
+
+    return WindowRun(
+        corpus=arguments.corpus,
+        clips=clips,
+        folder=arguments.folder,
         checkpoints=arguments.checkpoints,
-        config=config_of(OccluderTrainingConfig, arguments.config),
-        model_config=config_of(OccluderConfig, arguments.model_config),
         start_from=arguments.start_from,
         device=find_device(arguments),
     )
-    save_model(model, model.config, arguments.folder, "occluder")
 
 
 TRAININGS = {

@@ -19,7 +19,7 @@ from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.inputs import FrameBatch
 from personatalk.face_rendering.mouth_interior import MouthInterior, MouthInteriorConfig
 from personatalk.face_rendering.reference_selection import MIN_GAP_S
-from personatalk.face_rendering.renderer import Target
+from personatalk.face_rendering.renderer import DualAttentionRenderer, Target
 from personatalk.metrics.perceptual import EfficientNetLite0, Lpips
 from personatalk.training.config import InteriorTrainingConfig, RendererTrainingConfig
 from personatalk.training.face_rendering.dataset import RendererBatch, RendererDataset
@@ -28,9 +28,7 @@ from personatalk.training.face_rendering.interior_dataset import InteriorBatch
 from personatalk.training.face_rendering.interior_train import InteriorLosses, paint_batch, validate_interior
 from personatalk.training.face_rendering.train import (
     RendererLosses,
-    begin,
     edges,
-    open_run,
     perceptual_difference,
     region_psnr,
     step_difference,
@@ -38,6 +36,7 @@ from personatalk.training.face_rendering.train import (
 )
 from personatalk.training.loop import STATE_NAME, to_device, train
 from personatalk.training.losses import weighted_sum
+from personatalk.training.window_run import WindowRun
 
 HEIGHT, WIDTH = 160, 192
 TINY = RendererConfig(dim=8, widths=(8, 8, 8), num_lip_references=2, num_face_references=1)
@@ -56,6 +55,14 @@ def perceptual():
 @pytest.fixture(scope="module")
 def lpips():
     return Lpips.load()
+
+
+def run_in(folder, **places) -> WindowRun:
+    return WindowRun(corpus=folder, clips=[], folder=folder, checkpoints=folder, **places)
+
+
+def begin(folder, config, model_config, device="cpu"):
+    return run_in(folder, device=device).open(DualAttentionRenderer(model_config), config)
 
 
 def batch_at(step: int) -> RendererBatch:
@@ -98,7 +105,7 @@ def test_losses_and_weights_name_the_same_terms(perceptual, lpips, tmp_path):
     default = RendererTrainingConfig().loss_weights
     for weights in (WEIGHTS, default, plain, {**plain, "perceptual": 0.1}, {**plain, "lpips": 1}):
         config = replace(CONFIG, loss_weights=weights)
-        state, adversary = begin(tmp_path, config, TINY, None)
+        state, adversary = begin(tmp_path, config, TINY)
         wanted = {name: network for name, network in networks.items() if name in weights}
         losses = RendererLosses(config, **wanted, adversary=adversary)(state.model, batch_at(0), 3)
         assert torch.isfinite(weighted_sum(losses, weights))
@@ -162,14 +169,14 @@ def test_training_on_the_gpu_resembles_training_on_the_cpu(perceptual, tmp_path)
 
 def test_lpips_asks_for_the_mouth_and_reaches_the_network(lpips, tmp_path):
     config = replace(CONFIG, loss_weights={"lpips": 1})
-    state, _ = begin(tmp_path, config, TINY, None)
+    state, _ = begin(tmp_path, config, TINY)
     RendererLosses(config, lpips=lpips)(state.model, batch_at(0), 0)["lpips"].backward()
     assert sum(p.grad.abs().sum() for p in state.model.parameters() if p.grad is not None) > 0
     assert all(p.grad is None for p in lpips.parameters())
 
 
 def test_discriminator_is_heard_from_its_step_on(perceptual, tmp_path):
-    state, adversary = begin(tmp_path, CONFIG, TINY, None)
+    state, adversary = begin(tmp_path, CONFIG, TINY)
     losses = RendererLosses(CONFIG, perceptual=perceptual, adversary=adversary)
     before = adversary.discriminator.judge.bias.clone()
     assert losses(state.model, batch_at(0), 0)["adversarial"] == 0
@@ -182,13 +189,13 @@ def test_discriminator_is_heard_from_its_step_on(perceptual, tmp_path):
 
 def test_a_resumed_run_repeats_discriminator_and_all(perceptual, tmp_path):
     torch.manual_seed(5)
-    whole, adversary = begin(tmp_path, CONFIG, TINY, None)
+    whole, adversary = begin(tmp_path, CONFIG, TINY)
     run(whole, adversary, perceptual, until=4)
     torch.manual_seed(5)
-    first, one = begin(tmp_path, CONFIG, TINY, None)
+    first, one = begin(tmp_path, CONFIG, TINY)
     run(first, one, perceptual, until=3, folder=tmp_path)
     assert (tmp_path / STATE_NAME).exists()
-    second, other = begin(tmp_path, CONFIG, TINY, None)
+    second, other = begin(tmp_path, CONFIG, TINY)
     assert second.step == 3
     run(second, other, perceptual, until=4)
     for ours, theirs in zip(whole.model.parameters(), second.model.parameters(), strict=True):
@@ -200,13 +207,13 @@ def test_a_run_begins_with_given_weights_and_a_saved_state_comes_before_them(tmp
     tiny, config = MouthInteriorConfig(widths=(8, 8, 8), fine_width=8), InteriorTrainingConfig()
     given, weights = MouthInterior(tiny), tmp_path / "mouth_interior.safetensors"
     save_model(given, tiny, tmp_path, "mouth_interior")
-    state, _ = open_run(tmp_path, MouthInterior(tiny), config, "cpu", start_from=weights)
+    state, _ = run_in(tmp_path, start_from=weights).open(MouthInterior(tiny), config)
     for network in (state.model, state.ema):
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), given.parameters(), strict=True))
     with torch.no_grad():
         state.model.half_out.bias.fill_(3.0)
     state.save(tmp_path / STATE_NAME)
-    resumed, _ = open_run(tmp_path, MouthInterior(tiny), config, "cpu", start_from=weights)
+    resumed, _ = run_in(tmp_path, start_from=weights).open(MouthInterior(tiny), config)
     assert (resumed.model.half_out.bias == 3).all()
 
 
@@ -233,7 +240,7 @@ def test_generator_losses_leave_the_discriminator_alone():
 
 
 def test_validation_of_a_perfect_rendering(perceptual, tmp_path):
-    state, _ = begin(tmp_path, CONFIG, TINY, None)
+    state, _ = begin(tmp_path, CONFIG, TINY)
     batch = batch_at(0)
     frames = batch.frames
     same = replace(batch, frames=replace(frames, images=batch.truth[:, None].expand_as(frames.images).contiguous()))
@@ -340,7 +347,7 @@ def made_up_mouths() -> InteriorBatch:
 def test_losses_and_validation_of_the_mouth_interior_compute_where_the_model_is(lpips, tmp_path):
     config = InteriorTrainingConfig(adversarial_from=0)
     model = MouthInterior(MouthInteriorConfig(widths=(8, 8, 8), fine_width=8))
-    state, adversary = open_run(tmp_path, model, config, "cpu")
+    state, adversary = run_in(tmp_path).open(model, config)
     judge = deepcopy(lpips)
     with fake_cuda():
         for network in (state.model, state.ema, adversary.discriminator, judge):

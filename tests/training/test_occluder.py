@@ -22,6 +22,7 @@ from personatalk.training.occlusion import dataset
 from personatalk.training.occlusion.dataset import OccluderDataset
 from personatalk.training.occlusion.things import draw_thing
 from personatalk.training.occlusion.train import losses_of, train_occluder, validate_occluder
+from personatalk.training.window_run import WindowRun
 
 SKIN = np.array((170.0, 130.0, 110.0))
 TINY = OccluderConfig(widths=(8, 8, 8))
@@ -119,9 +120,8 @@ def test_a_run_is_continued(corpus, tmp_path, monkeypatch):
         config = OccluderTrainingConfig(
             num_steps=num_steps, batch_size=2, validate_every=2, save_every=1, warmup_steps=99
         )
-        return train_occluder(
-            corpus[0], clips, folder, checkpoints=DEFAULT_FOLDER, config=config, model_config=TINY
-        ).state_dict()
+        places = WindowRun(corpus=corpus[0], clips=clips, folder=folder, checkpoints=DEFAULT_FOLDER)
+        return train_occluder(places, config, TINY).state_dict()
 
     whole = run(tmp_path / "whole", 4)
     run(tmp_path / "parts", 2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,16 +16,13 @@ from personatalk.face_rendering.mouth_interior import (
     MouthInteriorConfig,
     in_window,
 )
-from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.mesh import FaceMesh
 from personatalk.metrics.perceptual import LPIPS_FILES, Lpips
 from personatalk.training.config import InteriorTrainingConfig
-from personatalk.training.corpus import Clip
-from personatalk.training.face_rendering.dataset import Prefetcher
 from personatalk.training.face_rendering.discriminator import AdversarialLoss
 from personatalk.training.face_rendering.interior_dataset import InteriorBatch, InteriorDataset
-from personatalk.training.face_rendering.train import gradient_difference, open_run, region_psnr, require_persons
-from personatalk.training.loop import on_cpu, to_device, train
+from personatalk.training.face_rendering.train import gradient_difference, region_psnr
+from personatalk.training.loop import to_device
+from personatalk.training.window_run import WindowRun, validation_batches
 
 LIP_ROWS, LIP_COLUMNS = slice(24, 88), slice(16, 96)  # px of ROWS and COLUMNS: where mouths are compared
 LIP_ZOOM = 1.25
@@ -112,51 +107,33 @@ def validate_interior(model: MouthInterior, batches: list[InteriorBatch], lpips:
     }
 
 
-def train_interior(
-    corpus: Path,
-    clips: list[Clip],
-    folder: Path,
-    *,
-    checkpoints: Path,
-    config: InteriorTrainingConfig,
-    model_config: MouthInteriorConfig,
-    start_from: Path | None = None,
-    device: torch.device | str = "cpu",
-) -> MouthInterior:
+def train_interior(run: WindowRun, config: InteriorTrainingConfig, model_config: MouthInteriorConfig) -> MouthInterior:
     """Train, or go on training, the mouth interior.
 
     Args:
-        corpus: folder that `preprocess` filled.
-        clips: of the manifest; splits decide.
-        folder: of the run; an existing state is continued.
-        checkpoints: where face model and LPIPS lie.
+        run: its places.
         config: of the run.
         model_config: of the network.
-        start_from: weights to begin with, where the folder holds no state.
-        device: where it is trained and validated; batches are built on the CPU.
 
     Returns:
         the averaged model after the last step, on the CPU.
 
     Raises:
         PersonaTalkError: the corpus holds no windows of training clips, or none of validation clips.
+        CheckpointError: the folder's state is of another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
-    training = InteriorDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh)
-    held_out = InteriorDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh, is_varied=False)
-    require_persons(corpus, train=training.persons, val=held_out.persons)
-    lpips = Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device)
-    state, adversary = open_run(folder, MouthInterior(model_config), config, device, start_from=start_from)
+    mesh = run.mesh()
+    training = InteriorDataset(run.corpus, run.split("train"), mesh)
+    held_out = InteriorDataset(run.corpus, run.split("val"), mesh, is_varied=False)
+    run.require_persons(training=training, held_out=held_out)
+    lpips = Lpips.load(*(run.checkpoints / name for name in LPIPS_FILES)).to(run.device)
+    state, adversary = run.open(MouthInterior(model_config), config)
     losses = InteriorLosses(config, lpips, adversary)
-    batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
-    train(
+    batches = validation_batches(held_out, VALIDATION_BATCHES, VALIDATION_BATCH)
+    return run.learn(
         state,
         config,
+        training,
         losses_of=lambda model, batch: losses(model, batch, state.step),
-        batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
         validate=lambda model: validate_interior(model, batches, lpips),
-        watch="loss",
-        folder=folder,
     )
-    return on_cpu(state.ema)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from personatalk.checkpoints import load_into
-from personatalk.errors import PersonaTalkError
 from personatalk.face_rendering.config import RendererConfig
 from personatalk.face_rendering.inputs import device_of
 from personatalk.face_rendering.renderer import DualAttentionRenderer, Rendering
-from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.mesh import FaceMesh
 from personatalk.metrics.perceptual import LPIPS_FILES, EfficientNetLite0, Lpips
-from personatalk.training.config import RendererTrainingConfig, TrainingConfig
-from personatalk.training.corpus import Clip
-from personatalk.training.face_rendering.dataset import Prefetcher, RendererBatch, RendererDataset
+from personatalk.training.config import RendererTrainingConfig
+from personatalk.training.face_rendering.dataset import RendererBatch, RendererDataset
 from personatalk.training.face_rendering.discriminator import MOUTH_COLUMNS, MOUTH_ROWS, AdversarialLoss
-from personatalk.training.loop import STATE_NAME, TrainState, on_cpu, to_device, train
+from personatalk.training.loop import to_device
+from personatalk.training.window_run import WindowRun, validation_batches
 
-Model = TypeVar("Model", bound=nn.Module)
 MOUTH_ZOOM = 1.5
 VALIDATION_BATCHES, VALIDATION_BATCH = 8, 8
 PERCEPTUAL_DB = 20.0  # what one unit of perceptual distance is worth when the best step is chosen
@@ -205,136 +199,64 @@ def edges(images: Tensor, region: Tensor) -> Tensor:
 
 
 def train_renderer(
-    corpus: Path,
-    clips: list[Clip],
-    folder: Path,
-    *,
-    checkpoints: Path,
-    config: RendererTrainingConfig,
-    model_config: RendererConfig,
-    start_from: Path | None = None,
-    device: torch.device | str = "cpu",
+    run: WindowRun, config: RendererTrainingConfig, model_config: RendererConfig
 ) -> DualAttentionRenderer:
     """Train, or go on training, stage 2.
 
     Args:
-        corpus: folder that `preprocess` filled.
-        clips: of the manifest; splits decide.
-        folder: of the run; an existing state is continued.
-        checkpoints: where face model and perceptual networks lie.
+        run: its places.
         config: of the run.
         model_config: of the renderer.
-        start_from: weights to begin with, where the folder holds no state.
-        device: where it is trained and validated; batches are built on the CPU.
 
     Returns:
         the averaged model after the last step, on the CPU.
 
     Raises:
         PersonaTalkError: the corpus holds no windows of training clips, or none of validation clips.
+        CheckpointError: the folder's state is of another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
-    training, held_out = datasets_of(corpus, clips, mesh, config, model_config)
-    perceptual = EfficientNetLite0.load(checkpoints / "efficientnet_lite0.safetensors").to(device)
-    state, adversary = begin(folder, config, model_config, start_from, device)
+    training, held_out = datasets_of(run, config, model_config)
+    perceptual = EfficientNetLite0.load(run.checkpoints / "efficientnet_lite0.safetensors").to(run.device)
+    state, adversary = run.open(DualAttentionRenderer(model_config), config)
     has_lpips = "lpips" in config.loss_weights
     losses = RendererLosses(
         config,
         perceptual=perceptual if "perceptual" in config.loss_weights else None,
-        lpips=Lpips.load(*(checkpoints / name for name in LPIPS_FILES)).to(device) if has_lpips else None,
+        lpips=Lpips.load(*(run.checkpoints / name for name in LPIPS_FILES)).to(run.device) if has_lpips else None,
         adversary=adversary,
     )
-    batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
-    train(
+    batches = validation_batches(held_out, VALIDATION_BATCHES, VALIDATION_BATCH)
+    return run.learn(
         state,
         config,
+        training,
         losses_of=lambda model, batch: losses(model, batch, state.step),
-        batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
         validate=lambda model: validate_renderer(model, batches, perceptual),
-        watch="loss",
-        folder=folder,
     )
-    return on_cpu(state.ema)
 
 
 def datasets_of(
-    corpus: Path, clips: list[Clip], mesh: FaceMesh, config: RendererTrainingConfig, model_config: RendererConfig
+    run: WindowRun, config: RendererTrainingConfig, model_config: RendererConfig
 ) -> tuple[RendererDataset, RendererDataset]:
     """Build the samples of the training persons and of the held-out ones.
 
     Raises:
         PersonaTalkError: either has no clip with windows.
     """
+    mesh = run.mesh()
     sizes: dict[str, Any] = dict(
         num_lip=model_config.num_lip_references, num_face=model_config.num_face_references, bank_size=config.bank_size
     )
     training = RendererDataset(
-        corpus,
-        [clip for clip in clips if clip.split == "train"],
+        run.corpus,
+        run.split("train"),
         mesh,
         **sizes,
         disturbed_share=config.disturbed_share,
         prior_share=config.prior_share if model_config.has_texture_prior else 0.0,
         in_pairs="temporal" in config.loss_weights,
     )
-    of_others = [clip for clip in clips if clip.split == "val"]
-    held_out = RendererDataset(corpus, of_others, mesh, **sizes, prior_share=float(model_config.has_texture_prior))
-    require_persons(corpus, train=training.persons, val=held_out.persons)
+    prior_share = float(model_config.has_texture_prior)
+    held_out = RendererDataset(run.corpus, run.split("val"), mesh, **sizes, prior_share=prior_share)
+    run.require_persons(training=training, held_out=held_out)
     return training, held_out
-
-
-def require_persons(corpus: Path, **persons: list[str]) -> None:
-    """Refuse a corpus that has nobody in a split, each split's persons given by its name.
-
-    Raises:
-        PersonaTalkError: nobody is in a split.
-    """
-    for split, some in persons.items():
-        if not some:
-            raise PersonaTalkError(f"{corpus} holds no windows of clips of the split {split}; run preprocess first")
-
-
-def begin(
-    folder: Path,
-    config: RendererTrainingConfig,
-    model_config: RendererConfig,
-    start_from: Path | None = None,
-    device: torch.device | str = "cpu",
-) -> tuple[TrainState[DualAttentionRenderer], AdversarialLoss | None]:
-    """Build what a run trains, from its saved state, from given weights, or anew."""
-    return open_run(folder, DualAttentionRenderer(model_config), config, device, start_from=start_from)
-
-
-def open_run(
-    folder: Path,
-    model: Model,
-    config: TrainingConfig,
-    device: torch.device | str,
-    *,
-    start_from: Path | None = None,
-) -> tuple[TrainState[Model], AdversarialLoss | None]:
-    """Bring a model to a device, with its optimizer, and a discriminator if one is asked for; load a saved state.
-
-    Args:
-        folder: of the run; an existing state is continued.
-        model: with random weights.
-        config: of the run.
-        device: where it is trained.
-        start_from: weights to begin with, where the folder holds no state.
-
-    Raises:
-        CheckpointError: the folder's state is of another run, or the weights are another model's.
-    """
-    if start_from:
-        load_into(model, start_from)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    adversary = AdversarialLoss(device=device) if "adversarial" in config.loss_weights else None
-    state = TrainState(
-        model=model,
-        optimizer=torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),
-        extras={"adversary": adversary} if adversary else {},
-    )
-    if (folder / STATE_NAME).exists():
-        state.load(folder / STATE_NAME)
-    return state, adversary

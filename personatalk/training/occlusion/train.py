@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from personatalk.face_rendering.inputs import device_of
-from personatalk.geometry.face_model import FaceModel
-from personatalk.geometry.mesh import FaceMesh
 from personatalk.occlusion.network import OccluderConfig, OccluderNetwork
 from personatalk.training.config import OccluderTrainingConfig
-from personatalk.training.corpus import Clip
-from personatalk.training.face_rendering.dataset import Prefetcher
-from personatalk.training.face_rendering.train import open_run, require_persons
-from personatalk.training.loop import on_cpu, to_device, train
+from personatalk.training.loop import to_device
 from personatalk.training.losses import Losses
 from personatalk.training.occlusion.dataset import OccluderBatch, OccluderDataset
+from personatalk.training.window_run import WindowRun, validation_batches
 
 AROUND = 0.2  # what a pixel beside the face counts: there a collar is no occluder and a cup is one
 VALIDATION_BATCHES, VALIDATION_BATCH = 12, 32
@@ -62,28 +56,13 @@ def validate_occluder(network: OccluderNetwork, batches: list[OccluderBatch]) ->
     return {"loss": 1 - iou + false_share, "iou": iou, "false_share": false_share}
 
 
-def train_occluder(
-    corpus: Path,
-    clips: list[Clip],
-    folder: Path,
-    *,
-    checkpoints: Path,
-    config: OccluderTrainingConfig,
-    model_config: OccluderConfig,
-    start_from: Path | None = None,
-    device: torch.device | str = "cpu",
-) -> OccluderNetwork:
+def train_occluder(run: WindowRun, config: OccluderTrainingConfig, model_config: OccluderConfig) -> OccluderNetwork:
     """Train, or go on training, the occluder network.
 
     Args:
-        corpus: folder that `preprocess` filled.
-        clips: of the manifest; splits decide.
-        folder: of the run; an existing state is continued.
-        checkpoints: where the face model lies.
+        run: its places.
         config: of the run.
         model_config: of the network.
-        start_from: weights to begin with, where the folder holds no state.
-        device: where it is trained and validated; batches are built on the CPU.
 
     Returns:
         the averaged model after the last step, on the CPU.
@@ -92,20 +71,15 @@ def train_occluder(
         PersonaTalkError: the corpus holds no windows of training clips, or none of validation clips.
         CheckpointError: the folder's state is of another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    mesh = FaceMesh(FaceModel.load(checkpoints / "face_model.safetensors"))
-    training = OccluderDataset(corpus, [clip for clip in clips if clip.split == "train"], mesh)
-    held_out = OccluderDataset(corpus, [clip for clip in clips if clip.split == "val"], mesh)
-    require_persons(corpus, train=training.persons, val=held_out.persons)
-    state, _ = open_run(folder, OccluderNetwork(model_config), config, device, start_from=start_from)
-    batches = [held_out.batch_at(step, VALIDATION_BATCH, seed=1) for step in range(VALIDATION_BATCHES)]
-    train(
+    mesh = run.mesh()
+    training, held_out = (OccluderDataset(run.corpus, run.split(name), mesh) for name in ("train", "val"))
+    run.require_persons(training=training, held_out=held_out)
+    state, _ = run.open(OccluderNetwork(model_config), config)
+    batches = validation_batches(held_out, VALIDATION_BATCHES, VALIDATION_BATCH)
+    return run.learn(
         state,
         config,
+        training,
         losses_of=losses_of,
-        batch_at=Prefetcher(lambda step: training.batch_at(step, config.batch_size, config.seed)),
         validate=lambda network: validate_occluder(network, batches),
-        watch="loss",
-        folder=folder,
     )
-    return on_cpu(state.ema)
