@@ -1,6 +1,6 @@
 """Ways to fill an open mouth that no reference shows: painted by the network, lent by another person, or true.
 
-python -m benchmarks.mouth_interiors CLIPS CORPUS --manifest TABLE --donors TABLE [--limit 12]
+python -m benchmarks.mouth_interiors CLIPS CORPUS --manifest TABLE --donors TABLE [--limit 12] [--checkpoints FOLDER]
 
 Both tables are manifests (docs/training.md) whose clips `preprocess` has put into CORPUS. As in `evaluate shut-mouth`,
 references are restricted to shut mouths and open ones are judged. A donor lends the inside of the mouth alone, through
@@ -65,8 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--donors", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=12)
+    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS)
     args = parser.parse_args(arguments)
-    inputs = EvaluationInputs(data=args.clips, manifest=args.manifest, corpus=args.corpus, checkpoints=CHECKPOINTS)
+    inputs = EvaluationInputs(data=args.clips, manifest=args.manifest, corpus=args.corpus, checkpoints=args.checkpoints)
     protocol = load_protocol(inputs)
     donors = read_donors(inputs, read_manifest(args.donors, "train"), protocol.mesh)
     clips = [clip for clip in inputs.read_clips() if clip.is_long_enough(2.0)]
