@@ -158,7 +158,9 @@ def evaluate_occlusion(inputs: EvaluationInputs) -> dict:
 
 
 def false_figures(occlusion: Occlusion, frames: np.ndarray) -> dict[str, float]:
-    """What is taken for an occluder in frames [T] bool without one."""
+    """What is taken for an occluder in frames [T] bool without one; not a number where there is no such frame."""
+    if not frames.any():
+        return {"false_share_%": float("nan"), "false_frames_%": float("nan")}
     share = occlusion.share[frames]
     return {"false_share_%": 100 * float(share.mean()), "false_frames_%": 100 * float((share > 0).mean())}
 
