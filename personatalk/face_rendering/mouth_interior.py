@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personatalk.checkpoints import load_config, load_into
+from personatalk.face_rendering.colour_transfer import soften
 from personatalk.face_rendering.renderer import Rendering, Target
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_model import INNER_LIPS, smoothstep
@@ -38,6 +39,7 @@ OPEN_IOD = 0.015, 0.04  # gaps from which painting sets in, and is whole
 NUM_GAP_MAPS = 4
 HALF_WIDTH_IOD = 0.3  # of a mouth; makes coordinates about 1 at its corners
 MIDDLE = 0.3  # of colours; where the network's output begins
+SHARPENING = 0.8  # share of the finest detail that is added once more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +192,22 @@ def paint_interior(network: MouthInterior, rendering: Rendering, target: Target,
     faces = rendering.faces
     composed = torch.lerp(target.image, faces, target.mask)[..., ROWS, COLUMNS].clamp(0, 1)
     maps = torch.from_numpy(gap.maps)[None].to(faces)
-    painted = network(composed, maps, target.geometry[..., MAP_ROWS, MAP_COLUMNS]).float()
+    painted = sharpen(network(composed, maps, target.geometry[..., MAP_ROWS, MAP_COLUMNS]).float(), maps[:, :1])
     interior, share = in_window(painted).clamp(0, 1), in_window(torch.from_numpy(gap.share)[None, None].to(faces))
     return replace(rendering, faces=torch.lerp(faces, interior, share), interior=interior, interior_share=share)
+
+
+def sharpen(painted: Tensor, hole: Tensor) -> Tensor:
+    """Strengthen the finest detail of painted mouths by unsharp masking.
+
+    Ours: teeth that are never seen are painted as the mean of what they may be, and so too soft.
+
+    Args:
+        painted: [B, 3, h, w].
+        hole: [B, 1, h, w] 1 where the network paints, else 0; what lies outside has no say and stays.
+    """
+    softened = soften(painted * hole) / soften(hole).clamp(min=1e-3)
+    return painted + SHARPENING * hole * (painted - softened)
 
 
 def in_window(crop: Tensor) -> Tensor:

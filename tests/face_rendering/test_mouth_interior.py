@@ -25,6 +25,7 @@ from personatalk.face_rendering.mouth_interior import (
     load_mouth_interior,
     missing_share,
     mouth_gap,
+    sharpen,
 )
 from personatalk.face_rendering.reference_bank import ReferenceBank
 from personatalk.face_rendering.reference_selection import choose_candidates
@@ -171,6 +172,20 @@ def test_the_shipped_network_paints_colours(mesh, geometry):
     with torch.inference_mode():
         painted = network(image, maps, torch.zeros(1, 8, size[0] // 4, size[1] // 4))
     assert painted.shape == image.shape and -0.2 < painted.min() and painted.max() < 1.2
+
+
+def test_painted_teeth_become_sharper_and_nothing_else_has_a_say():
+    torch.manual_seed(0)
+    hole, painted = torch.zeros(1, 1, 24, 32), torch.rand(1, 3, 24, 32)
+    hole[..., 6:18, 8:26] = 1
+    inside = hole.expand_as(painted) > 0
+    result = sharpen(painted, hole)
+    torch.testing.assert_close(result[~inside], painted[~inside])
+    assert result[inside].std() > 1.3 * painted[inside].std()
+    assert float(result[inside].mean()) == pytest.approx(float(painted[inside].mean()), abs=0.02)
+    torch.testing.assert_close(sharpen(painted.where(inside, torch.tensor(7.0)), hole)[inside], result[inside])
+    even = torch.full_like(painted, 0.4)
+    torch.testing.assert_close(sharpen(even, hole), even)
 
 
 def test_apertures_and_gaps_agree(mesh, geometry):
