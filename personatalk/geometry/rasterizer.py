@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+import numba
 import numpy as np
 from torch import Tensor
 
 from personatalk.kernels import kernel
 
 FAR = np.float32(1e9)
+LEVEL = 1e-9  # change from one column to the next that counts as none
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
@@ -59,18 +61,24 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
             continue
         per_area = 1 / area
         u_step, v_step = (by - cy) * per_area, (cy - ay) * per_area  # from one column to the next
+        w_step = -u_step - v_step
+        u_columns, v_columns, w_columns = _per(u_step), _per(v_step), _per(w_step)
+        az, bz, cz = vertices[a, 2], vertices[b, 2], vertices[c, 2]
         x0, x1 = max(0, int(np.floor(min(ax, bx, cx) - 0.5))), min(width - 1, int(np.ceil(max(ax, bx, cx) - 0.5)))
         y0, y1 = max(0, int(np.floor(min(ay, by, cy) - 0.5))), min(height - 1, int(np.ceil(max(ay, by, cy) - 0.5)))
         for row in range(y0, y1 + 1):
             px, py = x0 + 0.5, row + 0.5
             u_first = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * per_area
             v_first = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * per_area
-            for column in range(x0, x1 + 1):
+            first, last = _narrow(u_first, u_columns, 0.0, float(x1 - x0))
+            first, last = _narrow(v_first, v_columns, first, last)
+            first, last = _narrow(1 - u_first - v_first, w_columns, first, last)
+            for column in range(x0 + int(first), min(x0 + int(last + 1), x1) + 1):
                 u, v = u_first + (column - x0) * u_step, v_first + (column - x0) * v_step
                 w = 1 - u - v
                 if u < -1e-6 or v < -1e-6 or w < -1e-6:
                     continue
-                z = u * vertices[a, 2] + v * vertices[b, 2] + w * vertices[c, 2]
+                z = u * az + v * bz + w * cz
                 if z < depth[row, column]:
                     depth[row, column] = z
                     index[row, column] = f
@@ -78,6 +86,25 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
                     barycentric[row, column, 1] = v
                     barycentric[row, column, 2] = w
     return index, barycentric
+
+
+@numba.njit(cache=True, nogil=True)
+def _per(step):
+    """Columns for a change of one, where each changes by a step; 0 where it does not change."""
+    return 1 / step if abs(step) > LEVEL else 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _narrow(value, columns, first, last):
+    """Narrow columns first .. last down to those in which a coordinate may not be negative, with some to spare.
+
+    It is `value` in column 0 and rises by one every so many columns.
+    """
+    if columns > 0:
+        return max(first, -value * columns - 0.01), last
+    if columns < 0:
+        return first, min(last, -value * columns + 0.01)
+    return first, last
 
 
 def interpolate(
