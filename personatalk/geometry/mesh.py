@@ -9,7 +9,7 @@ import numpy as np
 
 from personatalk.geometry.camera import WINDOW_HEIGHT, WINDOW_WIDTH
 from personatalk.geometry.face_geometry import FramePose
-from personatalk.geometry.face_model import FaceModel, add_border, border_triangles, smoothstep
+from personatalk.geometry.face_model import FACE_CORNERS, OVAL, FaceModel, add_border, border_triangles, smoothstep
 from personatalk.geometry.rasterizer import interpolate, rasterize
 from personatalk.kernels import kernel
 
@@ -22,6 +22,10 @@ MASK_CENTRE = (0.0, 0.9)  # IOD, head space
 MASK_HALF_WIDTH, MASK_ABOVE, MASK_BELOW_CHIN = 0.74, 0.46, 0.42
 MASK_EDGE = 0.78  # share of the mask's radius where it begins to fade
 BLEND_MARGIN, BLEND_FADE = 0.05, 0.04  # IOD around the faces, and within which it fades
+BLEND_EDGE = (
+    0.92  # as MASK_EDGE, below the chin: what lies within is rendered, and an open mouth's chin may reach there
+)
+DROP = 0.04, 0.2  # IOD by which the source's jaw is lower than the driven one, that the margin grows between
 EDGE_ON = 0.3  # cosine below which a ring's triangle is seen edge-on
 LIP_CENTRE, LIP_RADII = (0.0, 0.77), (0.46, 0.36)
 
@@ -37,6 +41,8 @@ class FaceMesh:
         self.face_model = face_model
         self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, border_triangles()]), np.int32)
         self.canonical = add_border(face_model.mean, face_model.mean)
+        from_centre = face_model.mean[:, :2] - face_model.mean[FACE_CORNERS, :2].mean(0)
+        self._below = np.clip(from_centre[:, 1] / np.linalg.norm(from_centre, axis=1), 0, 1)
         self._inwards = np.sign(normals(self.canonical, self.triangles)[:, 2:])
         centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
         radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
@@ -71,7 +77,15 @@ class FaceMesh:
         maps[5] = self.is_mouth_triangle[index] & (index >= 0)
         return maps
 
-    def mask(self, projected_template: np.ndarray, template: np.ndarray, height: int, width: int) -> np.ndarray:
+    def mask(
+        self,
+        projected_template: np.ndarray,
+        template: np.ndarray,
+        height: int,
+        width: int,
+        *,
+        edge_below: float = MASK_EDGE,
+    ) -> np.ndarray:
         """Draw the region that is rendered anew.
 
         It follows the template under the head's pose, reaches below any chin that may drop, and so
@@ -82,6 +96,7 @@ class FaceMesh:
             template: [V, 3] IOD.
             height: px.
             width: px.
+            edge_below: share of the radius below the chin where it begins to fade.
 
         Returns:
             [height, width] in [0, 1]
@@ -89,7 +104,7 @@ class FaceMesh:
         index, barycentric = rasterize(projected_template, self.triangles, height, width)
         flat = add_border(template, template)[:, :2] - np.array(MASK_CENTRE, np.float32)
         below = template[152, 1] + MASK_BELOW_CHIN - MASK_CENTRE[1]
-        return _elliptical_mask(index, barycentric, self.triangles, flat.astype(np.float32), float(below))
+        return _elliptical_mask(index, barycentric, self.triangles, flat.astype(np.float32), float(below), edge_below)
 
     def region(self, pose: FramePose, index: np.ndarray, own_vertices: np.ndarray | None) -> np.ndarray:
         """Draw where a dub replaces the source: `mask`, narrowed down by `blend_mask`.
@@ -103,11 +118,24 @@ class FaceMesh:
             [H, W] in [0, 1]
         """
         projected_template = self.project(pose.at_rest())
-        mask = self.mask(projected_template, pose.template, *index.shape)
         if own_vertices is None:
-            return mask
+            return self.mask(projected_template, pose.template, *index.shape)
+        mask = self.mask(projected_template, pose.template, *index.shape, edge_below=BLEND_EDGE)
         own_projected = self.project(replace(pose, vertices=own_vertices))
-        return self.blend_mask(mask, index, projected_template, own_projected, pose.scale)
+        further = self.drop(own_vertices - pose.vertices)
+        return self.blend_mask(mask, index, projected_template, own_projected, scale=pose.scale, further=further)
+
+    def drop(self, moved: np.ndarray) -> np.ndarray:
+        """Say how much lower a jaw came to lie below each triangle, beyond what the margin allows for.
+
+        Args:
+            moved: [V, 3] IOD, from another face to this one.
+
+        Returns:
+            [F] IOD; the rings take it from the jaw.
+        """
+        further = (np.clip(moved[:, 1], *DROP) - DROP[0]) * self._below**4
+        return np.concatenate([further, further[OVAL], further[OVAL]])[self.triangles].mean(1)
 
     def blend_mask(
         self,
@@ -115,12 +143,16 @@ class FaceMesh:
         index: np.ndarray,
         projected_template: np.ndarray,
         own_projected: np.ndarray,
+        *,
         scale: float,
+        further: np.ndarray | None = None,
     ) -> np.ndarray:
         """Narrow a mask down to where a driven face may replace the source: over either of the two, and close by.
 
-        Elsewhere, as at a collar, the source is right as it is. Where the rings are seen edge-on, what they carry is
-        squeezed into a slit, so there the mask ends with the face. It fades in pixels, however the face is turned.
+        Elsewhere, as at a collar, the source is right as it is. But where the source's jaw lay lower, its beard or
+        shadow reaches further than its mesh does, and would be a second chin. Where the rings are seen edge-on, what
+        they carry is squeezed into a slit, so there the mask ends with the face. It fades in pixels, however the face
+        is turned.
 
         Args:
             mask: [H, W] in [0, 1], of `mask`.
@@ -128,6 +160,7 @@ class FaceMesh:
             projected_template: [N, 3] px, as for `mask`.
             own_projected: [N, 3] px, the source's own face in the same picture.
             scale: px per IOD.
+            further: [F] IOD of `drop`, by which the margin is wider; None for nowhere.
 
         Returns:
             [H, W] in [0, 1], nowhere above the mask.
@@ -138,7 +171,10 @@ class FaceMesh:
         own, _ = rasterize(own_projected, self.triangles[:num_face], *index.shape)
         outside = ((index < 0) | (index >= num_face)) & (own < 0)
         distance = cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, 3)
-        mask = mask * (1 - smoothstep(distance, BLEND_MARGIN * scale, 2 * BLEND_MARGIN * scale))
+        margin = np.float32(BLEND_MARGIN * scale)
+        if further is not None:
+            margin = margin + (further * scale).astype(np.float32)[index]
+        mask = mask * (1 - smoothstep(distance / margin, 1, 2))
         edge_on = facing(projected_template, self.triangles) < EDGE_ON
         edge_on[:num_face] = False
         mask[outside & edge_on[index]] = 0
@@ -184,8 +220,8 @@ def normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.cross(second - first, third - first)
 
 
-@kernel("int32[:, ::1], float32[:, :, ::1], int32[:, ::1], float32[:, ::1], float64")
-def _elliptical_mask(index, barycentric, triangles, flat, below):
+@kernel("int32[:, ::1], float32[:, :, ::1], int32[:, ::1], float32[:, ::1], float64, float64")
+def _elliptical_mask(index, barycentric, triangles, flat, below, edge_below):
     """Fill [H, W] with 1 around the origin of `flat` [N, 2], fading to 0 where the egg ends, `below` it and above."""
     filled = np.zeros(index.shape, np.float32)
     for row in range(index.shape[0]):
@@ -199,9 +235,10 @@ def _elliptical_mask(index, barycentric, triangles, flat, below):
             y = u * flat[a, 1] + v * flat[b, 1] + w * flat[c, 1]
             y = y / MASK_ABOVE if y < 0 else y / below
             square = x * x + y * y
-            if square <= MASK_EDGE**2:
+            edge = MASK_EDGE + (edge_below - MASK_EDGE) * y * y / square if y > 0 else MASK_EDGE
+            if square <= edge**2:
                 filled[row, column] = 1
             elif square < 1:
-                t = (np.sqrt(square) - MASK_EDGE) / (1 - MASK_EDGE)
+                t = (np.sqrt(square) - edge) / (1 - edge)
                 filled[row, column] = 1 - t * t * (3 - 2 * t)
     return filled

@@ -53,7 +53,8 @@ def judge(mesh, face, monkeypatch):
 
 def band_of(mesh, face, frame=0):
     affine = window_from_image(face.geometry)[frame]
-    return jaw_band.jaw_band(mesh, face.geometry, face.geometry, affine, frame)
+    shape = jaw_band.face_of(mesh, face.geometry, affine, frame)
+    return jaw_band.jaw_band(jaw_band.mask_of(mesh, face.geometry, affine, frame), shape, shape)
 
 
 def test_the_band_lies_outside_of_the_jaw(mesh, face):
@@ -85,6 +86,26 @@ def test_what_comes_and_goes_in_a_frame_is_a_nick(mesh, face, judge, windows):
     assert judge(windows, nicked)["band_nicks"] == pytest.approx(1 / (NUM_FRAMES - 2))
     assert judge(nicked, nicked)["band_nicks"] == 0, "the source has it itself"
     assert judge(windows, nicked)["band_flicker"] > 1
+
+
+def test_an_old_jaw_that_shows_below_the_new_one_is_told_from_one_that_is_gone():
+    y, x = np.mgrid[:WINDOW_HEIGHT, :WINDOW_WIDTH]
+    own, seen = ((x - 96) ** 2 + (y - 60) ** 2 < radius**2 for radius in (60, 44))
+    mask = y > 60
+    strip = jaw_band.old_jaw_strip(mask, own, seen)
+    assert strip[114:126, 96].all() and not strip[:108, 96].any() and not strip[130:, 96].any()
+    assert (
+        not jaw_band.old_jaw_strip(mask, own, own).any() and not jaw_band.old_jaw_strip(mask & False, own, seen).any()
+    )
+
+    skin, neck = np.float32(180), np.float32(90)
+    true, clean = (np.where(shape[..., None], skin, neck).astype(np.uint8).repeat(3, -1)[None] for shape in (own, seen))
+    half = np.where(own[..., None], true[0] // 2 + clean[0] // 2, clean[0])[None]
+    shares = [jaw_band.old_jaw(output, true, strip[None])["old_jaw"] for output in (true, half, clean)]
+    assert shares[0] == pytest.approx(1)
+    assert 0.3 < shares[1] < 0.7
+    assert abs(shares[2]) < 0.15
+    assert jaw_band.old_jaw(true, true, np.zeros_like(strip)[None]) == {}
 
 
 def test_a_clip_may_be_long():

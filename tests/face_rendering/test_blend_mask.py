@@ -35,7 +35,7 @@ def masks(mesh: FaceMesh, driven: np.ndarray, own: np.ndarray, template: np.ndar
     """The mask before and after, and the triangle of each pixel of the driven face."""
     mask = mesh.mask(template, mesh.face_model.mean, HEIGHT, WIDTH)
     index, _ = rasterize(driven, mesh.triangles, HEIGHT, WIDTH)
-    return mask, mesh.blend_mask(mask, index, template, own, SCALE), index
+    return mask, mesh.blend_mask(mask, index, template, own, scale=SCALE), index
 
 
 def covers(mesh: FaceMesh, projected: np.ndarray) -> np.ndarray:
@@ -66,6 +66,28 @@ def test_a_chin_that_hung_lower_than_the_driven_one_is_painted_over(mesh):
     second_chin = covers(mesh, own) & ~covers(mesh, driven) & (distance_transform_edt(mask > 0.999) > 0.06 * SCALE)
     assert second_chin.sum() > 300
     assert blended[second_chin].min() > 0.99
+
+
+def test_what_hung_below_the_old_chin_is_painted_over_too(mesh):
+    """A beard ends lower than the mesh does; beside the chin, and where both jaws are one, nothing changes."""
+    template = mesh.face_model.mean
+    dropped = np.zeros_like(template)
+    dropped[:, 1] = 0.15 * np.exp(-np.square((template[:, :2] - template[CHIN, :2]) / 0.45).sum(1))
+    driven, own, rest = place(mesh), place(mesh, drop=0.15), place(mesh)
+    mask, index = mesh.mask(rest, template, HEIGHT, WIDTH), rasterize(driven, mesh.triangles, HEIGHT, WIDTH)[0]
+
+    def blended(moved: np.ndarray) -> np.ndarray:
+        return mesh.blend_mask(mask, index, rest, own, scale=SCALE, further=mesh.drop(moved))
+
+    plain, wide = masks(mesh, driven, own, rest)[1], blended(dropped)
+    chin = own[CHIN, :2].round().astype(int)
+    below = np.s_[chin[1] + 6 : chin[1] + 10, chin[0]]
+    assert (wide[below] > plain[below] + 0.1).all() and wide[below].min() > 0.5
+    assert (wide >= plain - 1e-6).all()
+    beside = np.abs(np.arange(WIDTH) - chin[0]) > 0.6 * SCALE
+    np.testing.assert_allclose(wide[:, beside], plain[:, beside], atol=0.05)
+    for moved in (0 * dropped, 0.2 * dropped, -dropped):
+        np.testing.assert_array_equal(blended(moved), plain)
 
 
 @pytest.mark.parametrize("yaw", [-50.0, -35.0, 0.0, 35.0, 50.0])

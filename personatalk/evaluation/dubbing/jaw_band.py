@@ -23,6 +23,10 @@ LPIPS_STRIDE = 5  # frames between those whose LPIPS is measured
 GREY = 127  # in place of what is not the band
 NICK_LEVELS, NICK_IOD2 = 25.0, 0.002  # of what comes and goes within a frame: levels of 255, and its area
 NICK_PX = round(NICK_IOD2 * WINDOW_SCALE**2)
+JAW_IOD = 0.08  # on both sides of the mesh's edge: there the source's jaw, a beard or its shadow ends
+BESIDE_IOD = 0.04  # outside of the dub's face; nearer, the two jaws are one
+EDGE_IOD = 0.04  # coarser than this is light, not an edge
+MIN_JAW_PX = 300  # of all windows, in which the source's jaw lies outside of the dub's face
 
 
 def jaw_band_figures(
@@ -42,13 +46,17 @@ def jaw_band_figures(
         band_lpips: LPIPS against the source, over that between the source's frames and the next ones.
         band_nicks: share of frames in which something in the band differs from the frames before and after, which it
             does not in the source.
+        old_jaw: how strongly the source's own jaw is still seen where it lies outside of the dub's face, 1 as in the
+            source, 0 not at all; missing where it hardly ever lies there.
     """
     source, seen = (face.geometry for face in faces)
     frames, affines = seen_together(source, seen), window_from_image(source)
     if len(frames) < 3:
         return {}
     true, output = (cut_windows(path, affines, frames) for path in (video, dubbed))
-    bands = np.stack([jaw_band(mesh, source, seen, affines[t], t) for t in frames.tolist()])
+    masks = [mask_of(mesh, source, affines[t], t) for t in frames.tolist()]
+    shapes = [[face_of(mesh, face, affines[t], t) for face in (source, seen)] for t in frames.tolist()]
+    bands = np.stack([jaw_band(mask, *both) for mask, both in zip(masks, shapes, strict=True)])
     if not bands.any():
         return {}
     follows = np.diff(frames) == 1
@@ -64,6 +72,7 @@ def jaw_band_figures(
         "band_flicker": moved[0] / max(moved[1], 1e-9),
         "band_lpips": distances[0] / max(distances[1], 1e-9),
         "band_nicks": float(nicks(output, true, bands)[follows[1:] & follows[:-1]].mean()),
+        **old_jaw(output, true, np.stack([old_jaw_strip(m, *both) for m, both in zip(masks, shapes, strict=True)])),
     }
 
 
@@ -83,29 +92,62 @@ def cut_windows(video: Path, affines: np.ndarray, frames: np.ndarray) -> np.ndar
     return np.stack(list(windows()))
 
 
-def jaw_band(mesh: FaceMesh, source: FaceGeometry, seen: FaceGeometry, affine: np.ndarray, frame: int) -> np.ndarray:
+def face_of(mesh: FaceMesh, geometry: FaceGeometry, affine: np.ndarray, frame: int) -> np.ndarray:
+    """Draw the face of a frame, without its rings, in the window of an affine [2, 3]: [H, W] bool."""
+    vertices = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
+    projected = mesh.project(geometry.pose(frame, vertices, affine))
+    triangles = mesh.triangles[: len(mesh.face_model.triangles)]
+    return rasterize(projected, triangles, WINDOW_HEIGHT, WINDOW_WIDTH)[0] >= 0
+
+
+def mask_of(mesh: FaceMesh, source: FaceGeometry, affine: np.ndarray, frame: int) -> np.ndarray:
+    """Draw what may be rendered anew of a frame, in the window of an affine [2, 3]: [H, W] bool."""
+    template = mesh.project(source.pose(frame, source.template, affine))
+    return mesh.mask(template, source.template, WINDOW_HEIGHT, WINDOW_WIDTH) > 0
+
+
+def jaw_band(mask: np.ndarray, own: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Draw the band of a frame: outside of both faces, at most BAND_IOD from either, below the mouth's corners.
 
     Args:
-        mesh: the face mesh.
-        source: geometry of the source.
-        seen: geometry of the dub.
-        affine: [2, 3] window_from_image.
-        frame: in both.
+        mask: [H, W] bool, what may be rendered anew.
+        own: [H, W] bool, the source's face.
+        seen: [H, W] bool, the dub's.
 
     Returns:
         [H, W] bool
     """
-    faces = np.zeros((WINDOW_HEIGHT, WINDOW_WIDTH), bool)
-    triangles = mesh.triangles[: len(mesh.face_model.triangles)]
-    for geometry in (source, seen):
-        vertices = mesh.face_model.vertices(geometry.template, geometry.expression[frame : frame + 1])[0]
-        projected = mesh.project(geometry.pose(frame, vertices, affine))
-        faces |= rasterize(projected, triangles, WINDOW_HEIGHT, WINDOW_WIDTH)[0] >= 0
-    template = mesh.project(source.pose(frame, source.template, affine))
-    mask = mesh.mask(template, source.template, WINDOW_HEIGHT, WINDOW_WIDTH) > 0
-    distance = cv2.distanceTransform((~faces).astype(np.uint8), cv2.DIST_L2, 5)
+    distance = distance_to(own | seen)
     return mask & (distance > 0) & (distance <= BAND_IOD * WINDOW_SCALE)
+
+
+def old_jaw_strip(mask: np.ndarray, own: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Draw where the source's jaw ends, outside of the dub's face; see `jaw_band`: [H, W] bool."""
+    beside = distance_to(seen) > BESIDE_IOD * WINDOW_SCALE
+    if not (own & beside).any():
+        return np.zeros_like(mask)
+    near = [distance_to(shape) <= JAW_IOD * WINDOW_SCALE for shape in (own, ~own, own & beside)]
+    return mask & beside & np.all(near, 0)
+
+
+def distance_to(shape: np.ndarray) -> np.ndarray:
+    """[H, W] px from each pixel to a shape [H, W] bool; 0 in it."""
+    return cv2.distanceTransform((~shape).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def old_jaw(output: np.ndarray, true: np.ndarray, strips: np.ndarray) -> dict[str, float]:
+    """Regress the edges of windows [N, H, W, 3] on the source's, in strips [N, H, W] bool of `old_jaw_strip`."""
+    if strips.sum() < MIN_JAW_PX:
+        return {}
+    frames = np.flatnonzero(strips.any((1, 2)))
+    ours, own = (np.stack([edges_of(images[t]) for t in frames])[strips[frames]] for images in (output, true))
+    return {"old_jaw": float(ours @ own / max(own @ own, 1e-9))}
+
+
+def edges_of(image: np.ndarray) -> np.ndarray:
+    """[H, W] levels, what is finer than EDGE_IOD in the luma of a window [H, W, 3] uint8."""
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return luma - cv2.GaussianBlur(luma, (0, 0), EDGE_IOD * WINDOW_SCALE)
 
 
 def lpips_of(lpips: Lpips, first: np.ndarray, second: np.ndarray, bands: np.ndarray) -> float:
