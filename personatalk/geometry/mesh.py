@@ -42,7 +42,8 @@ class FaceMesh:
         self.triangles = np.ascontiguousarray(np.concatenate([face_model.triangles, border_triangles()]), np.int32)
         self.canonical = add_border(face_model.mean, face_model.mean)
         from_centre = face_model.mean[:, :2] - face_model.mean[FACE_CORNERS, :2].mean(0)
-        self._below = np.clip(from_centre[:, 1] / np.linalg.norm(from_centre, axis=1), 0, 1)
+        below = np.clip(from_centre[:, 1] / np.linalg.norm(from_centre, axis=1), 0, 1)
+        self._below = below**4  # beside the chin a background is near
         self._inwards = np.sign(normals(self.canonical, self.triangles)[:, 2:])
         centre, radii = np.array(LIP_CENTRE), np.array(LIP_RADII)
         radius = np.linalg.norm((self.canonical[:, :2] - centre) / radii, axis=1)
@@ -134,7 +135,7 @@ class FaceMesh:
         Returns:
             [F] IOD; the rings take it from the jaw.
         """
-        further = (np.clip(moved[:, 1], *DROP) - DROP[0]) * self._below**4
+        further = (np.clip(moved[:, 1], *DROP) - DROP[0]) * self._below
         return np.concatenate([further, further[OVAL], further[OVAL]])[self.triangles].mean(1)
 
     def blend_mask(

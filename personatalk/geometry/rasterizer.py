@@ -12,6 +12,7 @@ from personatalk.kernels import kernel
 
 FAR = np.float32(1e9)
 LEVEL = 1e-9  # change from one column to the next that counts as none
+TOUCHING = 1e-6  # of barycentric coordinates: an edge belongs to both of its sides, or rounding would leave gaps
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
@@ -76,7 +77,7 @@ def rasterize(vertices: np.ndarray, triangles: np.ndarray, height: int, width: i
             for column in range(x0 + int(first), min(x0 + int(last + 1), x1) + 1):
                 u, v = u_first + (column - x0) * u_step, v_first + (column - x0) * v_step
                 w = 1 - u - v
-                if u < -1e-6 or v < -1e-6 or w < -1e-6:
+                if u < -TOUCHING or v < -TOUCHING or w < -TOUCHING:
                     continue
                 z = u * az + v * bz + w * cz
                 if z < depth[row, column]:
@@ -96,14 +97,15 @@ def _per(step):
 
 @numba.njit(cache=True, nogil=True)
 def _narrow(value, columns, first, last):
-    """Narrow columns first .. last down to those in which a coordinate may not be negative, with some to spare.
+    """Narrow columns first .. last down to those in which a coordinate is -TOUCHING or more, with some to spare.
 
     It is `value` in column 0 and rises by one every so many columns.
     """
+    crossing = -(value + 2 * TOUCHING) * columns
     if columns > 0:
-        return max(first, -value * columns - 0.01), last
+        return max(first, crossing - 0.01), last
     if columns < 0:
-        return first, min(last, -value * columns + 0.01)
+        return first, min(last, crossing + 0.01)
     return first, last
 
 

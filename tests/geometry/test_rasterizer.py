@@ -55,3 +55,15 @@ def test_pixels_under_an_edge_that_two_triangles_share_are_filled():
     vertices = np.array([(0.5, 0.5, 1), (8.5, 0.5, 1), (8.5, 8.5, 1), (0.5, 8.5, 1)], np.float32)
     index, _ = rasterize(vertices, np.array([(0, 1, 2), (0, 2, 3)], np.int32), 10, 10)
     assert (index[:9, :9] >= 0).all() and (index[9:] < 0).all() and (index[:, 9:] < 0).all()
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-8, 1e-7, 1e-6, 1e-5, -1e-7, -1e-5])
+def test_an_edge_that_is_almost_level_leaves_no_gap(slope):
+    """Along it both coordinates are as small as rounding for many columns."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        left, right = (rng.uniform(*span) for span in ((-20, 0), (200, 230)))
+        edge = [(x, 10.5 + slope * (x - 100) + rng.normal(0, 1e-6), 1) for x in (left, right)]
+        vertices = np.array([*edge, (rng.uniform(50, 150), -40, 1), (rng.uniform(50, 150), 60, 1)], np.float32)
+        index, _ = rasterize(vertices, np.array([(0, 1, 2), (1, 0, 3)], np.int32), 21, 200)
+        assert (index[10, 30:170] >= 0).all()
